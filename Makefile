@@ -1,0 +1,62 @@
+# The front door: `make demo` shows it, `make test` proves it. Nothing has to be installed first but
+# python3 (3.11 to 3.13) with pip and venv.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# uv installs the same locked files faster; pip is enough.
+INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-reset test check lint types layers format lock clean
+
+help:            ## list these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+demo: $(VENV)/.runtime  ## real dispatch records, from login to SQL, on this machine alone
+	@$(BIN)/dispatchlake demo
+
+demo-reset:      ## forget the demo's lake and start over
+	@rm -rf data/demo
+
+test: $(VENV)/.dev  ## run the tests
+	@$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+
+check: lint types layers  ## lint, types and layer rules
+
+lint: $(VENV)/.dev  ## style and formatting
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## strict types
+	@$(BIN)/mypy
+
+layers: $(VENV)/.dev  ## who may import whom
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## format and fix what can be fixed
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lock:            ## resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements/runtime.txt
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -c requirements/runtime.txt -o requirements/dev.txt
+	uv pip compile --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements/build.txt
+
+clean:           ## remove the environment and caches, never data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed; {sys.executable} is {v.major}.{v.minor}. Try: make PYTHON=python3.11")'
+	@echo "Creating an environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the locked packages (once; about a minute) ..."
+	@$(INSTALL) --require-hashes -r requirements/build.txt
+	@$(INSTALL) --require-hashes -r requirements/runtime.txt
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	@echo "Installing the development tools (once) ..."
+	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@

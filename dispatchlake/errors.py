@@ -1,0 +1,122 @@
+"""Every error this product raises on purpose, and the one judge of what is worth another try.
+
+DispatchLakeError
+├── ConfigError                  a person must change something
+├── CenterError                  talking to a dispatch center (carries center_id and status)
+│   ├── CenterUnavailable        transient: time-outs, 5xx, a dropped connection
+│   ├── RateLimited              transient: 429 (carries retry_after_s)
+│   ├── AuthRejected             refused even with one fresh token, or wrong credentials
+│   ├── RequestRejected          any other 4xx: we asked wrongly
+│   └── ContractBroken           an answer the API's contract does not allow
+└── LakeError                    the lake could not do what was asked
+    ├── LakeTooNew               made by a newer version of this software
+    └── CatalogBusy              transient: another writer holds the catalog
+
+The text of an error says what happened, where, and what to do. It never carries a record's content,
+a token, a secret or the query of a URL.
+
+Extra fields have defaults because exceptions cross process borders by pickle, which rebuilds them from
+their positional arguments alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+class DispatchLakeError(Exception):
+    """Root of the tree: `except DispatchLakeError` catches what this product raises on purpose."""
+
+
+class ConfigError(DispatchLakeError):
+    """A person must change something before this can work."""
+
+
+class CenterError(DispatchLakeError):
+    """Talking to one dispatch center failed.
+
+    Attributes:
+        center_id: The dispatch center concerned, or "" where none is known.
+        status: The HTTP status that led here, or None where no answer came.
+    """
+
+    def __init__(self, message: str, center_id: str = "", status: int | None = None) -> None:
+        super().__init__(message, center_id, status)
+        self.center_id = center_id
+        self.status = status
+
+    def __str__(self) -> str:
+        """Return the sentence alone; the fields are for programs."""
+        return str(self.args[0])
+
+
+class CenterUnavailable(CenterError):
+    """The center did not answer usefully within the retry budget; a later try may work."""
+
+
+class RateLimited(CenterError):
+    """The center asked us to slow down for longer than the retry budget allows.
+
+    Attributes:
+        retry_after_s: Seconds the center asked for, or None where it named none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        center_id: str = "",
+        status: int | None = 429,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, center_id, status)
+        self.args = (message, center_id, status, retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+class AuthRejected(CenterError):
+    """The credentials, or a token fresh from them, were refused; trying again risks a lock-out."""
+
+
+class RequestRejected(CenterError):
+    """The center refused the request itself (a 4xx other than 401 and 429)."""
+
+
+class ContractBroken(CenterError):
+    """An answer the contract does not allow: not JSON, a paging loop, another origin."""
+
+
+class LakeError(DispatchLakeError):
+    """The lake could not do what was asked; it is as it was before."""
+
+
+class LakeTooNew(LakeError):
+    """The lake was made by a newer version of this software."""
+
+
+class CatalogBusy(LakeError):
+    """Another writer held the catalog for longer than we wait."""
+
+
+_TRANSIENT = (CenterUnavailable, RateLimited, CatalogBusy)
+
+
+def iter_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, then what caused it, and so on down; ends on a cycle."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__
+
+
+def is_transient(error: BaseException) -> bool:
+    """Say whether the same call may succeed later with nothing changed.
+
+    The only judge of this in the product: the nearest error of our tree in the chain of causes decides,
+    so wrapping an error does not lose its nature.
+    """
+    for cause in iter_causes(error):
+        if isinstance(cause, DispatchLakeError):
+            return isinstance(cause, _TRANSIENT)
+    return False

@@ -1,0 +1,1 @@
+"""Records in, DuckLake out: everything that touches DuckDB, Arrow and Parquet."""

@@ -1,0 +1,218 @@
+"""What a dispatch center is, what can be read from it, and what one page of an answer is.
+
+Pure values: no I/O here. Anything a person configures is a pydantic model that refuses unknown fields, so
+that a typing error is a message and not a silent default.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from dispatchlake.errors import ConfigError
+
+CENTER_ID_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+"""Lower-case letters, digits and inner hyphens: safe in a path, a block name and a partition."""
+
+
+class Scope(StrEnum):
+    """What one set of credentials opens (vendor's authentication page)."""
+
+    CAD_INCIDENTS = "cad_incidents"
+    INCIDENT_EVENTS = "incident_events"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Paging(_Frozen):
+    """How the rest of a listing is asked for.
+
+    `follow` obeys what each response names (Link header, next link or cursor in the body, page counts) and
+    asks for nothing a response did not name. The other styles pin the form for a center whose responses
+    name nothing.
+    """
+
+    style: Literal["follow", "page", "offset", "cursor", "single"] = "follow"
+    page_param: str = "page"
+    size_param: str | None = "per_page"
+    offset_param: str = "offset"
+    cursor_param: str = "cursor"
+    page_size: Annotated[int, Field(ge=1, le=100_000)] = 500
+    max_pages: Annotated[int, Field(ge=1)] = 20_000
+
+
+class Resource(_Frozen):
+    """One listing of the vendor's API: where it is, how it pages, and which fields matter.
+
+    Attributes:
+        since_param: Query parameter for an inclusive lower bound on `changed_field`. None means the whole
+            listing is read and compared here: a server may ignore a filter it does not know, or filter by
+            another field, so one is sent only once `dispatchlake check` has proven it.
+        until_param: The same for an upper bound.
+        records_key: Name of the array in an enveloped body; None takes a top-level list, or the only array.
+    """
+
+    name: str
+    scope: Scope
+    path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")]
+    records_key: str | None = None
+    id_field: str = "id"
+    created_field: str = "created_at"
+    changed_field: str = "updated_at"
+    since_param: str | None = None
+    until_param: str | None = None
+    paging: Paging = Paging()
+
+
+RESOURCES: Mapping[str, Resource] = {
+    resource.name: resource
+    for resource in (
+        Resource(name="incident_events", scope=Scope.INCIDENT_EVENTS, path="/v1/incident_events"),
+        # No CAD listing is documented; the path is the probable one and configuration can replace it.
+        Resource(name="cad_incidents", scope=Scope.CAD_INCIDENTS, path="/v1/cad_incidents"),
+    )
+}
+"""Every listing the product reads. A center's configuration may override any field but name and scope."""
+
+
+class ResourceOverride(_Frozen):
+    """What one center's configuration changes about one resource; unset fields keep their defaults."""
+
+    path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")] | None = None
+    records_key: str | None = None
+    id_field: str | None = None
+    created_field: str | None = None
+    changed_field: str | None = None
+    since_param: str | None = None
+    until_param: str | None = None
+    paging: Paging | None = None
+
+
+class Credentials(_Frozen):
+    """OAuth2 client credentials for one center and scope. The secret never shows in a repr."""
+
+    client_id: Annotated[str, Field(min_length=1)]
+    client_secret: SecretStr
+
+    @field_validator("client_secret")
+    @classmethod
+    def _refuse_empty(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value():
+            raise ValueError("the client secret is empty")
+        return value
+
+
+class DispatchCenter(_Frozen):
+    """One dispatch center (ECC): the unit of tenancy, of credentials and of failure.
+
+    Attributes:
+        time_zone: IANA name of the center's local time.
+        max_requests_per_s: The center's rate budget, shared by everything on this machine.
+        resources: Overrides by resource name.
+    """
+
+    center_id: Annotated[str, Field(pattern=CENTER_ID_PATTERN)]
+    name: Annotated[str, Field(min_length=1)]
+    time_zone: str = "UTC"
+    base_url: str
+    token_path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")] = "/oauth/token"
+    credentials: dict[Scope, Credentials] = {}
+    max_requests_per_s: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    enabled: bool = True
+    resources: dict[str, ResourceOverride] = {}
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"{value!r} is not an IANA time zone such as America/Chicago") from error
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _origin_only(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"https", "http"} or not parts.hostname:
+            raise ValueError("the base URL must look like https://host")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("the base URL must not carry a user, a query or a fragment")
+        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise ValueError("the base URL must be https: tokens would cross the network in clear")
+        return value.rstrip("/")
+
+    @field_validator("resources")
+    @classmethod
+    def _known_resources(cls, value: dict[str, ResourceOverride]) -> dict[str, ResourceOverride]:
+        for name in value:
+            if name not in RESOURCES:
+                known = ", ".join(RESOURCES)
+                raise ValueError(f"{name!r} is not a resource; known are {known}")
+        return value
+
+    def resource(self, name: str) -> Resource:
+        """Return the resource as this center's configuration has it.
+
+        Raises:
+            ConfigError: No such resource.
+        """
+        try:
+            declared = RESOURCES[name]
+        except KeyError:
+            known = ", ".join(RESOURCES)
+            raise ConfigError(f"There is no resource {name!r}. Known are: {known}.") from None
+        override = self.resources.get(name)
+        if override is None:
+            return declared
+        changes = {key: getattr(override, key) for key in override.model_fields_set}
+        return declared.model_copy(update=changes)
+
+    def allowed_resources(self) -> list[Resource]:
+        """Return the resources this center's credentials open, in declared order."""
+        return [self.resource(name) for name in RESOURCES if RESOURCES[name].scope in self.credentials]
+
+
+def _is_loopback(hostname: str) -> bool:
+    if hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing, as received, with where it came from.
+
+    Attributes:
+        sequence: 1 for the first page of the listing.
+        url_path: Path of the request, without its query.
+        query: Paging and filter parameters that were sent; never a token.
+        headers: Response headers of interest (counts, request id, date), lower-case names.
+        body: The content as received, after transfer and content decoding.
+        records: The decoded records of `body`, so that nothing downstream decodes it again.
+    """
+
+    center_id: str
+    resource: str
+    sequence: int
+    url_path: str
+    query: Mapping[str, str]
+    status: int
+    headers: Mapping[str, str]
+    requested_at: datetime
+    received_at: datetime
+    body: bytes = field(repr=False)
+    records: list[Any] = field(repr=False)

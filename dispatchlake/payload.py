@@ -1,0 +1,82 @@
+"""Bytes of a page to its records, the same way when fetched and when replayed.
+
+What belongs here: finding the records in a body. What does not: typing them (`lake.parsing`) and deciding
+what comes next (`api.paging`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+
+class PayloadError(ValueError):
+    """The body is not a page of records. The text never quotes the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The records of one body, and whatever stood around them.
+
+    Attributes:
+        records: The items of the array, whatever their types.
+        envelope: The surrounding object without the array; empty for a bare array.
+    """
+
+    records: list[Any] = field(repr=False)
+    envelope: dict[str, Any] = field(repr=False)
+
+
+def decode_payload(body: bytes, records_key: str | None) -> Payload:
+    """Decode a body into its records.
+
+    A bare array is taken as it is. Of an object, the array under `records_key` is taken; with no key
+    configured, the only array the object has.
+
+    Raises:
+        PayloadError: Not JSON, or no array that is clearly the records.
+    """
+    content = decode_json(body)
+    if isinstance(content, list):
+        return Payload(content, {})
+    if not isinstance(content, dict):
+        raise PayloadError(f"the body is a JSON {_kind(content)}, not a list of records")
+    key = records_key
+    if key is None:
+        arrays = [name for name, value in content.items() if isinstance(value, list)]
+        if len(arrays) != 1:
+            raise PayloadError(
+                f"the body is an object with {len(arrays)} arrays; "
+                "set records_key in the center's configuration to name the records"
+            )
+        key = arrays[0]
+    records = content.get(key)
+    if not isinstance(records, list):
+        raise PayloadError(f"the body has no array named {key!r}")
+    return Payload(records, {name: value for name, value in content.items() if name != key})
+
+
+def decode_json(body: bytes) -> Any:
+    """Decode JSON, strictly first; leniently only where strictness would lose a whole page.
+
+    The lenient way takes what sloppy servers send: NaN and infinities (as None), integers beyond 64 bits
+    and bytes that are not UTF-8 (replaced, so the record lands and the raw page keeps the original).
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(body.decode("utf-8-sig", errors="replace"), parse_constant=lambda _name: None)
+    except (ValueError, RecursionError) as error:
+        # `error` would quote the body's surroundings; only its kind is safe to show.
+        raise PayloadError(f"the body is not JSON ({type(error).__name__})") from None
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    return {bool: "boolean", int: "number", float: "number", str: "string"}.get(type(value), "value")

@@ -1,0 +1,70 @@
+"""Where things lie and how patient we are: one frozen object, read from the environment in one place."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dispatchlake.errors import ConfigError
+
+
+class Settings(BaseSettings):
+    """Settings of this installation; each can be set as an environment variable `DISPATCHLAKE_<NAME>`.
+
+    Attributes:
+        data_dir: Home of the lake, the token store and Prefect's database.
+        lookback_s: Overlap that every scheduled run re-reads before its watermark, in seconds.
+        retry_budget_s: How long one request may be retried, in seconds.
+        timeout_s: Longest silence of a server we sit through, in seconds.
+        lock_wait_s: How long a commit waits for another writer, in seconds.
+        memory_limit_mb: DuckDB's memory budget per process; more is spilled to disk.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DISPATCHLAKE_", frozen=True, extra="ignore")
+
+    data_dir: Path = Path("data")
+    lookback_s: Annotated[float, Field(ge=0)] = 3600.0
+    retry_budget_s: Annotated[float, Field(gt=0)] = 60.0
+    timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    lock_wait_s: Annotated[float, Field(gt=0)] = 120.0
+    memory_limit_mb: Annotated[int, Field(ge=64)] = 256
+
+    @property
+    def lake_dir(self) -> Path:
+        """Return the folder of the catalog and its Parquet files."""
+        return self.data_dir / "lake"
+
+    @property
+    def state_dir(self) -> Path:
+        """Return the folder of tokens and locks: machine-local, safe to delete while nothing runs."""
+        return self.data_dir / "state"
+
+    @property
+    def prefect_dir(self) -> Path:
+        """Return the home of the local Prefect server."""
+        return self.data_dir / "prefect"
+
+    @property
+    def lookback(self) -> timedelta:
+        """Return the lookback as a span of time."""
+        return timedelta(seconds=self.lookback_s)
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigError: A variable has a value that cannot be used; the text names it.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"DISPATCHLAKE_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()
+        )
+        raise ConfigError(f"The environment has a setting that cannot be used. {problems}.") from None
+    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve()})

@@ -1,0 +1,1 @@
+"""A stand-in for the vendor, useful alone; shares no code with the client it tests."""

@@ -1,0 +1,1 @@
+"""Thin Prefect wrappers around the library: blocks, tasks, retry policy, artifacts."""
