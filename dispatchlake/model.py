@@ -125,7 +125,7 @@ class DispatchCenter(_Frozen):
     name: Annotated[str, Field(min_length=1)]
     time_zone: str = "UTC"
     base_url: str
-    token_path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")] = "/oauth/token"
+    token_path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")] = "/oauth/token"  # noqa: S105 - a path
     credentials: dict[Scope, Credentials] = {}
     max_requests_per_s: Annotated[float, Field(gt=0, le=1000)] = 10.0
     enabled: bool = True
