@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from dispatchlake.errors import ConfigError
 
@@ -181,6 +181,24 @@ class DispatchCenter(_Frozen):
     def allowed_resources(self) -> list[Resource]:
         """Return the resources this center's credentials open, in declared order."""
         return [self.resource(name) for name in RESOURCES if RESOURCES[name].scope in self.credentials]
+
+
+def configure_center(**fields: Any) -> DispatchCenter:
+    """Build a center from what a person wrote.
+
+    Raises:
+        ConfigError: One sentence per field that cannot be used; values are not quoted, they may be secrets.
+    """
+    try:
+        return DispatchCenter(**fields)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors(include_url=False, include_input=False)
+        )
+        raise ConfigError(
+            f"The configuration of dispatch center {fields.get('center_id', '?')} cannot be used. {problems}."
+        ) from None
 
 
 def _is_loopback(hostname: str) -> bool:

@@ -1,0 +1,35 @@
+"""The `dispatchlake` command: one line per thing a person does, and one way to say what went wrong."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App
+
+import dispatchlake
+from dispatchlake.cli.terminal import errors
+from dispatchlake.errors import DispatchLakeError
+
+app = App(
+    name="dispatchlake",
+    help="Emergency-dispatch records: from the Prepared partner API to Parquet and SQL, without loss.",
+    version=dispatchlake.__version__,
+)
+# Named by import path, so that `dispatchlake sql` does not pay for importing Prefect, nor `check` for DuckDB.
+app.command("dispatchlake.cli.demo:demo")
+app.command("dispatchlake.cli.centers:app", name="centers")
+app.command("dispatchlake.cli.check:check")
+app.command("dispatchlake.cli.ingest:ingest")
+app.command("dispatchlake.cli.sql:sql")
+app.command("dispatchlake.cli.sandbox:sandbox")
+
+
+def main() -> None:
+    """Run the command line; a known failure is one message on stderr and exit status 1."""
+    try:
+        app()
+    except DispatchLakeError as error:
+        errors.print(f"[bold red]dispatchlake:[/] {error}", highlight=False, markup=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,1 @@
+"""`dispatchlake check`: log in, read one page, probe paging and filters, say what to fix."""

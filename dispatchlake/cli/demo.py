@@ -1,0 +1,220 @@
+"""`dispatchlake demo`: real dispatch records, from login to SQL, on this machine alone.
+
+Starts the sandbox and a Prefect server on loopback, registers three dispatch centers, runs the `ingest`
+flow, answers questions in SQL, and stops everything. Its lake is kept: a second run is an incremental one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from dispatchlake.cli.prefect_api import prefect_api, stop
+from dispatchlake.cli.progress import ingest_with_progress
+from dispatchlake.cli.terminal import console, table
+from dispatchlake.errors import ConfigError
+from dispatchlake.model import Credentials, DispatchCenter, ResourceOverride, Scope
+from dispatchlake.settings import Settings, load_settings
+
+STEP_HOURS = 6
+"""How far the sandbox's clock moves on between two demos."""
+
+CENTERS = {
+    "houston-tx": ("Houston Emergency Center", "America/Chicago", "2024-07-08T15:00:00Z"),
+    "san-francisco-ca": ("San Francisco Fire Department", "America/Los_Angeles", "2020-04-14T18:00:00Z"),
+    "san-diego-ca": ("San Diego Police Department", "America/Los_Angeles", "2023-01-10T18:00:00Z"),
+}
+"""Name, time zone and the instant the first demo happens at, each in its records' own year."""
+
+QUESTIONS = {
+    "What is in the lake?": """
+        SELECT center_id, count(*) AS cad_incidents, min(created_at) AS first, max(created_at) AS last
+        FROM cad_incidents GROUP BY ALL ORDER BY ALL""",
+    "What do people call for?": """
+        SELECT center_id, incident_type, count(*) AS calls FROM cad_incidents
+        GROUP BY ALL QUALIFY row_number() OVER (PARTITION BY center_id ORDER BY calls DESC) <= 3
+        ORDER BY center_id, calls DESC""",
+    "How long until the first unit is on scene, in San Francisco?": """
+        SELECT priority, count(*) AS calls,
+               quantile_cont(epoch(on_scene_at - call_received_at), 0.5) / 60 AS median_minutes,
+               quantile_cont(epoch(on_scene_at - call_received_at), 0.9) / 60 AS p90_minutes
+        FROM cad_incidents WHERE center_id = 'san-francisco-ca' AND on_scene_at IS NOT NULL
+        GROUP BY ALL ORDER BY ALL""",
+    "What was known when? The Houston incident that changed most": """
+        SELECT updated_at, incident_type, len(units) AS units, array_to_string(units[:6], ' ') AS first_units
+        FROM cad_incident_versions WHERE cad_incident_id = (
+            SELECT cad_incident_id FROM cad_incident_versions WHERE center_id = 'houston-tx'
+            GROUP BY ALL ORDER BY count(*) DESC, cad_incident_id LIMIT 1)
+        ORDER BY updated_at LIMIT 8""",
+}
+
+
+def demo() -> None:
+    """Show the whole way, from login to SQL, with real records and nothing outside this machine."""
+    started = time.monotonic()
+    settings = load_settings()
+    if "DISPATCHLAKE_DATA_DIR" not in os.environ:
+        settings = settings.model_copy(update={"data_dir": settings.data_dir / "demo"})
+        os.environ["DISPATCHLAKE_DATA_DIR"] = str(settings.data_dir)
+    os.environ.pop("PREFECT_API_URL", None)  # the demo never touches a server of yours
+    is_first = not settings.lake_dir.exists()
+    with sandbox_process(settings.data_dir / "sandbox") as sandbox, prefect_api(settings):
+        _tell_time(sandbox, is_first=is_first)
+        _register(sandbox, settings)
+        _title("Ingesting" if is_first else "Ingesting what changed since")
+        results = ingest_with_progress([], [])
+        if any(result.error for result in results):
+            raise ConfigError("The demo's ingest did not land every cell; the sentences above say why.")
+        _compare_with_truth(sandbox, settings)
+    _answer(settings)
+    _farewell(settings, seconds=time.monotonic() - started, is_first=is_first)
+
+
+class Sandbox:
+    """The running sandbox, seen through its control endpoints."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Call a control endpoint with a JSON body and return its JSON answer."""
+        request = urllib.request.Request(  # noqa: S310 - our own loopback address
+            f"{self.url}/_sandbox/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - the same
+            return json.load(answer)
+
+
+@contextlib.contextmanager
+def sandbox_process(folder: Path) -> Iterator[Sandbox]:
+    """Run the sandbox on a free loopback port; its clock is kept in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ready, config, log_path = folder / "url", folder / "config.json", folder / "sandbox.log"
+    ready.unlink(missing_ok=True)
+    config.write_text(json.dumps({"centers": {}}))
+    command = [sys.executable, "-m", "sandbox", "--port", "0", "--config", str(config), "--quiet"]
+    command += ["--state", str(folder / "clock.json"), "--ready-file", str(ready), "--exit-with-parent"]
+    with log_path.open("w") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and fixed arguments
+            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, process_group=0
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while not ready.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ConfigError(f"The sandbox did not start. Its log says why: {log_path}")
+            time.sleep(0.05)
+        yield Sandbox(ready.read_text().strip())
+    finally:
+        stop(process)
+
+
+def _tell_time(sandbox: Sandbox, *, is_first: bool) -> None:
+    if not is_first:
+        sandbox.call("POST", "clock", {"advance_s": STEP_HOURS * 3600})
+
+
+def _register(sandbox: Sandbox, settings: Settings) -> None:
+    """Give the sandbox three centers with fresh credentials, and register the same ones with Prefect."""
+    _title("Three dispatch centers")
+    with console.status("Registering the centers ..."):
+        from tasks.centers import save_center
+
+        for center_id, (name, time_zone, epoch) in CENTERS.items():
+            credentials = {
+                scope: Credentials(
+                    client_id=f"{center_id}-{scope}", client_secret=SecretStr(secrets.token_urlsafe(32))
+                )
+                for scope in Scope
+            }
+            sandbox.call(
+                "PUT",
+                f"centers/{center_id}",
+                {
+                    "dataset": center_id,
+                    "epoch": epoch,
+                    "paging": "link",
+                    "credentials": {
+                        scope: {"client_id": c.client_id, "client_secret": c.client_secret.get_secret_value()}
+                        for scope, c in credentials.items()
+                    },
+                },
+            )
+            save_center(
+                DispatchCenter(
+                    center_id=center_id,
+                    name=name,
+                    time_zone=time_zone,
+                    base_url=sandbox.url,
+                    credentials=credentials,
+                    max_requests_per_s=200,
+                    # What `dispatchlake check` proves of the sandbox: this filter works.
+                    resources={scope: ResourceOverride(since_param="updated_since") for scope in Scope},
+                )
+            )
+    clock = sandbox.call("GET", "clock")["centers"]
+    rows = [[i, name, zone, clock[i]["now"]] for i, (name, zone, _epoch) in CENTERS.items()]
+    console.print(table(["center", "name", "time zone", "its clock (UTC)"], rows))
+    shutil.rmtree(settings.state_dir / "tokens", ignore_errors=True)  # those of the last demo's credentials
+
+
+def _compare_with_truth(sandbox: Sandbox, settings: Settings) -> None:
+    """Count both sides: what the centers have, and what the lake has."""
+    from dispatchlake.lake.reading import query_arrow
+
+    tables = {"incident_events": "incidents", "cad_incidents": "cad_incidents"}
+    wrong = []
+    total = 0
+    for center_id in CENTERS:
+        for resource, name in tables.items():
+            truth = sandbox.call("GET", f"truth/{center_id}/{resource}?counts_only=1")["current_count"]
+            query = f"SELECT count(*) AS n FROM {name} WHERE center_id = '{center_id}'"
+            landed = query_arrow(query, lake_dir=settings.lake_dir)["n"][0].as_py()
+            total += landed
+            if landed != truth:
+                wrong.append(f"{center_id} {name}: {landed:,} of {truth:,}")
+    if wrong:
+        raise ConfigError(f"The lake does not equal the sandbox's truth: {'; '.join(wrong)}.")
+    console.print(f"[green]The lake holds what the centers have: {total:,} of {total:,} records.[/]")
+
+
+def _answer(settings: Settings) -> None:
+    from dispatchlake.lake.reading import query_arrow
+
+    for title, query in QUESTIONS.items():
+        _title(title)
+        answer = query_arrow(query, lake_dir=settings.lake_dir)
+        console.print(table(answer.column_names, [list(row.values()) for row in answer.to_pylist()]))
+
+
+def _farewell(settings: Settings, *, seconds: float, is_first: bool) -> None:
+    lake = settings.lake_dir
+    megabytes = sum(f.stat().st_size for f in lake.rglob("*") if f.is_file()) / 1e6
+    where = lake.relative_to(Path.cwd()) if lake.is_relative_to(Path.cwd()) else lake
+    _title("Done")
+    console.print(f"In {seconds:.0f} s, and everything is stopped. The lake ({megabytes:.1f} MB) lies in {where}")
+    again = f"make demo{'':<44}# again: the centers' clocks move on {STEP_HOURS} hours, only changes are read"
+    console.print("Try next:", style="bold")
+    data_dir = settings.data_dir.relative_to(Path.cwd()) if settings.data_dir.is_relative_to(Path.cwd()) else settings.data_dir
+    console.print(f"  {again}", soft_wrap=True)
+    console.print(f'  DISPATCHLAKE_DATA_DIR={data_dir} .venv/bin/dispatchlake sql "FROM cad_incidents LIMIT 5"', soft_wrap=True)
+    _ = is_first
+
+
+def _title(text: str) -> None:
+    console.print(f"\n[bold cyan]{text}[/]")

@@ -1,0 +1,71 @@
+"""An ingest run as a person watches it: what each cell is doing, then the table of what landed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dispatchlake.cli.terminal import console, table
+from dispatchlake.errors import ConfigError
+
+if TYPE_CHECKING:  # Prefect takes seconds to import, and its environment must be set up before
+    from tasks.artifacts import CellResult
+
+
+def ingest_with_progress(centers: list[str], resources: list[str]) -> list[CellResult]:
+    """Run the `ingest` flow in this process, showing each cell as it goes.
+
+    Returns:
+        How each cell ended.
+
+    Raises:
+        ConfigError: There was nothing to run.
+    """
+    with console.status("Starting the run ..."):
+        from flows.ingest import ingest
+
+    with _cell_messages():
+        state = ingest(centers, resources, return_state=True)  # type: ignore[arg-type]  # the flow validates names
+    results = state.result(raise_on_failure=False)
+    if isinstance(results, Exception):
+        raise results if isinstance(results, ConfigError) else ConfigError(str(state.message)) from results
+    show_results(results)
+    console.print(f"[bold]{state.message}[/]")
+    return list(results)
+
+
+def show_results(results: list[CellResult]) -> None:
+    """Print one row per cell, and under it the sentence of each that failed."""
+    columns = ["center", "resource", "pages", "records", "new", "changed", "unchanged", "quarantined", "seconds"]
+    rows = []
+    for result in results:
+        name = [result.cell.center_id, result.cell.resource]
+        if (s := result.summary) is None:
+            rows.append([*name, "failed", None, None, None, None, None, None])
+        else:
+            rows.append([*name, s.pages, s.records, s.new, s.changed, s.unchanged, s.quarantined, s.seconds])
+    console.print(table(columns, rows))
+    for result in results:
+        if result.error:
+            console.print(f"[red]{result.cell.center_id} {result.cell.resource}[/]: {result.error}", markup=True)
+
+
+@contextmanager
+def _cell_messages() -> Iterator[None]:
+    """Show what the cells log, one short line each, for the length of a run."""
+    handler = _CellLines()
+    logger = logging.getLogger("prefect.task_runs")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _CellLines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        name = getattr(record, "task_run_name", "")
+        if record.pathname.endswith("cells.py"):  # ours; Prefect's own remarks are for its UI
+            console.print(f"  [dim]{name:<34}[/] {record.getMessage()}", highlight=False)

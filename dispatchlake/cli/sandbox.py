@@ -1,0 +1,23 @@
+"""`dispatchlake sandbox`: the stand-in for the vendor, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def sandbox(
+    *arguments: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+) -> None:
+    """Serve real dispatch records the way the vendor's API would, on loopback.
+
+    Takes the options of `python -m sandbox`; see them with `dispatchlake sandbox --help-sandbox`, and
+    `sandbox/README.md`.
+    """
+    # The sandbox shares no code with the client, so it is not imported: this process becomes it.
+    passed = ["--help" if argument == "--help-sandbox" else argument for argument in arguments]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "sandbox", *passed])  # noqa: S606 - our own interpreter

@@ -1,0 +1,68 @@
+"""What a run shows in the Prefect UI: one table, numbers and sentences, never a record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from dispatchlake.lake import LoadSummary
+from tasks.cells import CellName
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """How one cell ended.
+
+    Attributes:
+        summary: What was landed, or None when the cell failed.
+        error: The sentence to show, or "" when it landed.
+    """
+
+    cell: CellName
+    summary: LoadSummary | None
+    error: str = ""
+
+
+def headline(results: Sequence[CellResult]) -> str:
+    """Return the run in one sentence: how many cells landed, what came, and which failed."""
+    landed = [result.summary for result in results if result.summary is not None]
+    failed = [f"{result.cell.center_id} {result.cell.resource}" for result in results if result.error]
+    sentence = (
+        f"{len(landed)} of {len(results)} cells landed: {sum(s.records for s in landed):,} records, "
+        f"{sum(s.new for s in landed):,} new, {sum(s.changed for s in landed):,} changed"
+    )
+    return f"{sentence}. Failed: {', '.join(failed)}" if failed else sentence
+
+
+def summary_table(results: Sequence[CellResult]) -> str:
+    """Return the run as a Markdown table, one row per cell, and each failure's sentence below it."""
+    lines = [
+        "| center | resource | state | pages | records | new | changed | unchanged | quarantined | seconds |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for result in results:
+        name = f"| {result.cell.center_id} | {result.cell.resource} "
+        if (s := result.summary) is None:
+            lines.append(f"{name}| **failed** |  |  |  |  |  |  |  |")
+        else:
+            lines.append(
+                f"{name}| landed | {s.pages:,} | {s.records:,} | {s.new:,} | {s.changed:,} "
+                f"| {s.unchanged:,} | {s.quarantined:,} | {s.seconds:.1f} |"
+            )
+    failures = [
+        f"- **{result.cell.center_id} {result.cell.resource}**: {result.error}"
+        for result in results
+        if result.error
+    ]
+    return "\n".join([headline(results), "", *lines, *(["", "What failed, and what to do:", "", *failures] if failures else [])])
+
+
+@task(task_run_name="summary")
+def publish_summary(results: Sequence[CellResult]) -> None:
+    """Publish the run's table as the artifact `ingest-summary`."""
+    create_markdown_artifact(
+        summary_table(results), key="ingest-summary", description=headline(results)
+    )

@@ -1,0 +1,83 @@
+"""The register of dispatch centers: one block each on the Prefect server."""
+
+from __future__ import annotations
+
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+
+from dispatchlake.errors import ConfigError
+from dispatchlake.model import DispatchCenter
+from tasks.blocks import DispatchCenterBlock
+
+_SLUG = DispatchCenterBlock.get_block_type_slug()
+_PER_REQUEST = 200
+
+
+def save_center(center: DispatchCenter) -> None:
+    """Register the center, or replace what is registered under its id."""
+    DispatchCenterBlock.from_center(center).save(center.center_id, overwrite=True)
+
+
+def load_center(center_id: str) -> DispatchCenter:
+    """Load one registered center with its secrets.
+
+    Raises:
+        ConfigError: Not registered, or not usable; the text says which and what to do.
+    """
+    with get_client(sync_client=True) as client:
+        try:
+            document = client.read_block_document_by_name(center_id, _SLUG, include_secrets=True)
+        except ObjectNotFound:
+            raise unknown_centers([center_id], list(load_blocks())) from None
+    return _block(document).to_center(center_id)
+
+
+def load_blocks() -> dict[str, DispatchCenterBlock]:
+    """Return every registered center's block by center id, in order of the ids, not validated yet."""
+    documents = []
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_block_type_by_slug(_SLUG)
+        except ObjectNotFound:  # nobody has ever registered a center here
+            return {}
+        while True:
+            more = client.read_block_documents_by_type(_SLUG, offset=len(documents), limit=_PER_REQUEST)
+            documents += more
+            if len(more) < _PER_REQUEST:
+                break
+    blocks = {str(document.name): _block(document) for document in documents}
+    return dict(sorted(blocks.items()))
+
+
+def delete_center(center_id: str) -> None:
+    """Forget a center's registration; its records stay in the lake.
+
+    Raises:
+        ConfigError: Not registered.
+    """
+    registered = list(load_blocks())
+    if center_id not in registered:
+        raise unknown_centers([center_id], registered)
+    DispatchCenterBlock.delete(f"{_SLUG}/{center_id}")
+
+
+def unknown_centers(unknown: list[str], registered: list[str]) -> ConfigError:
+    """Return the error for centers nobody registered, naming those that are."""
+    if not registered:
+        return no_centers()
+    return ConfigError(
+        f"Unknown dispatch center: {', '.join(unknown)}. Registered are: {', '.join(registered)}."
+    )
+
+
+def no_centers() -> ConfigError:
+    """Return the error for an empty register."""
+    return ConfigError("No dispatch center is registered. Register one: dispatchlake centers add --help")
+
+
+def _block(document: object) -> DispatchCenterBlock:
+    # Prefect's own way to build a block it has already fetched; `load` would ask the server once more.
+    block = DispatchCenterBlock._from_block_document(document)  # type: ignore[arg-type]  # noqa: SLF001
+    if not isinstance(block, DispatchCenterBlock):
+        raise ConfigError("A block of type 'Dispatch center' on the Prefect server is not one of ours.")
+    return block
