@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import time
@@ -72,7 +71,7 @@ def demo() -> None:
     is_first = not settings.lake_dir.exists()
     with sandbox_process(settings.data_dir / "sandbox") as sandbox, prefect_api(settings):
         _tell_time(sandbox, is_first=is_first)
-        _register(sandbox, settings)
+        _register(sandbox)
         _title("Ingesting" if is_first else "Ingesting what changed since")
         results = ingest_with_progress([], [])
         if any(result.error for result in results):
@@ -129,7 +128,7 @@ def _tell_time(sandbox: Sandbox, *, is_first: bool) -> None:
         sandbox.call("POST", "clock", {"advance_s": STEP_HOURS * 3600})
 
 
-def _register(sandbox: Sandbox, settings: Settings) -> None:
+def _register(sandbox: Sandbox) -> None:
     """Give the sandbox three centers with fresh credentials, and register the same ones with Prefect."""
     _title("Three dispatch centers")
     with console.status("Registering the centers ..."):
@@ -170,7 +169,6 @@ def _register(sandbox: Sandbox, settings: Settings) -> None:
     clock = sandbox.call("GET", "clock")["centers"]
     rows = [[i, name, zone, clock[i]["now"]] for i, (name, zone, _epoch) in CENTERS.items()]
     console.print(table(["center", "name", "time zone", "its clock (UTC)"], rows))
-    shutil.rmtree(settings.state_dir / "tokens", ignore_errors=True)  # those of the last demo's credentials
 
 
 def _compare_with_truth(sandbox: Sandbox, settings: Settings) -> None:

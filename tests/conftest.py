@@ -1,0 +1,42 @@
+"""Fixtures that any test may ask for: a data folder of its own, the sandbox, a Prefect server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dispatchlake.cli.prefect_api import prefect_api
+from dispatchlake.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A data folder of the test's own, for this process and those it starts."""
+    monkeypatch.setenv("DISPATCHLAKE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("DISPATCHLAKE_RETRY_BUDGET_S", "5")
+    return Settings(data_dir=tmp_path / "data", retry_budget_s=5)
+
+
+@pytest.fixture(scope="session")
+def sandbox():
+    """A sandbox without centers; each test puts its own, under ids of its own."""
+    from tests.sandbox_process import SandboxProcess
+
+    with SandboxProcess({"centers": {}}) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Prefect server, and this process set up to use it.
+
+    Tests that ask for it must carry `@pytest.mark.xdist_group("prefect")`: one server per test run.
+    """
+    home = tmp_path_factory.mktemp("prefect")
+    os.environ.pop("PREFECT_API_URL", None)
+    os.environ["PREFECT_HOME"] = str(home)
+    with prefect_api(Settings(data_dir=home)) as url:
+        yield url
