@@ -6,6 +6,7 @@ Wraps `tasks.cells.ingest_cell`, one task run per center and resource. Run it he
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from prefect import flow
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from dispatchlake.errors import ConfigError
 from tasks.artifacts import CellResult, headline, publish_summary
-from tasks.cells import ingest_cell, plan_cells
+from tasks.cells import ingest_cell, plan_cells, refuse_future
 
 ResourceName = Literal["incident_events", "cad_incidents"]
 
@@ -31,15 +32,21 @@ def ingest(
         list[str], Field(description="Ids of the dispatch centers to read; empty means every enabled one.")
     ] = [],  # noqa: B006 - Prefect shows it as the form's default and copies it per run
     resources: Annotated[
-        list[ResourceName], Field(description="Which listings to read; empty means all that the scopes allow.")
+        list[ResourceName],
+        Field(description="Which listings to read; empty means all that the scopes allow."),
     ] = [],  # noqa: B006 - the same
+    since: Annotated[
+        date | None,
+        Field(description="Read what changed since this day (UTC) instead of since the last run."),
+    ] = None,
 ) -> State[Any]:
     """Land what each dispatch center changed since its last run; one failing center never stops another."""
     try:
+        refuse_future(since)
         cells = plan_cells(centers, list(resources))
     except ConfigError as error:
         return Failed(message=str(error), data=error)
-    futures = [ingest_cell.submit(cell.center_id, cell.resource) for cell in cells]
+    futures = [ingest_cell.submit(cell.center_id, cell.resource, since) for cell in cells]
     wait(futures)
     results = [
         CellResult(cell, None, future.state.message or "It failed; see its log.")

@@ -57,12 +57,17 @@ def summary_table(results: Sequence[CellResult]) -> str:
         for result in results
         if result.error
     ]
-    return "\n".join([headline(results), "", *lines, *(["", "What failed, and what to do:", "", *failures] if failures else [])])
+    return "\n".join(
+        [
+            headline(results),
+            "",
+            *lines,
+            *(["", "What failed, and what to do:", "", *failures] if failures else []),
+        ]
+    )
 
 
 @task(task_run_name="summary")
 def publish_summary(results: Sequence[CellResult]) -> None:
     """Publish the run's table as the artifact `ingest-summary`."""
-    create_markdown_artifact(
-        summary_table(results), key="ingest-summary", description=headline(results)
-    )
+    create_markdown_artifact(summary_table(results), key="ingest-summary", description=headline(results))

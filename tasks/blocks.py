@@ -28,8 +28,12 @@ class DispatchCenterBlock(Block):
     _description = "A dispatch center of the Prepared partner API: address, time zone, credentials per scope."
 
     display_name: Annotated[str, Field(description="The center's name for people.")]
-    time_zone: Annotated[str, Field(description="IANA name of its local time, such as America/Chicago.")] = "UTC"
-    base_url: Annotated[str, Field(description="Origin of the partner API, such as https://api.prepared911.com.")]
+    time_zone: Annotated[str, Field(description="IANA name of its local time, such as America/Chicago.")] = (
+        "UTC"
+    )
+    base_url: Annotated[
+        str, Field(description="Origin of the partner API, such as https://api.prepared911.com.")
+    ]
     token_path: Annotated[str, Field(description="Path of the token endpoint.")] = "/oauth/token"  # noqa: S105
     incident_events_client_id: Annotated[
         str | None, Field(description="Client id for the scope incident_events; empty if not issued.")
@@ -49,7 +53,9 @@ class DispatchCenterBlock(Block):
     enabled: Annotated[bool, Field(description="Scheduled runs skip a center that is not enabled.")] = True
     resources: Annotated[
         dict[str, Any],
-        Field(description='Overrides per resource, such as {"cad_incidents": {"path": "/v2/cad_incidents"}}.'),
+        Field(
+            description='Overrides per resource, such as {"cad_incidents": {"path": "/v2/cad_incidents"}}.'
+        ),
     ] = {}
 
     def to_center(self, center_id: str) -> DispatchCenter:
@@ -84,9 +90,7 @@ class DispatchCenterBlock(Block):
 
     def resource_names(self) -> list[str]:
         """Return the resources that the scopes with credentials open, in declared order."""
-        return [
-            name for name, resource in RESOURCES.items() if getattr(self, f"{resource.scope}_client_id")
-        ]
+        return [name for name, resource in RESOURCES.items() if getattr(self, f"{resource.scope}_client_id")]
 
     @classmethod
     def from_center(cls, center: DispatchCenter) -> DispatchCenterBlock:

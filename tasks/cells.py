@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -15,8 +15,8 @@ from dispatchlake import redaction
 from dispatchlake.api import CenterClient
 from dispatchlake.errors import ConfigError, DispatchLakeError
 from dispatchlake.lake import Cell, Lake, LoadSummary
-from dispatchlake.settings import load_settings
-from dispatchlake.windows import next_window
+from dispatchlake.settings import Settings, load_settings
+from dispatchlake.windows import Window, next_window
 from tasks.centers import load_blocks, load_center, no_centers, unknown_centers
 from tasks.policy import RETRY_DELAYS_S, worth_retrying
 
@@ -64,8 +64,8 @@ def plan_cells(centers: list[str], resources: list[str]) -> list[CellName]:
     retry_delay_seconds=RETRY_DELAYS_S,
     retry_condition_fn=worth_retrying,
 )
-def ingest_cell(center_id: str, resource: str) -> State[Any]:
-    """Read one center's resource from its watermark to now, and land it.
+def ingest_cell(center_id: str, resource: str, since: date | None = None) -> State[Any]:
+    """Read one center's resource from its watermark (or the day `since`, UTC) to now, and land it.
 
     Returns:
         Completed with a `LoadSummary`, or Failed with the error as its data and its sentence as message:
@@ -79,8 +79,7 @@ def ingest_cell(center_id: str, resource: str) -> State[Any]:
         with Lake.open(
             settings.lake_dir, memory_limit_mb=settings.memory_limit_mb, lock_wait_s=settings.lock_wait_s
         ) as lake:
-            watermark = lake.watermark(center_id, resource)
-            window = next_window(watermark, lookback=settings.lookback, now=datetime.now(UTC))
+            window = _window(lake.watermark(center_id, resource), since, settings)
             center = load_center(center_id)
             cell = Cell(center_id, center.resource(resource), window)
             logger.info("Reading %s", "everything" if window.start is None else f"from {window.start:%F %T}Z")
@@ -100,6 +99,21 @@ def ingest_cell(center_id: str, resource: str) -> State[Any]:
         return Failed(message=str(error), data=error)
     logger.info("Landed %s", outcome(summary))
     return Completed(message=outcome(summary), data=summary)
+
+
+def refuse_future(since: date | None) -> None:
+    """Raise ConfigError for a day that has not begun: there is nothing to read since then."""
+    if since is not None and since > datetime.now(UTC).date():
+        raise ConfigError(
+            f"Nothing can be read since {since}: that day has not begun. Give a day in the past."
+        )
+
+
+def _window(watermark: datetime | None, since: date | None, settings: Settings) -> Window:
+    now = datetime.now(UTC)
+    if since is not None:
+        return Window(datetime.combine(since, time(), UTC), now)
+    return next_window(watermark, lookback=settings.lookback, now=now)
 
 
 def describe(error: BaseException) -> str:

@@ -58,7 +58,7 @@ def delete_center(center_id: str) -> None:
     registered = list(load_blocks())
     if center_id not in registered:
         raise unknown_centers([center_id], registered)
-    DispatchCenterBlock.delete(f"{_SLUG}/{center_id}")
+    DispatchCenterBlock.delete(center_id)
 
 
 def unknown_centers(unknown: list[str], registered: list[str]) -> ConfigError:

@@ -30,13 +30,18 @@ def sandbox():
 
 
 @pytest.fixture(scope="session")
-def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Home of the test run's Prefect server."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def prefect_url(prefect_home: Path) -> Iterator[str]:
     """The URL of a real Prefect server, and this process set up to use it.
 
     Tests that ask for it must carry `@pytest.mark.xdist_group("prefect")`: one server per test run.
     """
-    home = tmp_path_factory.mktemp("prefect")
     os.environ.pop("PREFECT_API_URL", None)
-    os.environ["PREFECT_HOME"] = str(home)
-    with prefect_api(Settings(data_dir=home)) as url:
+    os.environ["PREFECT_HOME"] = str(prefect_home)
+    with prefect_api(Settings(data_dir=prefect_home)) as url:
         yield url

@@ -6,9 +6,9 @@ import csv
 import io
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from pydantic import SecretStr
 
 from dispatchlake.cli.prefect_api import prefect_api
@@ -22,7 +22,7 @@ PRODUCTION_URL = "https://api.prepared911.com"
 CSV_COLUMNS = ("center_id", "scope", "client_id", "client_secret")
 """Columns a CSV must have; `name`, `time_zone` and `base_url` may follow."""
 
-app = App(help="Register dispatch centers and see which are registered.")
+app = App(name="centers", help="Register dispatch centers and see which are registered.")
 
 
 @app.command(name="list")
@@ -56,7 +56,7 @@ def add(  # noqa: PLR0913 - one option per thing a person registers
     *,
     scope: Scope,
     client_id: str,
-    secret_file: Path,
+    secret_file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     name: str | None = None,
     time_zone: str | None = None,
     base_url: str | None = None,
@@ -85,7 +85,7 @@ def add(  # noqa: PLR0913 - one option per thing a person registers
 
 
 @app.command(name="import")
-def import_(file: Path, /) -> None:
+def import_(file: Annotated[Path, Parameter(allow_leading_hyphen=True)], /) -> None:
     """Register many centers from a CSV file, or none if any row cannot be used.
 
     Args:
@@ -162,5 +162,3 @@ def _read_text(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{file} cannot be read: {reason}.") from None
-
-

@@ -205,12 +205,21 @@ def _farewell(settings: Settings, *, seconds: float, is_first: bool) -> None:
     megabytes = sum(f.stat().st_size for f in lake.rglob("*") if f.is_file()) / 1e6
     where = lake.relative_to(Path.cwd()) if lake.is_relative_to(Path.cwd()) else lake
     _title("Done")
-    console.print(f"In {seconds:.0f} s, and everything is stopped. The lake ({megabytes:.1f} MB) lies in {where}")
+    console.print(
+        f"In {seconds:.0f} s, and everything is stopped. The lake ({megabytes:.1f} MB) lies in {where}"
+    )
     again = f"make demo{'':<44}# again: the centers' clocks move on {STEP_HOURS} hours, only changes are read"
     console.print("Try next:", style="bold")
-    data_dir = settings.data_dir.relative_to(Path.cwd()) if settings.data_dir.is_relative_to(Path.cwd()) else settings.data_dir
+    data_dir = (
+        settings.data_dir.relative_to(Path.cwd())
+        if settings.data_dir.is_relative_to(Path.cwd())
+        else settings.data_dir
+    )
     console.print(f"  {again}", soft_wrap=True)
-    console.print(f'  DISPATCHLAKE_DATA_DIR={data_dir} .venv/bin/dispatchlake sql "FROM cad_incidents LIMIT 5"', soft_wrap=True)
+    console.print(
+        f'  DISPATCHLAKE_DATA_DIR={data_dir} .venv/bin/dispatchlake sql "FROM cad_incidents LIMIT 5"',
+        soft_wrap=True,
+    )
     _ = is_first
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import subprocess
@@ -42,6 +43,8 @@ def prefect_api(settings: Settings) -> Iterator[str]:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(settings.prefect_dir))
+    for worker in ("EventsWorker", "APILogWorker"):  # they count aloud what is still to be sent at exit
+        logging.getLogger(worker).setLevel(logging.ERROR)
     if url := os.environ.get("PREFECT_API_URL"):
         if not is_answering(url):
             raise ConfigError(
@@ -61,7 +64,13 @@ def prefect_api(settings: Settings) -> Iterator[str]:
 @contextlib.contextmanager
 def local_server(home: Path) -> Iterator[str]:
     """Run a Prefect server on a free loopback port; its database and log lie in `home`."""
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(
+            f"The data folder cannot be written: {home} ({error.strerror}). Give a folder of yours in "
+            "DISPATCHLAKE_DATA_DIR."
+        ) from None
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     log_path = home / "server.log"

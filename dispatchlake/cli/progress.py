@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from typing import TYPE_CHECKING
 
 from dispatchlake.cli.terminal import console, table
@@ -14,7 +15,9 @@ if TYPE_CHECKING:  # Prefect takes seconds to import, and its environment must b
     from tasks.artifacts import CellResult
 
 
-def ingest_with_progress(centers: list[str], resources: list[str]) -> list[CellResult]:
+def ingest_with_progress(
+    centers: list[str], resources: list[str], *, since: date | None = None
+) -> list[CellResult]:
     """Run the `ingest` flow in this process, showing each cell as it goes.
 
     Returns:
@@ -27,7 +30,7 @@ def ingest_with_progress(centers: list[str], resources: list[str]) -> list[CellR
         from flows.ingest import ingest
 
     with _cell_messages():
-        state = ingest(centers, resources, return_state=True)  # type: ignore[arg-type]  # the flow validates names
+        state = ingest(centers, resources, since, return_state=True)  # type: ignore[arg-type]  # the flow validates names
     results = state.result(raise_on_failure=False)
     if isinstance(results, Exception):
         raise results if isinstance(results, ConfigError) else ConfigError(str(state.message)) from results
@@ -38,7 +41,17 @@ def ingest_with_progress(centers: list[str], resources: list[str]) -> list[CellR
 
 def show_results(results: list[CellResult]) -> None:
     """Print one row per cell, and under it the sentence of each that failed."""
-    columns = ["center", "resource", "pages", "records", "new", "changed", "unchanged", "quarantined", "seconds"]
+    columns = [
+        "center",
+        "resource",
+        "pages",
+        "records",
+        "new",
+        "changed",
+        "unchanged",
+        "quarantined",
+        "seconds",
+    ]
     rows = []
     for result in results:
         name = [result.cell.center_id, result.cell.resource]
@@ -49,7 +62,9 @@ def show_results(results: list[CellResult]) -> None:
     console.print(table(columns, rows))
     for result in results:
         if result.error:
-            console.print(f"[red]{result.cell.center_id} {result.cell.resource}[/]: {result.error}", markup=True)
+            console.print(
+                f"[red]{result.cell.center_id} {result.cell.resource}[/]: {result.error}", markup=True
+            )
 
 
 @contextmanager

@@ -54,7 +54,9 @@ def _show(reader: Reader, query: str) -> None:
     columns, rows, more = reader.preview(query, MAX_ROWS_SHOWN)
     console.print(table(columns, rows))
     if more:
-        errors.print(f"The first {MAX_ROWS_SHOWN} rows are shown; export all with --csv FILE or --parquet FILE.")
+        errors.print(
+            f"The first {MAX_ROWS_SHOWN} rows are shown; export all with --csv FILE or --parquet FILE."
+        )
 
 
 def _prompt(reader: Reader) -> None:

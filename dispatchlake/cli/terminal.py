@@ -15,7 +15,9 @@ errors = Console(stderr=True, highlight=False)
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> Table:
     """Return a plain table; numbers are set right and grouped, absent values are shown as a dot."""
-    grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    grid = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     content = [list(row) for row in rows]
     for position, column in enumerate(columns):
         is_number = any(isinstance(row[position], int | float) for row in content)
