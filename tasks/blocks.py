@@ -54,9 +54,10 @@ class DispatchCenterBlock(Block):
     resources: Annotated[
         dict[str, Any],
         Field(
-            description='Overrides per resource, such as {"cad_incidents": {"path": "/v2/cad_incidents"}}.'
+            default_factory=dict,
+            description='Overrides per resource, such as {"cad_incidents": {"path": "/v2/cad_incidents"}}.',
         ),
-    ] = {}
+    ]
 
     def to_center(self, center_id: str) -> DispatchCenter:
         """Return the block as the library's value, validated.
