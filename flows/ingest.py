@@ -17,8 +17,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from dispatchlake.errors import ConfigError
+from dispatchlake.ingest import refuse_future
 from tasks.artifacts import CellResult, headline, publish_summary
-from tasks.cells import ingest_cell, plan_cells, refuse_future
+from tasks.cells import ingest_cell, plan_cells
 
 ResourceName = Literal["incident_events", "cad_incidents"]
 
