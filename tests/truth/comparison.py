@@ -1,0 +1,63 @@
+"""The lake against the sandbox's truth: rows and values, current records and versions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dispatchlake.lake.reading import query_arrow
+
+TABLES = {
+    "incident_events": ("incidents", "incident_versions", "incident_id"),
+    "cad_incidents": ("cad_incidents", "cad_incident_versions", "cad_incident_id"),
+}
+
+RENAMED = {"received_at": "call_received_at"}
+"""Fields of the source whose name means something else in the lake (`received_at` is when we received it)."""
+
+NUMBERS_WITH_TOLERANCE = 1e-9
+
+
+def landed(lake_dir: Path, center_id: str, resource: str) -> dict[str, dict[str, Any]]:
+    """Return the current rows of the lake by id, in the lake's columns."""
+    current, _versions, key = TABLES[resource]
+    rows = query_arrow(f"SELECT * FROM {current} WHERE center_id = '{center_id}'", lake_dir=lake_dir).to_pylist()
+    by_id = {row[key]: row for row in rows}
+    assert len(by_id) == len(rows), "an incident is in the current table twice"
+    return by_id
+
+
+def expected(truth: list[dict[str, Any]], resource: str) -> dict[str, dict[str, Any]]:
+    """Return the truth by id, in the lake's column names and types."""
+    _current, _versions, key = TABLES[resource]
+    rows = {}
+    for record in truth:
+        row = {RENAMED.get(name, name): _value(name, value) for name, value in record.items() if name != "id"}
+        rows[record["id"]] = row | {key: record["id"]}
+    return rows
+
+
+def _value(name: str, value: Any) -> Any:
+    return datetime.fromisoformat(value) if name.endswith("_at") and value is not None else value
+
+
+def assert_equal(lake_dir: Path, center_id: str, resource: str, truth: list[dict[str, Any]]) -> None:
+    """Fail, naming ids and fields only, unless the lake's current rows are exactly the truth."""
+    ours, theirs = landed(lake_dir, center_id, resource), expected(truth, resource)
+    assert theirs, "a truth without records proves nothing"
+    assert not set(theirs) - set(ours), f"{len(set(theirs) - set(ours))} of {len(theirs)} records are missing"
+    assert not set(ours) - set(theirs), f"{len(set(ours) - set(theirs))} records were invented"
+    wrong = [
+        (identity, field)
+        for identity, record in theirs.items()
+        for field, value in record.items()
+        if not _same(ours[identity][field], value)
+    ]
+    assert not wrong, f"{len(wrong)} values differ, the first: {wrong[:5]}"
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    if isinstance(theirs, float) and isinstance(ours, float):
+        return abs(ours - theirs) < NUMBERS_WITH_TOLERANCE
+    return bool(ours == theirs)
