@@ -22,7 +22,9 @@ NUMBERS_WITH_TOLERANCE = 1e-9
 def landed(lake_dir: Path, center_id: str, resource: str) -> dict[str, dict[str, Any]]:
     """Return the current rows of the lake by id, in the lake's columns."""
     current, _versions, key = TABLES[resource]
-    rows = query_arrow(f"SELECT * FROM {current} WHERE center_id = '{center_id}'", lake_dir=lake_dir).to_pylist()
+    rows = query_arrow(
+        f"SELECT * FROM {current} WHERE center_id = '{center_id}'", lake_dir=lake_dir
+    ).to_pylist()
     by_id = {row[key]: row for row in rows}
     assert len(by_id) == len(rows), "an incident is in the current table twice"
     return by_id
