@@ -1,1 +1,6 @@
 """Records in, DuckLake out: everything that touches DuckDB, Arrow and Parquet."""
+
+from dispatchlake.lake.bookkeeping import Cell, LoadSummary
+from dispatchlake.lake.lake import Lake
+
+__all__ = ["Cell", "Lake", "LoadSummary"]

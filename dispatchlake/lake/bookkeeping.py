@@ -1,0 +1,158 @@
+"""Coverage, watermark and runs: which spans were read, where to begin next, what each run brought."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import duckdb
+
+from dispatchlake.model import Resource
+from dispatchlake.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One center x resource x window: what is read, counted, retried and covered as one.
+
+    Attributes:
+        kind: `ingest` moves the watermark and grows one coverage row; `backfill` leaves the watermark
+            alone and has a coverage row of its own.
+    """
+
+    center_id: str
+    resource: Resource
+    window: Window
+    kind: Literal["ingest", "backfill"] = "ingest"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSummary:
+    """What one load brought: numbers and times only, safe to show anywhere.
+
+    Attributes:
+        new: Incidents seen for the first time.
+        changed: Further versions of incidents.
+        unchanged: Records that brought nothing new.
+        watermark: Where the next scheduled run begins, less the lookback.
+    """
+
+    center_id: str
+    resource: str
+    pages: int
+    records: int
+    new: int
+    changed: int
+    unchanged: int
+    quarantined: int
+    body_bytes: int
+    seconds: float
+    watermark: datetime | None
+    oldest_created_at: datetime | None
+    newest_updated_at: datetime | None
+
+
+def read_watermark(connection: duckdb.DuckDBPyConnection, center_id: str, resource: str) -> datetime | None:
+    """Return the newest `updated_at` fully committed, or None before the first load."""
+    row = connection.execute(
+        "SELECT watermark_at FROM watermarks WHERE center_id = ? AND resource = ?", [center_id, resource]
+    ).fetchone()
+    return row[0] if row else None
+
+
+def advance_watermark(
+    connection: duckdb.DuckDBPyConnection, cell: Cell, newest_updated_at: datetime | None, *, run_id: str
+) -> datetime | None:
+    """Move the watermark to the newest `updated_at` read; never back, and never past the window's end.
+
+    A record dated in the future must not hide what changes until then.
+    """
+    before = read_watermark(connection, cell.center_id, cell.resource.name)
+    if newest_updated_at is None:
+        return before
+    after = min(newest_updated_at, cell.window.end)
+    if before is not None and after <= before:
+        return before
+    names = [cell.center_id, cell.resource.name]
+    connection.execute("DELETE FROM watermarks WHERE center_id = ? AND resource = ?", names)
+    connection.execute("INSERT INTO watermarks VALUES (?, ?, ?, ?)", [*names, after, run_id])
+    return after
+
+
+def cover(connection: duckdb.DuckDBPyConnection, cell: Cell, *, records: int, run_id: str) -> None:
+    """Record that the cell's window has been read whole, and forget failures over it."""
+    names = [cell.center_id, cell.resource.name, cell.kind]
+    start, end = cell.window.start, cell.window.end
+    if cell.kind == "ingest":
+        # The live reading begins before where it ended, so its spans join into one growing row.
+        row = connection.execute(
+            """SELECT window_start, window_end, window_start IS NULL FROM coverage
+            WHERE center_id = ? AND resource = ? AND kind = ? AND state = 'complete'""",
+            names,
+        ).fetchone()
+        if row is not None:
+            start = None if row[2] or start is None else min(start, row[0])
+            end = max(end, row[1])
+        connection.execute("DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = ?", names)
+    else:
+        _delete_span(connection, cell)
+    connection.execute(
+        "INSERT INTO coverage VALUES (?, ?, ?, 'complete', ?, ?, ?, 1, NULL, ?, ?)",
+        [*names, start, end, records, run_id, datetime.now(UTC)],
+    )
+
+
+def cover_failure(connection: duckdb.DuckDBPyConnection, cell: Cell, *, error: str, run_id: str) -> None:
+    """Record that reading the cell's window failed, and why; what was complete before stays so."""
+    names = [cell.center_id, cell.resource.name, cell.kind]
+    is_live = cell.kind == "ingest"
+    row = connection.execute(
+        """SELECT max(attempts) FROM coverage
+        WHERE center_id = ? AND resource = ? AND kind = ? AND state = 'failed'
+            AND (? OR (window_start IS NOT DISTINCT FROM ? AND window_end = ?))""",
+        [*names, is_live, cell.window.start, cell.window.end],
+    ).fetchone()
+    attempts = (row[0] if row and row[0] else 0) + 1
+    if is_live:
+        connection.execute(
+            "DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = ? AND state = 'failed'", names
+        )
+    else:
+        _delete_span(connection, cell)
+    connection.execute(
+        "INSERT INTO coverage VALUES (?, ?, ?, 'failed', ?, ?, 0, ?, ?, ?, ?)",
+        [*names, cell.window.start, cell.window.end, attempts, error, run_id, datetime.now(UTC)],
+    )
+
+
+def _delete_span(connection: duckdb.DuckDBPyConnection, cell: Cell) -> None:
+    connection.execute(
+        """DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = ?
+        AND window_start IS NOT DISTINCT FROM ? AND window_end = ?""",
+        [cell.center_id, cell.resource.name, cell.kind, cell.window.start, cell.window.end],
+    )
+
+
+def record_run(
+    connection: duckdb.DuckDBPyConnection, summary: LoadSummary, *, run_id: str, started_at: datetime
+) -> None:
+    """Record what a landed cell brought."""
+    connection.execute(
+        "INSERT INTO runs VALUES (?, ?, ?, 'landed', NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            run_id,
+            summary.center_id,
+            summary.resource,
+            summary.pages,
+            summary.records,
+            summary.new,
+            summary.changed,
+            summary.unchanged,
+            summary.quarantined,
+            summary.oldest_created_at,
+            summary.newest_updated_at,
+            started_at,
+            summary.seconds,
+        ],
+    )

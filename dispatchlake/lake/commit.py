@@ -1,0 +1,152 @@
+"""What one load changes, inside the caller's transaction: versions, current rows, quarantine, bookkeeping.
+
+Every step compares the staged records with what the lake has, within the batch's center and time range, so
+that cost follows the batch and not the table; and every step is a no-op when repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import duckdb
+
+from dispatchlake.lake.schemas import RecordType, record_columns
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Counts of one merge: incidents first seen, and further versions of known ones."""
+
+    new: int
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class StagedSpan:
+    """Span of the staged records' stamps; None where nothing was staged."""
+
+    oldest_created_at: datetime | None
+    newest_created_at: datetime | None
+    newest_updated_at: datetime | None
+
+
+def staged_span(connection: duckdb.DuckDBPyConnection) -> StagedSpan:
+    """Return the span of what is staged."""
+    row = connection.execute("SELECT min(created_at), max(created_at), max(updated_at) FROM staged").fetchone()
+    assert row is not None  # noqa: S101 - an aggregate always answers one row
+    return StagedSpan(*row)
+
+
+def merge(
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str, span: StagedSpan
+) -> Merged:
+    """Add the staged versions the lake does not have, and renew the current rows they supersede."""
+    if span.oldest_created_at is None:
+        return Merged(0, 0)
+    key = record_type.key
+    _find_fresh(connection, record_type, center_id, span)
+    fresh = _count(connection, "SELECT count(*) FROM fresh")
+    if not fresh:
+        return Merged(0, 0)
+    names = ", ".join(f'"{column.name}"' for column in record_columns(record_type))
+    connection.execute(f"INSERT INTO {record_type.versions} BY NAME SELECT {names} FROM fresh")
+    _find_known(connection, record_type, center_id, span)
+    new = _count(connection, f"SELECT count(DISTINCT {key}) FROM fresh WHERE {key} NOT IN (SELECT {key} FROM known)")
+    # Newest wins; of two in one second the one that is further along; then the one received last, which
+    # a version of this load always is.
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE winners AS
+        SELECT * FROM (
+            SELECT {names}, row_number() OVER (
+                PARTITION BY {key}
+                ORDER BY updated_at DESC, ({record_type.tie_break} IS NOT NULL) DESC, receive_order DESC) AS place
+            FROM fresh) AS newest
+        WHERE place = 1 AND NOT EXISTS (
+            SELECT 1 FROM known WHERE known.{key} = newest.{key} AND (
+                known.updated_at > newest.updated_at OR (
+                    known.updated_at = newest.updated_at
+                    AND known.is_further AND newest.{record_type.tie_break} IS NULL)))"""
+    )
+    _delete_superseded(connection, record_type, center_id)
+    connection.execute(f"INSERT INTO {record_type.current} BY NAME SELECT * EXCLUDE (place) FROM winners")
+    return Merged(new=new, changed=fresh - new)
+
+
+def _find_fresh(
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str, span: StagedSpan
+) -> None:
+    """Collect in `fresh` the staged versions, each once, that the versions table does not have.
+
+    `created_at` is part of the hash: an equal version has an equal one, so the time range loses nothing.
+    """
+    key = record_type.key
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE fresh AS
+        SELECT $center AS center_id, 'rest' AS source, staged.* FROM staged
+        ANTI JOIN (
+            SELECT {key}, version_hash FROM {record_type.versions}
+            WHERE center_id = $center AND created_at BETWEEN $oldest AND $newest) AS had
+        USING ({key}, version_hash)
+        QUALIFY row_number() OVER (PARTITION BY {key}, version_hash ORDER BY receive_order) = 1""",
+        {"center": center_id, "oldest": span.oldest_created_at, "newest": span.newest_created_at},
+    )
+
+
+def _find_known(
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str, span: StagedSpan
+) -> None:
+    """Collect in `known` the current rows of the fresh ids.
+
+    Most lie within the batch's time range. An id not found there is looked up across the center, reading
+    id columns only: a source may correct `created_at`, and its incident must not be there twice.
+    """
+    key = record_type.key
+    columns = f"{key}, created_at, updated_at, ({record_type.tie_break} IS NOT NULL) AS is_further"
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE known AS
+        SELECT {columns} FROM {record_type.current}
+        WHERE center_id = $center AND created_at BETWEEN $oldest AND $newest
+            AND {key} IN (SELECT {key} FROM fresh)""",
+        {"center": center_id, "oldest": span.oldest_created_at, "newest": span.newest_created_at},
+    )
+    connection.execute(
+        f"""INSERT INTO known SELECT {columns} FROM {record_type.current}
+        WHERE center_id = $center AND {key} IN (
+            SELECT {key} FROM fresh WHERE {key} NOT IN (SELECT {key} FROM known))""",
+        {"center": center_id},
+    )
+
+
+def _delete_superseded(connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str) -> None:
+    key = record_type.key
+    bounds = connection.execute(
+        f"SELECT min(created_at), max(created_at) FROM known WHERE {key} IN (SELECT {key} FROM winners)"
+    ).fetchone()
+    if bounds is None or bounds[0] is None:
+        return
+    connection.execute(
+        f"""DELETE FROM {record_type.current} WHERE center_id = $center
+        AND created_at BETWEEN $oldest AND $newest AND {key} IN (SELECT {key} FROM winners)""",
+        {"center": center_id, "oldest": bounds[0], "newest": bounds[1]},
+    )
+
+
+def quarantine(connection: duckdb.DuckDBPyConnection, *, center_id: str, resource: str) -> None:
+    """Add the rejected records; one rejected before, for the same reason, writes nothing."""
+    connection.execute(
+        """INSERT INTO quarantine BY NAME
+        SELECT * FROM (
+            SELECT left(sha256(concat_ws('|', $center, $resource, reason, record)), 32) AS quarantine_id,
+                $center AS center_id, $resource AS resource, reason, record, raw_id, position, received_at
+            FROM rejected)
+        WHERE quarantine_id NOT IN (SELECT quarantine_id FROM quarantine WHERE center_id = $center)
+        QUALIFY row_number() OVER (PARTITION BY quarantine_id ORDER BY received_at, position) = 1""",
+        {"center": center_id, "resource": resource},
+    )
+
+
+def _count(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None) -> int:
+    row = connection.execute(query, parameters).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,195 @@
+"""The writer's side of the lake: opened once, loads cells, one committed transaction each."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from dispatchlake.errors import CatalogBusy, ConfigError, LakeError
+from dispatchlake.lake import bookkeeping, commit, migrations
+from dispatchlake.lake.archive import archive_pages, iter_batches
+from dispatchlake.lake.bookkeeping import Cell, LoadSummary
+from dispatchlake.lake.connection import catalog_path, connect
+from dispatchlake.lake.schemas import RECORD_TYPES
+from dispatchlake.lake.staging import Staging
+from dispatchlake.model import Page
+
+T = TypeVar("T")
+
+
+class Lake:
+    """A lake open for writing. One thread at a time; any number of processes, one commit at a time."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, lock: FileLock) -> None:
+        self._connection = connection
+        self._lock = lock
+
+    @classmethod
+    def open(cls, lake_dir: Path, *, memory_limit_mb: int = 256, lock_wait_s: float = 120.0) -> Lake:
+        """Open the lake, creating it or bringing it to this version's layout if need be.
+
+        Raises:
+            ConfigError: The folder cannot be written.
+            LakeTooNew: Made by a newer version; untouched.
+            CatalogBusy: Another writer held the lock for longer than `lock_wait_s`.
+        """
+        _make_folder(lake_dir)
+        lock = FileLock(lake_dir / "commit.lock", timeout=lock_wait_s, mode=0o600)
+        is_new = not catalog_path(lake_dir).exists()
+        with _held(lock) if is_new else contextlib.nullcontext():
+            lake = cls(connect(lake_dir, read_only=False, memory_limit_mb=memory_limit_mb), lock)
+            try:
+                done = migrations.applied(lake._connection)
+                migrations.refuse_newer(done)
+                if done != set(migrations.MIGRATIONS):
+                    with _held(lock):
+                        migrations.migrate(lake._connection)
+            except BaseException:
+                lake.close()
+                raise
+        return lake
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the lake."""
+        self._connection.close()
+
+    def watermark(self, center_id: str, resource: str) -> datetime | None:
+        """Return the newest `updated_at` fully committed, or None before the first load."""
+        return bookkeeping.read_watermark(self._connection, center_id, resource)
+
+    def load(self, pages: Iterable[Page], *, cell: Cell, run_id: str) -> LoadSummary:
+        """Land the pages of one cell: archive each batch, then commit everything at once.
+
+        Until that commit readers see nothing of the load but archived pages; a failure on the way leaves
+        it at that, and the same load run again gives the same lake.
+
+        Args:
+            pages: Read lazily; at most one batch is held.
+            cell: What the pages are; its window is covered by the commit.
+            run_id: Kept with all that is written.
+        """
+        started_at, started_s = datetime.now(UTC), time.monotonic()
+        record_type = RECORD_TYPES[cell.resource.name]
+        staging = Staging(self._connection, record_type)
+        page_count = body_bytes = 0
+        try:
+            for batch in iter_batches(pages):
+                self._transact(lambda batch=batch: archive_pages(self._connection, batch, run_id=run_id))
+                staging.add(batch)
+                page_count += len(batch)
+                body_bytes += sum(len(archived.page.body) for archived in batch)
+            span = commit.staged_span(self._connection)
+
+            def write() -> LoadSummary:
+                merged = commit.merge(self._connection, record_type, cell.center_id, span)
+                if staging.quarantined:
+                    commit.quarantine(
+                        self._connection, center_id=cell.center_id, resource=cell.resource.name
+                    )
+                bookkeeping.cover(self._connection, cell, records=staging.records, run_id=run_id)
+                watermark = (
+                    bookkeeping.advance_watermark(
+                        self._connection, cell, span.newest_updated_at, run_id=run_id
+                    )
+                    if cell.kind == "ingest"
+                    else self.watermark(cell.center_id, cell.resource.name)
+                )
+                summary = LoadSummary(
+                    center_id=cell.center_id,
+                    resource=cell.resource.name,
+                    pages=page_count,
+                    records=staging.records,
+                    new=merged.new,
+                    changed=merged.changed,
+                    unchanged=staging.records - staging.quarantined - merged.new - merged.changed,
+                    quarantined=staging.quarantined,
+                    body_bytes=body_bytes,
+                    seconds=time.monotonic() - started_s,
+                    watermark=watermark,
+                    oldest_created_at=span.oldest_created_at,
+                    newest_updated_at=span.newest_updated_at,
+                )
+                bookkeeping.record_run(self._connection, summary, run_id=run_id, started_at=started_at)
+                return summary
+
+            return self._transact(write)
+        finally:
+            staging.close()
+
+    def record_failure(self, cell: Cell, *, run_id: str, error: str) -> None:
+        """Record that a cell failed and why; `error` must be fit to show."""
+        self._transact(
+            lambda: bookkeeping.cover_failure(self._connection, cell, error=error, run_id=run_id)
+        )
+
+    def _transact(self, write: Callable[[], T]) -> T:
+        """Run `write` in one transaction, under the lock that orders the writers of a SQLite catalog."""
+        with _held(self._lock), _duckdb_errors():
+            self._connection.execute("BEGIN")
+            try:
+                result = write()
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(duckdb.Error):  # a failed COMMIT has already rolled back
+                    self._connection.execute("ROLLBACK")
+                raise
+            return result
+
+
+@contextlib.contextmanager
+def _held(lock: FileLock) -> Iterator[None]:
+    try:
+        lock.acquire()
+    except Timeout:
+        raise CatalogBusy(
+            f"Another writer has held the lake for more than {lock.timeout:.0f} s ({lock.lock_file}). "
+            "It may be a long load; try again later."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _duckdb_errors() -> Iterator[None]:
+    """Turn the engine's errors into ours; its texts may quote a value, so only their kind is passed on."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if "database is locked" in str(error):
+            raise CatalogBusy("The lake's catalog is locked by another program. Try again later.") from error
+        raise LakeError(
+            f"The lake could not be written ({type(error).__name__}); it is as it was before. "
+            "Check the disk's free space and the catalog."
+        ) from error
+
+
+def _make_folder(lake_dir: Path) -> None:
+    try:
+        for folder in (lake_dir, lake_dir / "data", lake_dir / "tmp"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe = lake_dir / ".writable"
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The lake's folder cannot be written: {lake_dir} ({error.strerror}). Give a folder of yours in "
+            "DISPATCHLAKE_DATA_DIR, or mend its permissions."
+        ) from None

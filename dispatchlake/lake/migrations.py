@@ -1,0 +1,78 @@
+"""The lake's layout, as named steps in order, each applied once and recorded in its own transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import duckdb
+
+from dispatchlake.errors import LakeTooNew
+from dispatchlake.lake.schemas import TABLES, VIEWS, Table
+
+
+def _create_first_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("CALL lake.set_option('parquet_compression', 'zstd')")
+    for table in TABLES:
+        _create_table(connection, table)
+    for name, (comment, query) in VIEWS.items():
+        connection.execute(f"CREATE VIEW {name} AS {query}")
+        connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(comment)}")
+
+
+MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
+    "0001 first tables": _create_first_tables,
+}
+
+
+def applied(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the names of the migrations the lake has had."""
+    exists = connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'migrations'"
+    ).fetchone()
+    if exists is None:
+        return set()
+    return {row[0] for row in connection.execute("SELECT name FROM migrations").fetchall()}
+
+
+def refuse_newer(names: set[str]) -> None:
+    """Raise LakeTooNew if the lake has had a migration that this version does not know."""
+    if unknown := sorted(names - set(MIGRATIONS)):
+        raise LakeTooNew(
+            f"This lake was made by a newer version of dispatchlake (it has had {unknown[0]!r}). "
+            "Upgrade dispatchlake; nothing was changed."
+        )
+
+
+def migrate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring the lake to this version's layout. The caller holds the commit lock."""
+    done = applied(connection)
+    refuse_newer(done)
+    for name, step in MIGRATIONS.items():
+        if name in done:
+            continue
+        connection.execute("BEGIN")
+        try:
+            connection.execute("CREATE TABLE IF NOT EXISTS migrations (name VARCHAR, applied_at TIMESTAMPTZ)")
+            step(connection)
+            connection.execute("INSERT INTO migrations VALUES (?, ?)", [name, datetime.now(UTC)])
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    columns = ", ".join(f'"{column.name}" {column.type}' for column in table.columns)
+    connection.execute(f"CREATE TABLE {table.name} ({columns})")
+    if table.partition_by:
+        connection.execute(f"ALTER TABLE {table.name} SET PARTITIONED BY ({', '.join(table.partition_by)})")
+    connection.execute(f"COMMENT ON TABLE {table.name} IS {_quoted(table.comment)}")
+    for column in table.columns:
+        connection.execute(
+            f'COMMENT ON COLUMN {table.name}."{column.name}" IS {_quoted(column.full_comment)}'
+        )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,160 @@
+"""Decoded records to a typed Arrow table, a column at a time; what cannot be typed is set aside.
+
+Never raises on any JSON value. A record that is not an object, lacks a required field or has a field of
+another type is rejected with a reason that names the field and never its value; the rest of its page lands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dispatchlake.lake.schemas import Field, Kind, RecordType
+from dispatchlake.lake.timestamps import INSTANT, is_unparsed, parse_instants
+
+ARROW_TYPES: dict[Kind, pa.DataType] = {
+    "text": pa.string(),
+    "boolean": pa.bool_(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "instant": INSTANT,
+    "texts": pa.list_(pa.string()),
+}
+
+_JSON_TYPES: dict[Kind, frozenset[type]] = {
+    "text": frozenset({str, type(None)}),
+    "boolean": frozenset({bool, type(None)}),
+    "integer": frozenset({int, type(None)}),
+    "number": frozenset({float, int, type(None)}),
+    "instant": frozenset({str, type(None)}),
+    "texts": frozenset({list, type(None)}),
+}
+
+_COORDINATE_LIMITS_DEGREES = {"lat": 90.0, "lng": 180.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One record set aside.
+
+    Attributes:
+        position: Where it stood among its page's records, from 0.
+        reason: Why, naming the field and never its value.
+        record: The record as JSON.
+    """
+
+    position: int
+    reason: str
+    record: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What became of a page's records: `table` has the fields' columns, `extra` and `position`."""
+
+    table: pa.Table
+    rejects: list[Reject]
+
+
+def parse_records(records: Sequence[Any], record_type: RecordType) -> Parsed:
+    """Type the records of one page."""
+    reasons: dict[int, str] = {
+        position: "the record is not an object" for position, record in enumerate(records) if type(record) is not dict
+    }
+    positions = [position for position in range(len(records)) if position not in reasons]
+    rows: list[dict[str, Any]] = [records[position] for position in positions] if reasons else list(records)
+    columns: dict[str, pa.Array] = {}
+    for spec in record_type.fields:
+        column, problems = _parse_column([row.get(spec.source) for row in rows], spec)
+        columns[spec.name] = column
+        for index, reason in problems.items():
+            reasons.setdefault(positions[index], reason)
+    extras = _extras(rows, frozenset(spec.source for spec in record_type.fields))
+    _take_out_of_range(columns, extras)
+    columns["extra"] = pa.array([None if not extra else to_json(extra) for extra in extras], pa.string())
+    columns["position"] = pa.array(positions, pa.int64())
+    table = pa.table(columns)
+    if reasons:
+        table = table.filter(pc.invert(pc.is_in(table["position"], pa.array(list(reasons), pa.int64()))))
+    rejects = [Reject(position, reason, to_json(records[position])) for position, reason in sorted(reasons.items())]
+    return Parsed(table, rejects)
+
+
+def _parse_column(values: list[Any], spec: Field) -> tuple[pa.Array, dict[int, str]]:
+    """Return the typed column and, by index, why a value could not be typed (null there)."""
+    if spec.column and spec.required and spec.kind == "text":
+        # An id is text; a server that sends numbers is taken at its word. True and 1.0 are no ids.
+        values = [str(value) if type(value) is int else value for value in values]
+    problems = _wrong_types(values, spec)
+    if problems:
+        values = [None if index in problems else value for index, value in enumerate(values)]
+    if spec.kind == "instant":
+        texts = pa.array(values, pa.string())
+        column = parse_instants(texts)
+        for index in pc.indices_nonzero(is_unparsed(texts, column)).to_pylist():
+            problems[index] = f"{spec.source}: not a time with a zone"
+    else:
+        column = pa.array(values, ARROW_TYPES[spec.kind])
+    if spec.required and column.null_count:
+        for index in pc.indices_nonzero(pc.is_null(column)).to_pylist():
+            problems.setdefault(index, f"{spec.source}: missing")
+    return column, problems
+
+
+def _wrong_types(values: list[Any], spec: Field) -> dict[int, str]:
+    """Return, by index, what cannot be a value of the field; looks closer only where something is off."""
+    allowed = _JSON_TYPES[spec.kind]
+    if set(map(type, values)) <= allowed and _is_convertible(values, spec.kind):
+        return {}
+    wrong = f"{spec.source}: not {'an' if spec.kind[0] in 'aeiou' else 'a'} {spec.kind}"
+    return {
+        index: wrong
+        for index, value in enumerate(values)
+        if type(value) not in allowed or not _is_convertible([value], spec.kind)
+    }
+
+
+def _is_convertible(values: list[Any], kind: Kind) -> bool:
+    """Say whether Arrow takes the values: lone surrogates, huge integers and mixed lists are refused."""
+    if kind == "boolean":
+        return True
+    try:
+        pa.array(values, pa.string() if kind == "instant" else ARROW_TYPES[kind])
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+        return False
+    return True
+
+
+def _extras(rows: Iterable[dict[str, Any]], known: frozenset[str]) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in row.keys() - known} if row.keys() - known else {} for row in rows]
+
+
+def _take_out_of_range(columns: dict[str, pa.Array], extras: list[dict[str, Any]]) -> None:
+    """Move coordinates that no place on Earth has into `extra`: nothing lost, nothing invented."""
+    for name, limit in _COORDINATE_LIMITS_DEGREES.items():
+        if name not in columns:
+            continue
+        is_outside = pc.fill_null(pc.invert(pc.less_equal(pc.abs(columns[name]), limit)), fill_value=False)
+        for index in pc.indices_nonzero(is_outside).to_pylist():
+            extras[index] = {**extras[index], name: columns[name][index].as_py()}
+        columns[name] = pc.if_else(is_outside, pa.scalar(None, pa.float64()), columns[name])
+
+
+def to_json(value: Any) -> str:
+    """Return the value as JSON with sorted keys; takes what a lenient decoder may have let through."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except (TypeError, ValueError, RecursionError):
+        pass
+    try:
+        return json.dumps(value, sort_keys=True)
+    except RecursionError:
+        return json.dumps("nested too deeply to be written; see the raw page")
+
+
