@@ -1,0 +1,83 @@
+"""When a request is tried again, and after how long: seconds, under one budget. Minutes are the task's."""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import tenacity
+
+from dispatchlake.errors import RateLimited, is_transient
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long a failing request may be tried again.
+
+    Attributes:
+        budget_s: Seconds from the first try after which no further one begins.
+    """
+
+    budget_s: float
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+
+    def run(self, attempt: Callable[[], T]) -> T:
+        """Call `attempt` until it succeeds, fails for good, or the budget is spent.
+
+        Waits as long as the server asked (Retry-After), else exponentially longer with jitter. A wait that
+        would outlast the budget ends it at once: the error names how long the server asked for.
+        """
+        jittered = tenacity.wait_exponential_jitter(initial=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S)
+        began_s = time.monotonic()
+
+        def wait_s(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            if isinstance(error, RateLimited) and error.retry_after_s is not None:
+                return error.retry_after_s
+            return float(jittered(state))
+
+        def is_spent(state: tenacity.RetryCallState) -> bool:
+            return time.monotonic() - began_s + wait_s(state) > self.budget_s
+
+        def report(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            logger.info("Trying again (%s): %s", state.attempt_number, error)
+
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_transient),
+            wait=wait_s,
+            stop=is_spent,
+            sleep=self.sleep,
+            before_sleep=report,
+            reraise=True,
+        )(attempt)
+
+
+def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
+    """Return the seconds a Retry-After header asks for (RFC 9110, 10.2.3), or None where it says nothing.
+
+    Takes seconds and HTTP dates; a date in the past is zero.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        instant = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    return max(0.0, (instant - (now or datetime.now(UTC))).total_seconds())

@@ -1,0 +1,135 @@
+"""The machine's token store: one encrypted file per center, client and scope, shared by every process.
+
+A token is kept with the monotonic time at which it lapses, which no change of the wall clock moves; a
+machine's restart begins that clock anew, so a token is only trusted within the boot that fetched it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from filelock import FileLock, Timeout
+
+from dispatchlake.errors import CatalogBusy
+
+logger = logging.getLogger(__name__)
+
+LOCK_WAIT_S = 120.0
+"""Longer than any login may take with its retries: whoever waits gets the token of whoever logs in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token.
+
+    Attributes:
+        lapses_at_s: Monotonic time of this machine at which its life ends, in seconds.
+        life_s: Its whole life as the server stated it, in seconds.
+        generation: A name for it that may be logged.
+    """
+
+    value: str = field(repr=False)
+    lapses_at_s: float
+    life_s: float
+
+    @property
+    def generation(self) -> str:
+        """Return a short name for this token that gives nothing away."""
+        return hashlib.sha256(self.value.encode()).hexdigest()[:8]
+
+    def is_fresh(self, now_s: float) -> bool:
+        """Say whether the token may be used now: not within 5 minutes, or 10 % of its life, of its end."""
+        return now_s < self.lapses_at_s - min(300.0, 0.1 * self.life_s)
+
+
+class TokenStore:
+    """The place of one center's token for one client and scope."""
+
+    def __init__(self, folder: Path, *, origin: str, client_id: str, scope: str, client_secret: str) -> None:
+        name = hashlib.sha256("\0".join([origin, client_id, scope]).encode()).hexdigest()[:32]
+        self._path = folder / f"{name}.token"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = FileLock(folder / f"{name}.lock", timeout=LOCK_WAIT_S, mode=0o600)
+        # The key lives nowhere but in the client secret: the file is worthless without it, and a token of
+        # a rotated secret is no longer readable.
+        key = HKDF(SHA256(), 32, salt=name.encode(), info=b"dispatchlake token store").derive(
+            client_secret.encode()
+        )
+        self._fernet = Fernet(base64.urlsafe_b64encode(key))
+
+    def __repr__(self) -> str:
+        return f"TokenStore({self._path.name})"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the store against every other thread and process of the machine.
+
+        Raises:
+            CatalogBusy: Somebody else held it for too long.
+        """
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise CatalogBusy(f"Another process has been logging in for more than {LOCK_WAIT_S:.0f} s.") from None
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def read(self) -> Token | None:
+        """Return the stored token, or None where there is none that can be read and trusted."""
+        try:
+            content = json.loads(self._fernet.decrypt(self._path.read_bytes()))
+            if content.pop("boot_id") != _boot_id():
+                return None
+            return Token(**content)
+        except FileNotFoundError:
+            return None
+        except (OSError, InvalidToken, ValueError, KeyError, TypeError) as error:
+            logger.warning("The stored token %s cannot be read (%s); logging in anew.", self._path.name, type(error).__name__)
+            return None
+
+    def write(self, token: Token) -> None:
+        """Store the token; whoever reads sees the old one or the new one, whole."""
+        content = self._fernet.encrypt(json.dumps(asdict(token) | {"boot_id": _boot_id()}).encode())
+        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".token-")  # mode 0600
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(self._path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def drop(self) -> None:
+        """Forget the stored token."""
+        self._path.unlink(missing_ok=True)
+
+
+def monotonic_s() -> float:
+    """Return this machine's monotonic time in seconds; the same in every process."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # counts a suspended machine's sleep too
+    return time.clock_gettime(clock)
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        # No such file on this system: the time of boot, to the minute, tells one boot from another.
+        return f"booted {round((time.time() - monotonic_s()) / 60)}"
