@@ -1,0 +1,68 @@
+"""Everything the sandbox knows while it runs: its centers and its clock, and where the clock is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from sandbox.center import Center
+from sandbox.config import CenterConfig
+
+
+class State:
+    """The centers by id, and how far the clock has moved on.
+
+    Each center lives in its own year: its now is its epoch plus the time elapsed.
+    """
+
+    def __init__(self, state_path: Path | None) -> None:
+        self.centers: dict[str, Center] = {}
+        self.elapsed_s = 0.0
+        self.url = ""
+        self.foreign_url = ""
+        self.foreign_requests: list[dict[str, object]] = []
+        self._path = state_path
+        if state_path and state_path.exists():
+            self.elapsed_s = float(json.loads(state_path.read_text())["elapsed_s"])
+
+    def put(self, center_id: str, config: CenterConfig) -> Center:
+        """Create or replace a center; a replaced one keeps its tokens, counts and log.
+
+        Raises:
+            ValueError: Another center has one of these client ids.
+        """
+        for other in self.centers.values():
+            taken = {client.client_id for client in other.config.credentials.values()}
+            if other.center_id != center_id and taken & {c.client_id for c in config.credentials.values()}:
+                raise ValueError(f"a client_id is already that of {other.center_id}; a center is known by it alone")
+        center = Center(center_id, config)
+        center.now(self.elapsed_s)
+        if before := self.centers.get(center_id):
+            center.tokens, center.counts, center.log = before.tokens, before.counts, before.log
+            center.faults, center.churned_s = before.faults, before.churned_s
+        self.centers[center_id] = center
+        return center
+
+    def client(self, client_id: str) -> tuple[Center | None, str | None]:
+        """Return the center and the scope that a client id belongs to."""
+        for center in self.centers.values():
+            for scope, client in center.config.credentials.items():
+                if client.client_id == client_id:
+                    return center, scope
+        return None, None
+
+    def center_of_token(self, value: str) -> Center | None:
+        """Return the center that issued a token, lapsed or not."""
+        return next((center for center in self.centers.values() if value in center.tokens.issued), None)
+
+    def set_clock(self, elapsed_s: float) -> None:
+        """Move the clock, and keep it if a place was given; whoever reads the file sees it whole."""
+        self.elapsed_s = elapsed_s
+        if self._path is None:
+            return
+        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".clock-")
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"elapsed_s": elapsed_s}, file)
+        Path(temporary).replace(self._path)

@@ -1,0 +1,268 @@
+"""The vendor's own endpoints: the token endpoint, and the listings behind a bearer token."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, cast
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from sandbox.center import Center
+from sandbox.config import Drift, Fault, ResourceName, WireFault
+from sandbox.drift import apply_drift
+from sandbox.listing import Answer, answer, requested_page
+from sandbox.state import State
+from sandbox.timestamps import render
+from sandbox.wire import WireResponse
+
+_DRIFTS = {"unknown_fields", "missing_optional", "wrong_types", "nan", "invalid_utf8"}
+_WIRE = {"truncated_body", "short_content_length", "slow_bytes", "reset", "close", "bad_gzip"}
+_DESCRIPTIONS = {
+    "invalid": "The access token is invalid",
+    "revoked": "The access token was revoked",
+    "expired": "The access token expired",
+}
+
+HTML_PAGE = "<!DOCTYPE html><html><head><title>Maintenance</title></head><body>We will be back soon.</body></html>"
+
+
+async def token_endpoint(request: Request) -> Response:
+    """Answer `POST /oauth/token` as Doorkeeper does: client credentials, in a JSON or a form body."""
+    state: State = request.app.state.sandbox
+    fields, is_json = await _token_fields(request)
+    center, scope = state.client(fields.get("client_id", ""))
+    if center is None or scope is None:
+        return _refused(401, "invalid_client", "Client authentication failed: unknown client.")
+    refusal: Response | None = None
+    rules = center.config.token
+    if rules.body not in {"any", "json" if is_json else "form"}:
+        refusal = _refused(400, "invalid_request", f"The body must be {rules.body}.")
+    elif fields.get("client_secret") != center.config.credentials[scope].client_secret:
+        refusal = _refused(401, "invalid_client", "Client authentication failed: wrong secret.")
+    elif fields.get("grant_type") != "client_credentials":
+        code = "unsupported_grant_type" if fields.get("grant_type") else "invalid_request"
+        refusal = _refused(400, code, "The grant type must be client_credentials.")
+    elif fields.get("scope", scope) != scope:
+        refusal = _refused(400, "invalid_scope", "The requested scope is invalid, unknown, or malformed.")
+
+    async def issue() -> Response:
+        if refusal is not None:
+            center.counts.logins_refused += 1
+            return refusal
+        token = center.tokens.issue(scope, rules)
+        center.counts.logins_ok += 1
+        life_s = max(0, int(token.remaining_s + 0.999))
+        body: dict[str, Any] = {"access_token": token.value, "token_type": "Bearer"}
+        if rules.expires_in != "missing":
+            body["expires_in"] = {"number": life_s, "text": str(life_s), "zero": 0}[rules.expires_in]
+        body |= {"scope": scope, "created_at": int(time.time())}
+        return JSONResponse(body, headers={"Cache-Control": "no-store"})
+
+    return await _play(request, center, "token", None, issue)
+
+
+async def listing_endpoint(request: Request) -> Response:
+    """Answer a GET of a listing; the center is known from the token alone."""
+    state: State = request.app.state.sandbox
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    center = state.center_of_token(value) if scheme.lower() == "bearer" else None
+    if center is None:
+        return _unauthorized("invalid")
+    if fault := center.take_fault("expire_token") or center.take_fault("revoke_token"):
+        raise AssertionError(fault)  # pragma: no cover - kinds are never names of requests
+    resource = next((n for n in center.dataset.versions if center.config.path(_resource(n)) == request.url.path), None)
+    if resource is None:
+        return JSONResponse({"status": 404, "error": "Not Found"}, status_code=404)
+    name = _resource(resource)
+
+    async def list_records() -> Response:
+        if refusal := center.tokens.refusal(value):
+            return _unauthorized(refusal)
+        if center.tokens.issued[value].scope != name:
+            challenge = 'Bearer realm="sandbox", error="insufficient_scope"'
+            return Response(status_code=403, headers={"WWW-Authenticate": challenge})
+        return _page(state, center, name, request, None)
+
+    return await _play(request, center, name, value, list_records)
+
+
+async def _play(
+    request: Request, center: Center, on: str, token: str | None, respond: Callable[[], Awaitable[Response]]
+) -> Response:
+    """Count and log a request, wait as configured, and let the next fault that applies have its way."""
+    counts = center.counts
+    counts.requests[on] += 1
+    counts.concurrent += 1
+    counts.max_concurrent = max(counts.max_concurrent, counts.concurrent)
+    try:
+        if center.config.latency_ms:
+            await asyncio.sleep(center.config.latency_ms / 1000)
+        if not _is_within_limit(center):
+            response: Response = Response(status_code=429)
+        else:
+            fault = center.take_fault(on, None if on == "token" else requested_page(request.query_params))
+            response = await _faulty(request, center, on, fault, respond) if fault else await respond()
+    finally:
+        counts.concurrent -= 1
+    counts.statuses[str(response.status_code)] += 1
+    center.log.append(
+        {
+            "at_s": round(time.monotonic(), 3),
+            "on": on,
+            "path": request.url.path,
+            "query": dict(request.query_params),
+            "status": response.status_code,
+            "token_generation": center.tokens.issued[token].generation if token in center.tokens.issued else None,
+        }
+    )
+    return response
+
+
+async def _faulty(
+    request: Request, center: Center, on: str, fault: Fault, respond: Callable[[], Awaitable[Response]]
+) -> Response:
+    state: State = request.app.state.sandbox
+    if fault.kind == "status":
+        return _status(fault)
+    if fault.kind in {"expire_token", "revoke_token"}:
+        center.tokens.spoil("expire_token" if fault.kind == "expire_token" else "revoke_token")
+        return await respond()
+    if fault.kind == "html_200":
+        return Response(HTML_PAGE, media_type="text/html")
+    if fault.kind == "not_json":
+        return Response('{"records": [', media_type="application/json")
+    if fault.kind == "empty_body":
+        return Response(b"", media_type="application/json")
+    if fault.kind in {"redirect_same", "redirect_foreign"}:
+        base = state.foreign_url if fault.kind == "redirect_foreign" else str(request.base_url).rstrip("/")
+        status = 307 if on == "token" else 302
+        return RedirectResponse(f"{base}{request.url.path}?{request.url.query}", status_code=status)
+    if fault.kind in _WIRE:
+        # An uncompressed copy: half of a gzip stream would be another fault than the one asked for.
+        plain = await respond() if on == "token" else _page(state, center, _resource(on), request, None, plain=True)
+        return WireResponse(cast("WireFault", fault.kind), bytes(plain.body), {}, bytes_per_s=fault.bytes_per_s)
+    if on == "token":
+        raise ValueError(f"a {fault.kind} fault makes no sense for the token endpoint")
+    return _page(state, center, _resource(on), request, fault)
+
+
+def _page(
+    state: State, center: Center, resource: ResourceName, request: Request, fault: Fault | None, *, plain: bool = False
+) -> Response:
+    query = dict(request.query_params)
+    if requested_page(query) > 1:
+        center.churned_s += center.config.churn_s
+    now = center.now(state.elapsed_s)
+    base = str(request.base_url).rstrip("/")
+    found = answer(center, resource, f"{base}{request.url.path}", query, now)
+    if fault:
+        _spoil_page(found, fault, base, state.foreign_url, query)
+    records = [render(version.record, center.config.timestamp_form) for version in found.records]
+    drifts: list[Drift] = list(center.config.drift)
+    if fault and fault.kind in _DRIFTS:
+        drifts.append(cast("Drift", fault.kind))
+    for drift in drifts:
+        apply_drift(records, drift)
+    key = center.config.records_key or resource
+    content: Any = records if found.envelope is None and not center.config.records_key else {key: records} | (found.envelope or {})
+    body = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    if "invalid_utf8" in drifts:
+        body = body.replace(b"\xc3\xa9", b"\xe9")  # as a Latin-1 source passed through unread
+    response = Response(body, headers=found.headers, media_type="application/json")
+    if plain or not center.config.gzip:
+        response.headers["X-Sandbox-Plain"] = "1"
+    return response
+
+
+def _spoil_page(found: Answer, fault: Fault, base: str, foreign_url: str, query: dict[str, str]) -> None:
+    if fault.kind == "next_foreign":
+        if found.envelope and found.envelope.get("links"):
+            found.envelope["links"]["next"] = str(found.envelope["links"]["next"]).replace(base, foreign_url)
+        else:
+            found.headers["Link"] = f'<{foreign_url}/v1/incident_events?page=2>; rel="next"'
+    elif fault.kind == "repeated_page":
+        _name_again(found, query, base)
+    elif fault.kind == "empty_page":
+        # Nothing on this page, but it is named again: whoever takes "empty" for "the end" loses records.
+        found.records = []
+        _name_again(found, {**query, "again": "1"}, base)
+    elif fault.kind == "duplicate_rows":
+        found.records = [version for version in found.records for _ in range(2)]
+    elif fault.kind == "reordered_rows":
+        found.records = found.records[::-1]
+
+
+def _name_again(found: Answer, query: dict[str, str], base: str) -> None:
+    """Name the page just asked for as the next one, in whatever form the listing names pages."""
+    if found.envelope and "next_cursor" in found.envelope:
+        found.envelope |= {"next_cursor": query.get("cursor", ""), "has_more": True}
+        return
+    link = found.headers.get("Link", "")
+    path = link[1:].split("?")[0] if link else f"{base}/v1/incident_events"
+    text = "&".join(f"{name}={value}" for name, value in query.items())
+    if found.envelope and "links" in found.envelope:
+        found.envelope["links"] = {"next": f"{path}?{text}"}
+    else:
+        found.headers["Link"] = f'<{path}?{text}>; rel="next"'
+
+
+def _status(fault: Fault) -> Response:
+    headers = {}
+    if fault.retry_after_s is not None:
+        headers["Retry-After"] = (
+            str(fault.retry_after_s)
+            if fault.retry_after_form == "seconds"
+            else email.utils.formatdate(time.time() + fault.retry_after_s, usegmt=True)
+        )
+    if fault.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="sandbox", error="invalid_token"'
+    if fault.status == 403:
+        headers["WWW-Authenticate"] = 'Bearer realm="sandbox", error="insufficient_scope"'
+    return Response(fault.body, status_code=fault.status, headers=headers, media_type="text/html")
+
+
+def _is_within_limit(center: Center) -> bool:
+    """Say whether the last second's requests are within the configured limit."""
+    limit = center.config.max_requests_per_s
+    if limit is None:
+        return True
+    since_s = time.monotonic() - 1.0
+    recent = sum(1 for entry in center.log if entry["at_s"] > since_s and entry["status"] != 429)
+    return recent < limit
+
+
+async def _token_fields(request: Request) -> tuple[dict[str, str], bool]:
+    body = await request.body()
+    is_json = request.headers.get("content-type", "").startswith("application/json")
+    if not is_json:
+        return dict(parse_qsl(body.decode("utf-8", "replace"))), False
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        return {}, True
+    return ({k: v for k, v in fields.items() if isinstance(v, str)} if isinstance(fields, dict) else {}), True
+
+
+def _refused(status: int, code: str, description: str) -> Response:
+    return JSONResponse({"error": code, "error_description": description}, status_code=status)
+
+
+def _unauthorized(reason: str) -> Response:
+    challenge = f'Bearer realm="sandbox", error="invalid_token", error_description="{_DESCRIPTIONS[reason]}"'
+    return Response(status_code=401, headers={"WWW-Authenticate": challenge})
+
+
+def _resource(name: str) -> ResourceName:
+    return cast("ResourceName", name)
+
+
+def utc(instant: datetime) -> str:
+    """Return an instant of the control endpoints."""
+    return instant.isoformat().replace("+00:00", "Z")
