@@ -4,11 +4,12 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# uv installs the same locked files faster; pip is enough.
+# uv installs the same locked files faster; pip is enough. The locks are complete, so nothing is resolved
+# (--no-deps): the pip of Python 3.11, resolving under hash checking, trips over extras such as sqlalchemy[asyncio].
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-reset test check lint types layers format lock clean
+.PHONY: help demo demo-reset test check lint types layers locks format lock clean
 
 help:            ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -22,7 +23,7 @@ demo-reset:      ## forget the demo's lake and start over
 test: $(VENV)/.dev  ## run the tests
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
 
-check: lint types layers  ## lint, types and layer rules
+check: lint types layers locks  ## lint, types, layer rules and locks
 
 lint: $(VENV)/.dev  ## style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -33,11 +34,13 @@ types: $(VENV)/.dev  ## strict types
 layers: $(VENV)/.dev  ## who may import whom
 	@$(BIN)/lint-imports
 
+locks: $(VENV)/.dev  ## what is installed fits together
+	@$(BIN)/python -m pip check --disable-pip-version-check
+
 format: $(VENV)/.dev  ## format and fix what can be fixed
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-# Extras stay in the lock: without them, the pip of Python 3.11 looks for another version under hash checking.
-LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header -q
+LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q
 
 lock:            ## resolve the dependencies anew (needs uv)
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
@@ -54,12 +57,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the locked packages (once; about a minute) ..."
-	@$(INSTALL) --require-hashes -r requirements/build.txt
-	@$(INSTALL) --require-hashes -r requirements/runtime.txt
+	@$(INSTALL) --no-deps --require-hashes -r requirements/build.txt
+	@$(INSTALL) --no-deps --require-hashes -r requirements/runtime.txt
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@echo "Installing the development tools (once) ..."
-	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(INSTALL) --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
