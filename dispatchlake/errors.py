@@ -2,12 +2,12 @@
 
 DispatchLakeError
 ├── ConfigError                  a person must change something
-├── CenterError                  talking to a dispatch center (carries center_id and status)
+├── CenterError                  talking to a dispatch center (carries center_id, status, retry_after_s)
 │   ├── CenterUnavailable        transient: time-outs, 5xx, a dropped connection
-│   ├── RateLimited              transient: 429 (carries retry_after_s)
-│   ├── AuthRejected             refused even with one fresh token, or wrong credentials
+│   ├── RateLimited              transient: 429
+│   ├── AuthRejected             credentials, scope, or even a fresh token refused
 │   ├── RequestRejected          any other 4xx: we asked wrongly
-│   └── ContractBroken           an answer the API's contract does not allow
+│   └── ContractBroken           an answer the API's contract does not allow: a paging loop, another origin
 └── LakeError                    the lake could not do what was asked
     ├── LakeTooNew               made by a newer version of this software
     └── CatalogBusy              transient: another writer holds the catalog
@@ -38,12 +38,20 @@ class CenterError(DispatchLakeError):
     Attributes:
         center_id: The dispatch center concerned, or "" where none is known.
         status: The HTTP status that led here, or None where no answer came.
+        retry_after_s: Seconds the center asked us to wait, or None where it named none.
     """
 
-    def __init__(self, message: str, center_id: str = "", status: int | None = None) -> None:
-        super().__init__(message, center_id, status)
+    def __init__(
+        self,
+        message: str,
+        center_id: str = "",
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, center_id, status, retry_after_s)
         self.center_id = center_id
         self.status = status
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
         """Return the sentence alone; the fields are for programs."""
@@ -55,26 +63,11 @@ class CenterUnavailable(CenterError):
 
 
 class RateLimited(CenterError):
-    """The center asked us to slow down for longer than the retry budget allows.
-
-    Attributes:
-        retry_after_s: Seconds the center asked for, or None where it named none.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        center_id: str = "",
-        status: int | None = 429,
-        retry_after_s: float | None = None,
-    ) -> None:
-        super().__init__(message, center_id, status)
-        self.args = (message, center_id, status, retry_after_s)
-        self.retry_after_s = retry_after_s
+    """The center asked us to slow down for longer than the retry budget allows."""
 
 
 class AuthRejected(CenterError):
-    """The credentials, or a token fresh from them, were refused; trying again risks a lock-out."""
+    """The credentials, their scope or a token fresh from them were refused; trying again risks a lock-out."""
 
 
 class RequestRejected(CenterError):
@@ -82,7 +75,7 @@ class RequestRejected(CenterError):
 
 
 class ContractBroken(CenterError):
-    """An answer the contract does not allow: not JSON, a paging loop, another origin."""
+    """An answer the contract does not allow: no list of records, a paging loop, another origin."""
 
 
 class LakeError(DispatchLakeError):

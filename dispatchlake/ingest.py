@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, date, datetime, time
 
-from dispatchlake.api import CenterClient
+from dispatchlake.api import CenterClient, Patience
 from dispatchlake.errors import ConfigError, DispatchLakeError
 from dispatchlake.lake import Cell, Lake, LoadSummary
 from dispatchlake.model import DispatchCenter
@@ -37,16 +37,17 @@ def ingest_cell(
         cell = Cell(center.center_id, resource, window)
         logger.info("Reading %s", "everything" if window.start is None else f"since {window.start:%F %T} UTC")
         try:
-            with CenterClient(
-                center,
-                state_dir=settings.state_dir,
-                retry_budget_s=settings.retry_budget_s,
-                timeout_s=settings.timeout_s,
-            ) as client:
+            with open_client(center, settings) as client:
                 return lake.load(client.iter_pages(resource, window), cell=cell, run_id=run_id)
         except Exception as error:
             lake.record_failure(cell, run_id=run_id, error=describe(error))
             raise
+
+
+def open_client(center: DispatchCenter, settings: Settings) -> CenterClient:
+    """Return a client of the center, as patient as these settings say."""
+    patience = Patience(settings.timeout_s, settings.page_timeout_s, settings.retry_budget_s)
+    return CenterClient(center, state_dir=settings.state_dir, patience=patience)
 
 
 def open_lake(settings: Settings) -> Lake:

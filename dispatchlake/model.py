@@ -39,16 +39,23 @@ class Paging(_Frozen):
 
     `follow` obeys what each response names (Link header, next link or cursor in the body, page counts) and
     asks for nothing a response did not name. The other styles pin the form for a center whose responses
-    name nothing.
+    name nothing: `page` and `offset` count on until a page brings nothing new, `single` takes the first
+    answer as the whole listing.
+
+    Attributes:
+        size_param: Parameter that asks for `page_size` records a page; None asks for no size.
+        max_pages: A listing with more is a failure, never an end.
+        check_total: Whether a listing that brings fewer records than it names is read again, and then fails.
     """
 
-    style: Literal["follow", "page", "offset", "cursor", "single"] = "follow"
+    style: Literal["follow", "page", "offset", "single"] = "follow"
     page_param: str = "page"
     size_param: str | None = "per_page"
     offset_param: str = "offset"
     cursor_param: str = "cursor"
     page_size: Annotated[int, Field(ge=1, le=100_000)] = 500
     max_pages: Annotated[int, Field(ge=1)] = 20_000
+    check_total: bool = True
 
 
 class Resource(_Frozen):
@@ -117,6 +124,7 @@ class DispatchCenter(_Frozen):
 
     Attributes:
         time_zone: IANA name of the center's local time.
+        token_body: How the token endpoint wants its request; the vendor documents JSON.
         max_requests_per_s: The center's rate budget, shared by everything on this machine.
         resources: Overrides by resource name.
     """
@@ -126,6 +134,7 @@ class DispatchCenter(_Frozen):
     time_zone: str = "UTC"
     base_url: str
     token_path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")] = "/oauth/token"  # noqa: S105 - a path
+    token_body: Literal["json", "form"] = "json"
     credentials: dict[Scope, Credentials] = {}
     max_requests_per_s: Annotated[float, Field(gt=0, le=1000)] = 10.0
     enabled: bool = True
@@ -146,11 +155,16 @@ class DispatchCenter(_Frozen):
         parts = urlsplit(value)
         if parts.scheme not in {"https", "http"} or not parts.hostname:
             raise ValueError("the base URL must look like https://host")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("the base URL must not carry a user, a query or a fragment")
+        if parts.username or parts.password or parts.query or parts.fragment or parts.path not in {"", "/"}:
+            raise ValueError("the base URL must be an origin: no user, path, query or fragment")
         if parts.scheme == "http" and not _is_loopback(parts.hostname):
             raise ValueError("the base URL must be https: tokens would cross the network in clear")
         return value.rstrip("/")
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Say whether the base URL is a loopback address: no proxy stands before it."""
+        return _is_loopback(urlsplit(self.base_url).hostname or "")
 
     @field_validator("resources")
     @classmethod

@@ -17,6 +17,10 @@ class PayloadError(ValueError):
     """The body is not a page of records. The text never quotes the body."""
 
 
+class NotJson(PayloadError):
+    """The body is not JSON at all: cut off on its way, or another kind of page."""
+
+
 @dataclass(frozen=True, slots=True)
 class Payload:
     """The records of one body, and whatever stood around them.
@@ -37,7 +41,8 @@ def decode_payload(body: bytes, records_key: str | None) -> Payload:
     configured, the only array the object has.
 
     Raises:
-        PayloadError: Not JSON, or no array that is clearly the records.
+        NotJson: The body cannot be decoded.
+        PayloadError: No array that is clearly the records.
     """
     content = decode_json(body)
     if isinstance(content, list):
@@ -73,7 +78,7 @@ def decode_json(body: bytes) -> Any:
         return json.loads(body.decode("utf-8-sig", errors="replace"), parse_constant=lambda _name: None)
     except (ValueError, RecursionError) as error:
         # `error` would quote the body's surroundings; only its kind is safe to show.
-        raise PayloadError(f"the body is not JSON ({type(error).__name__})") from None
+        raise NotJson(f"the body is not JSON ({type(error).__name__})") from None
 
 
 def _kind(value: object) -> str:

@@ -11,14 +11,17 @@ import re
 
 _HIDDEN = "[redacted]"
 
+_SECRET_NAME = (
+    r"(?:access_token|refresh_token|token|client_secret|secret|password|signature|sig|x-amz-[a-z-]+)"
+)
+
 _PATTERNS = (
     # the query of any URL: it may hold a token, a signature or a caller's data
     (re.compile(r"((?:https?|wss?)://[^\s?#'\"<>]+)\?[^\s'\"<>]*", re.IGNORECASE), rf"\1?{_HIDDEN}"),
     (re.compile(r"\b(bearer|basic)\s+[a-z0-9._~+/=-]+", re.IGNORECASE), rf"\1 {_HIDDEN}"),
     (
         re.compile(
-            r"(?P<name>['\"]?\b(?:access_token|refresh_token|token|client_secret|secret|password|signature|sig|"
-            r"x-amz-[a-z-]+)['\"]?\s*[=:]\s*)(?:['\"][^'\"]*['\"]|[^\s,;&)}'\"]+)",
+            rf"(?P<name>['\"]?\b{_SECRET_NAME}['\"]?\s*[=:]\s*)(?:['\"][^'\"]*['\"]|[^\s,;&)}}'\"]+)",
             re.IGNORECASE,
         ),
         rf"\g<name>{_HIDDEN}",
@@ -27,6 +30,11 @@ _PATTERNS = (
 )
 
 _TALKATIVE = ("httpx", "httpcore", "h2", "hpack")
+
+
+def is_secret_name(name: str) -> bool:
+    """Say whether a parameter of this name may hold a token, a secret or a signature."""
+    return re.fullmatch(_SECRET_NAME, name, re.IGNORECASE) is not None
 
 
 def redact(text: str) -> str:

@@ -20,6 +20,7 @@ class Settings(BaseSettings):
         lookback_s: Overlap that every scheduled run re-reads before its watermark, in seconds.
         retry_budget_s: How long one request may be retried, in seconds.
         timeout_s: Longest silence of a server we sit through, in seconds.
+        page_timeout_s: Longest a whole page may take, however steadily it drips, in seconds.
         lock_wait_s: How long a commit waits for another writer, in seconds.
         memory_limit_mb: DuckDB's memory budget per process; more is spilled to disk.
     """
@@ -30,6 +31,7 @@ class Settings(BaseSettings):
     lookback_s: Annotated[float, Field(ge=0)] = 3600.0
     retry_budget_s: Annotated[float, Field(gt=0)] = 60.0
     timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    page_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     lock_wait_s: Annotated[float, Field(gt=0)] = 120.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 256
 

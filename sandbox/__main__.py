@@ -30,7 +30,9 @@ RESOURCES: tuple[ResourceName, ...] = ("incident_events", "cad_incidents")
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Return the command line's options."""
-    parser = argparse.ArgumentParser(prog="sandbox", description="A stand-in for the vendor's API, on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="sandbox", description="A stand-in for the vendor's API, on this machine."
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--config", type=Path, help="centers as JSON; without it, the three samples")
@@ -57,7 +59,8 @@ def load_config(path: Path | None) -> SandboxConfig:
 
 def _sample(name: str, epoch: str) -> CenterConfig:
     credentials = {
-        scope: Client(client_id=f"{name}-{scope}", client_secret=secrets.token_urlsafe(24)) for scope in RESOURCES
+        scope: Client(client_id=f"{name}-{scope}", client_secret=secrets.token_urlsafe(24))
+        for scope in RESOURCES
     }
     return CenterConfig.model_validate(
         {"dataset": name, "epoch": epoch, "credentials": {s: c.model_dump() for s, c in credentials.items()}}
@@ -73,14 +76,18 @@ async def serve(options: argparse.Namespace) -> None:
     state.url, state.foreign_url = (f"http://{options.host}:{s.getsockname()[1]}" for s in sockets)
     apps = (vendor_app(state), foreign_app(state))
     servers = [
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1))
+        uvicorn.Server(
+            uvicorn.Config(
+                app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
+            )
+        )
         for app in apps
     ]
     running = [
         asyncio.create_task(server.serve(sockets=[listening]))
         for server, listening in zip(servers, sockets, strict=True)
     ]
-    while not all(server.started for server in servers):
+    while not all(server.started for server in servers):  # noqa: ASYNC110 - uvicorn sets a flag, no event
         await asyncio.sleep(0.01)
     _announce(options, state)
     parent = os.getppid()
@@ -99,7 +106,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listening.bind((host, port))
     except OSError as error:
-        sys.exit(f"sandbox: {host}:{port} cannot be used ({error.strerror}). Give another --port, or 0 for a free one.")
+        sys.exit(f"sandbox: {host}:{port} cannot be used ({error.strerror}). Give another --port, or 0.")
     return listening
 
 

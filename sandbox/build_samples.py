@@ -40,8 +40,7 @@ def houston(folder: Path) -> Iterator[Call]:
         if observed_at >= HOUSTON_LAST_POLL:
             break
         listed: dict[str, dict[str, Any]] = {}
-        for feature in poll["response"]["features"]:
-            row = feature["attributes"]
+        for row in (feature["attributes"] for feature in poll["response"]["features"]):
             created_at = datetime.fromtimestamp(row["CALL_TIME"] / 1000, UTC)
             if created_at < HOUSTON_FIRST_CALL:
                 continue
@@ -50,18 +49,26 @@ def houston(folder: Path) -> Iterator[Call]:
                 key += "|again"
             listed[key] = _houston_fields(row)
             calls.setdefault(key, {"key": key, "created_at": _z(created_at), "changes": []})
-        for key in shown.keys() - listed.keys():
-            if shown[key].get("closed_at") is None:
-                listed[key] = shown[key] | {"closed_at": observed_at}
+        _close_what_is_gone(listed, shown, observed_at)
         for key, fields in listed.items():
-            before = shown.get(key)
-            if before is None:
+            if key not in shown:
                 calls[key]["first"] = {"at": observed_at, "fields": fields}
-            elif before != fields:
-                changed = {name: fields.get(name) for name in fields | before if fields.get(name) != before.get(name)}
+            elif changed := _difference(shown[key], fields):
                 calls[key]["changes"].append({"at": observed_at, "fields": changed})
             shown[key] = fields
     yield from calls.values()
+
+
+def _close_what_is_gone(
+    listed: dict[str, dict[str, Any]], shown: dict[str, dict[str, Any]], observed_at: str
+) -> None:
+    for key in shown.keys() - listed.keys():
+        if shown[key].get("closed_at") is None:
+            listed[key] = shown[key] | {"closed_at": observed_at}
+
+
+def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    return {name: after.get(name) for name in after | before if after.get(name) != before.get(name)}
 
 
 def _houston_fields(row: dict[str, Any]) -> dict[str, Any]:
@@ -109,8 +116,10 @@ def _san_francisco_call(number: str, rows: list[dict[str, str]]) -> Call:
     received_at = _earliest(row["Received DtTm"] for row in rows)
     if entered_at is None or received_at is None:
         raise ValueError(f"call {number} has no time of entry")
-    lat, lng = json.loads(row["Location"].replace("(", "[").replace(")", "]")) if row["Location"] else (None, None)
-    first = {
+    lat, lng = (
+        json.loads(row["Location"].replace("(", "[").replace(")", "]")) if row["Location"] else (None, None)
+    )
+    first: dict[str, Any] = {
         "agency_type": "fire",
         "cad_partner_incident_id": row["Incident Number"],
         "incident_type": row["Call Type"],
@@ -139,12 +148,17 @@ def _san_francisco_call(number: str, rows: list[dict[str, str]]) -> Call:
     told: set[str] = set()
     checkpoints = {stages["dispatched_at"], stages["on_scene_at"], stages["closed_at"]} - {None}
     for at in sorted(t for t in checkpoints if t is not None):
-        reached = {name: _z(t) for name, t in stages.items() if t is not None and t <= at and name not in told}
+        reached = {
+            name: _z(t) for name, t in stages.items() if t is not None and t <= at and name not in told
+        }
         told |= reached.keys()
         fields: dict[str, Any] = dict(reached)
         fields["units"] = [unit for t, unit in dispatched if t <= at]
         if at == stages["closed_at"]:
-            fields |= {"priority": row["Final Priority"] or None, "disposition": row["Call Final Disposition"] or None}
+            fields |= {
+                "priority": row["Final Priority"] or None,
+                "disposition": row["Call Final Disposition"] or None,
+            }
         changes.append({"at": _z(max(at, entered_at)), "fields": fields})
     return {
         "key": number,
@@ -164,7 +178,11 @@ def san_diego(folder: Path) -> Iterator[Call]:
         at = _z(datetime.fromisoformat(row["date_time"]).replace(tzinfo=PACIFIC).astimezone(UTC))
         number = row["address_number_primary"].removeprefix("0").strip()
         parts = (number, row["address_dir_primary"], row["address_road_primary"], row["address_sfx_primary"])
-        crossing = (row["address_dir_intersecting"], row["address_road_intersecting"], row["address_sfx_intersecting"])
+        crossing = (
+            row["address_dir_intersecting"],
+            row["address_road_intersecting"],
+            row["address_sfx_intersecting"],
+        )
         fields = {
             "agency_type": "police",
             "cad_partner_incident_id": row["incident_num"],
@@ -202,9 +220,8 @@ def _z(instant: datetime) -> str:
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
-    opened = gzip.open(path, "rt", encoding="utf-8-sig", newline="") if path.suffix == ".gz" else path.open(encoding="utf-8-sig", newline="")
-    with opened as file:
-        yield from csv.DictReader(file)
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    yield from csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
 
 
 def _json_lines(path: Path) -> Iterator[Any]:

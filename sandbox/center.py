@@ -67,7 +67,10 @@ class Center:
         cached = self._shown.get(resource)
         if cached is None or cached[0] != now:
             newest = {version.record_id: version for version in self.versions_until(resource, now)}
-            cached = self._shown[resource] = (now, sorted(newest.values(), key=self.sort_key, reverse=self.is_descending))
+            cached = self._shown[resource] = (
+                now,
+                sorted(newest.values(), key=self.sort_key, reverse=self.is_descending),
+            )
         return cached[1]
 
     @property
@@ -108,6 +111,7 @@ def _dataset(center_id: str, config: CenterConfig) -> Dataset:
         )
     if isinstance(source, InlineSource):
         return inline_dataset(
-            center_id, {name: [v.model_dump(mode="json") for v in found] for name, found in source.records.items()}
+            center_id,
+            {name: [v.model_dump(mode="json") for v in found] for name, found in source.records.items()},
         )
     return load_dataset(source)

@@ -27,7 +27,9 @@ PagingForm = Literal[
     "page_ignored",  # ignores page=: the same listing whatever is asked
 ]
 
-TimestampForm = Literal["iso_z_ms", "iso_z", "iso_offset", "utc_name", "space_offset", "mixed", "no_zone", "epoch"]
+TimestampForm = Literal[
+    "iso_z_ms", "iso_z", "iso_offset", "utc_name", "space_offset", "mixed", "no_zone", "epoch"
+]
 
 Order = Literal["created_desc", "created_asc", "updated_desc", "updated_asc", "id"]
 

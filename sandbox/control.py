@@ -48,7 +48,9 @@ def _explained(endpoint: Endpoint) -> Endpoint:
 async def health(request: Request) -> Response:
     """Say that the sandbox runs, and where its second origin is."""
     state = _state(request)
-    return JSONResponse({"ok": True, "url": state.url, "foreign_url": state.foreign_url, "centers": list(state.centers)})
+    return JSONResponse(
+        {"ok": True, "url": state.url, "foreign_url": state.foreign_url, "centers": list(state.centers)}
+    )
 
 
 @_explained
@@ -60,7 +62,9 @@ async def centers(request: Request) -> Response:
             center_id: {
                 "now": _z(center.now(state.elapsed_s)),
                 "paging": center.config.paging,
-                "paths": {name: center.config.path(cast("ResourceName", name)) for name in center.dataset.versions},
+                "paths": {
+                    name: center.config.path(cast("ResourceName", name)) for name in center.dataset.versions
+                },
                 "clients": {scope: client.client_id for scope, client in center.config.credentials.items()},
             }
             for center_id, center in state.centers.items()
@@ -107,7 +111,9 @@ async def truth(request: Request) -> Response:
     state, center = _state(request), _center(request)
     resource = request.path_params["resource"]
     if resource not in center.dataset.versions:
-        raise _NotFoundError(f"there is no resource {resource!r}; known are {', '.join(center.dataset.versions)}")
+        raise _NotFoundError(
+            f"there is no resource {resource!r}; known are {', '.join(center.dataset.versions)}"
+        )
     now = center.now(float(request.query_params.get("elapsed_s", state.elapsed_s)))
     versions = center.versions_until(resource, now)
     current = {version.record_id: version for version in versions}
@@ -191,5 +197,3 @@ def _center(request: Request) -> Center:
 
 def _z(instant: datetime) -> str:
     return instant.isoformat().replace("+00:00", "Z")
-
-

@@ -86,8 +86,10 @@ def load_dataset(name: str) -> Dataset:
         return _dataset(name, _TIME_ZONES[name], (_versions(call, _AREA_CODES[name]) for call in calls))
 
 
-def synthetic_dataset(name: str, *, count: int, starts_at: datetime, span: timedelta, seed: int = 0) -> Dataset:
-    """Return `count` made-up calls spread over a span, each with a few versions; the same for the same seed."""
+def synthetic_dataset(
+    name: str, *, count: int, starts_at: datetime, span: timedelta, seed: int = 0
+) -> Dataset:
+    """Return `count` made-up calls spread over a span, each with a few versions; one seed, one dataset."""
 
     def calls() -> Iterator[dict[str, Any]]:
         for index in range(count):
@@ -95,7 +97,10 @@ def synthetic_dataset(name: str, *, count: int, starts_at: datetime, span: timed
             created_at = starts_at + span * index / max(count, 1)
             dispatched_at = created_at + timedelta(seconds=dice.integer(5, 20, 900))
             # A third of a degree round a made-up centre; spans are open-ended so that every run has changes.
-            place = {"lat": 39.5 + dice.integer(6, 0, 300) / 1000, "lng": -105.0 + dice.integer(7, 0, 300) / 1000}
+            place = {
+                "lat": 39.5 + dice.integer(6, 0, 300) / 1000,
+                "lng": -105.0 + dice.integer(7, 0, 300) / 1000,
+            }
             yield {
                 "key": f"{name}|{seed}|{index}",
                 "created_at": _text(created_at),
@@ -104,7 +109,9 @@ def synthetic_dataset(name: str, *, count: int, starts_at: datetime, span: timed
                     "fields": {
                         "agency_type": ("fire", "police", "ems")[dice.integer(6, 0, 2)],
                         "cad_partner_incident_id": f"{created_at:%y}-{index:06}",
-                        "incident_type": ("ALARM", "MEDICAL", "TRAFFIC", "WELFARE CHECK")[dice.integer(7, 0, 3)],
+                        "incident_type": ("ALARM", "MEDICAL", "TRAFFIC", "WELFARE CHECK")[
+                            dice.integer(7, 0, 3)
+                        ],
                         "priority": str(dice.integer(6, 1, 4)),
                         "alarm_level": dice.integer(7, 0, 2),
                         "address": f"{dice.integer(5, 1, 99) * 100} Block of EXAMPLE ST",
@@ -116,7 +123,10 @@ def synthetic_dataset(name: str, *, count: int, starts_at: datetime, span: timed
                 "changes": [
                     {
                         "at": _text(dispatched_at),
-                        "fields": {"dispatched_at": _text(dispatched_at), "units": [f"U{dice.integer(4, 1, 60)}"]},
+                        "fields": {
+                            "dispatched_at": _text(dispatched_at),
+                            "units": [f"U{dice.integer(4, 1, 60)}"],
+                        },
                     }
                 ],
             }
@@ -125,13 +135,15 @@ def synthetic_dataset(name: str, *, count: int, starts_at: datetime, span: timed
 
 
 def inline_dataset(name: str, records: Mapping[str, Sequence[Mapping[str, Any]]]) -> Dataset:
-    """Return exactly the versions given: by resource, objects with `visible_at` and `record` (both ISO times)."""
+    """Return exactly the versions given: by resource, objects with `visible_at` and `record` (ISO times)."""
     versions: dict[str, list[Version]] = {"incident_events": [], "cad_incidents": []}
     for resource, items in records.items():
         for item in items:
             record = _with_instants(item["record"])
             versions[resource].append(Version(record["id"], _instant(item["visible_at"]), record))
-    return Dataset(name, "UTC", {name: sorted(v, key=lambda one: one.visible_at) for name, v in versions.items()})
+    return Dataset(
+        name, "UTC", {name: sorted(v, key=lambda one: one.visible_at) for name, v in versions.items()}
+    )
 
 
 def _dataset(name: str, time_zone: str, pairs: Iterable[tuple[list[Version], list[Version]]]) -> Dataset:
@@ -156,10 +168,13 @@ def _versions(call: Mapping[str, Any], area_code: str) -> tuple[list[Version], l
 
 def _last_of_each_instant(versions: list[Version]) -> list[Version]:
     """Drop versions that another of the same instant replaced before anyone could see them."""
-    return [one for one, following in pairwise([*versions, None]) if not following or following.visible_at > one.visible_at]
+    replaced = {id(one) for one, following in pairwise(versions) if following.visible_at <= one.visible_at}
+    return [version for version in versions if id(version) not in replaced]
 
 
-def _incident_versions(call: Mapping[str, Any], incident_id: str, dice: _Dice, area_code: str) -> Iterator[Version]:
+def _incident_versions(
+    call: Mapping[str, Any], incident_id: str, dice: _Dice, area_code: str
+) -> Iterator[Version]:
     seen_at = _instant(call["first"]["at"])
     ended_at = seen_at + timedelta(seconds=dice.integer(0, 40, 480))
     record = {
@@ -180,7 +195,9 @@ def _cad_versions(call: Mapping[str, Any], incident_id: str, dice: _Dice) -> Ite
     cad_id = str(uuid.uuid5(_NAMESPACE, f"cad|{call['key']}"))
     seen_at = _instant(call["first"]["at"])
     changes = [(_instant(c["at"]) if c["at"] else None, c["fields"]) for c in call["changes"]]
-    dated = [(at or seen_at + timedelta(seconds=dice.integer(2, 300, 5400)), fields) for at, fields in changes]
+    dated = [
+        (at or seen_at + timedelta(seconds=dice.integer(2, 300, 5400)), fields) for at, fields in changes
+    ]
     is_shell = dice.integer(3, 0, 999) < 1000 * LINKED_LATE
     if is_shell:
         dated.append((seen_at + timedelta(seconds=dice.integer(4, 5, 120)), {"incident_id": incident_id}))

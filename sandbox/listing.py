@@ -40,7 +40,9 @@ def requested_page(query: Mapping[str, str]) -> int:
     return max(1, number(query, "page", 1))
 
 
-def filtered(center: Center, resource: ResourceName, query: Mapping[str, str], now: datetime) -> list[Version]:
+def filtered(
+    center: Center, resource: ResourceName, query: Mapping[str, str], now: datetime
+) -> list[Version]:
     """Return the records the filters let through; a filter the server does not know changes nothing."""
     shown = center.shown(resource, now)
     config = center.config
@@ -55,7 +57,9 @@ def filtered(center: Center, resource: ResourceName, query: Mapping[str, str], n
     return shown
 
 
-def answer(center: Center, resource: ResourceName, url: str, query: Mapping[str, str], now: datetime) -> Answer:
+def answer(
+    center: Center, resource: ResourceName, url: str, query: Mapping[str, str], now: datetime
+) -> Answer:
     """Return the page a request asks for, in the center's paging form.
 
     Args:
@@ -69,7 +73,9 @@ def answer(center: Center, resource: ResourceName, url: str, query: Mapping[str,
     config = center.config
     if config.paging in {"array", "page_ignored"}:
         return Answer(records)
-    size = max(1, min(number(query, "per_page", number(query, "limit", config.page_size)), config.page_size_cap))
+    size = max(
+        1, min(number(query, "per_page", number(query, "limit", config.page_size)), config.page_size_cap)
+    )
     if config.paging == "offset":
         start = number(query, "offset", 0)
         return Answer(records[start : start + size])
@@ -77,35 +83,35 @@ def answer(center: Center, resource: ResourceName, url: str, query: Mapping[str,
         return _by_cursor(center, records, query, size)
     page = requested_page(query)
     found = Answer(records[(page - 1) * size : page * size])
-    page_count = max(1, -(-len(records) // size))
-    if page < page_count:
+    if page * size < len(records):
         found.next_query = {**query, "page": str(page + 1)}
-    _name_pages(found, config.paging, url, page=page, size=size, pages=page_count, total=len(records))
+    _name_pages(found, config.paging, url, page=page, size=size, total=len(records))
     return found
 
 
-def _name_pages(found: Answer, form: str, url: str, *, page: int, size: int, pages: int, total: int) -> None:
-    if form == "link" and found.next_query:
-        found.headers["Link"] = f'<{url}?{urlencode(found.next_query)}>; rel="next"'
+_COUNT_HEADERS = {
+    "pagy": ("current-page", "page-limit", "total-pages", "total-count"),
+    "pagy_old": ("Current-Page", "Page-Items", "Total-Pages", "Total-Count"),
+    "pagy_countless": ("current-page", "page-limit"),
+    "kaminari": ("X-Page", "X-Per-Page", "X-Total-Pages", "X-Total"),
+}
+"""Names of the headers with the page's number and size, and how many pages and records there are."""
+
+
+def _name_pages(found: Answer, form: str, url: str, *, page: int, size: int, total: int) -> None:
+    link = f"{url}?{urlencode(found.next_query)}" if found.next_query else None
+    following = page + 1 if found.next_query else None
+    if form == "link" and link:
+        found.headers["Link"] = f'<{link}>; rel="next"'
     elif form == "next_url":
-        link = f"{url}?{urlencode(found.next_query)}" if found.next_query else None
         found.envelope = {"links": {"next": link}}
     elif form == "meta_page":
-        found.envelope = {
-            "meta": {"current_page": page, "next_page": page + 1 if found.next_query else None, "total_count": total}
-        }
-    elif form == "pagy":
-        found.headers |= {"current-page": str(page), "page-limit": str(size)}
-        found.headers |= {"total-pages": str(pages), "total-count": str(total)}
-    elif form == "pagy_old":
-        found.headers |= {"Current-Page": str(page), "Page-Items": str(size)}
-        found.headers |= {"Total-Pages": str(pages), "Total-Count": str(total)}
-    elif form == "pagy_countless":
-        found.headers |= {"current-page": str(page), "page-limit": str(size)}
-    elif form == "kaminari":
-        found.headers |= {"X-Page": str(page), "X-Per-Page": str(size)}
-        found.headers |= {"X-Total-Pages": str(pages), "X-Total": str(total)}
-        found.headers["X-Next-Page"] = str(page + 1) if found.next_query else ""
+        found.envelope = {"meta": {"current_page": page, "next_page": following, "total_count": total}}
+    elif form in _COUNT_HEADERS:
+        counts = (page, size, max(1, -(-total // size)), total)
+        found.headers |= dict(zip(_COUNT_HEADERS[form], map(str, counts), strict=False))
+        if form == "kaminari":
+            found.headers["X-Next-Page"] = str(following or "")
 
 
 def _by_cursor(center: Center, records: Sequence[Version], query: Mapping[str, str], size: int) -> Answer:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from sandbox.center import Center
-from sandbox.config import CenterConfig
+from sandbox.config import CenterConfig, ResourceName
 
 
 class State:
@@ -36,7 +36,9 @@ class State:
         for other in self.centers.values():
             taken = {client.client_id for client in other.config.credentials.values()}
             if other.center_id != center_id and taken & {c.client_id for c in config.credentials.values()}:
-                raise ValueError(f"a client_id is already that of {other.center_id}; a center is known by it alone")
+                raise ValueError(
+                    f"a client_id is already that of {other.center_id}; a center is known by it alone"
+                )
         center = Center(center_id, config)
         center.now(self.elapsed_s)
         if before := self.centers.get(center_id):
@@ -45,7 +47,7 @@ class State:
         self.centers[center_id] = center
         return center
 
-    def client(self, client_id: str) -> tuple[Center | None, str | None]:
+    def client(self, client_id: str) -> tuple[Center | None, ResourceName | None]:
         """Return the center and the scope that a client id belongs to."""
         for center in self.centers.values():
             for scope, client in center.config.credentials.items():

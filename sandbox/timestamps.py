@@ -65,6 +65,8 @@ def render(record: Mapping[str, Any], form: TimestampForm) -> dict[str, Any]:
 def canonical(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record as the truth endpoint shows it: ISO 8601 in UTC, to the microsecond."""
     return {
-        name: value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+        name: value.astimezone(UTC).isoformat(timespec="microseconds")
+        if isinstance(value, datetime)
+        else value
         for name, value in record.items()
     }

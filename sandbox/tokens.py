@@ -38,7 +38,9 @@ class TokenBook:
 
     def issue(self, scope: str, rules: TokenRules) -> Token:
         """Return a token for the scope: a live one again, or another, as the rules have it."""
-        live = [t for t in self.issued.values() if t.scope == scope and not t.is_revoked and t.remaining_s > 0]
+        live = [
+            t for t in self.issued.values() if t.scope == scope and not t.is_revoked and t.remaining_s > 0
+        ]
         if rules.mode == "reuse" and live:
             return live[-1]
         if rules.mode == "revoke_previous":

@@ -30,7 +30,9 @@ _DESCRIPTIONS = {
     "expired": "The access token expired",
 }
 
-HTML_PAGE = "<!DOCTYPE html><html><head><title>Maintenance</title></head><body>We will be back soon.</body></html>"
+HTML_PAGE = (
+    "<!DOCTYPE html><html><head><title>Maintenance</title></head><body>We will be back soon.</body></html>"
+)
 
 
 async def token_endpoint(request: Request) -> Response:
@@ -75,9 +77,9 @@ async def listing_endpoint(request: Request) -> Response:
     center = state.center_of_token(value) if scheme.lower() == "bearer" else None
     if center is None:
         return _unauthorized("invalid")
-    if fault := center.take_fault("expire_token") or center.take_fault("revoke_token"):
-        raise AssertionError(fault)  # pragma: no cover - kinds are never names of requests
-    resource = next((n for n in center.dataset.versions if center.config.path(_resource(n)) == request.url.path), None)
+    resource = next(
+        (n for n in center.dataset.versions if center.config.path(_resource(n)) == request.url.path), None
+    )
     if resource is None:
         return JSONResponse({"status": 404, "error": "Not Found"}, status_code=404)
     name = _resource(resource)
@@ -88,7 +90,7 @@ async def listing_endpoint(request: Request) -> Response:
         if center.tokens.issued[value].scope != name:
             challenge = 'Bearer realm="sandbox", error="insufficient_scope"'
             return Response(status_code=403, headers={"WWW-Authenticate": challenge})
-        return _page(state, center, name, request, None)
+        return _page(request, center, name)
 
     return await _play(request, center, name, value, list_records)
 
@@ -119,7 +121,9 @@ async def _play(
             "path": request.url.path,
             "query": dict(request.query_params),
             "status": response.status_code,
-            "token_generation": center.tokens.issued[token].generation if token in center.tokens.issued else None,
+            "token_generation": center.tokens.issued[token].generation
+            if token in center.tokens.issued
+            else None,
         }
     )
     return response
@@ -128,57 +132,77 @@ async def _play(
 async def _faulty(
     request: Request, center: Center, on: str, fault: Fault, respond: Callable[[], Awaitable[Response]]
 ) -> Response:
-    state: State = request.app.state.sandbox
-    if fault.kind == "status":
-        return _status(fault)
+    if fault.kind in _WIRE:
+        # An uncompressed copy: half of a gzip stream would be another fault than the one asked for.
+        answered = await respond() if on == "token" else _page(request, center, _resource(on), is_plain=True)
+        kind = cast("WireFault", fault.kind)
+        return WireResponse(kind, bytes(answered.body), {}, bytes_per_s=fault.bytes_per_s)
     if fault.kind in {"expire_token", "revoke_token"}:
         center.tokens.spoil("expire_token" if fault.kind == "expire_token" else "revoke_token")
         return await respond()
-    if fault.kind == "html_200":
-        return Response(HTML_PAGE, media_type="text/html")
-    if fault.kind == "not_json":
-        return Response('{"records": [', media_type="application/json")
-    if fault.kind == "empty_body":
-        return Response(b"", media_type="application/json")
-    if fault.kind in {"redirect_same", "redirect_foreign"}:
-        base = state.foreign_url if fault.kind == "redirect_foreign" else str(request.base_url).rstrip("/")
-        status = 307 if on == "token" else 302
-        return RedirectResponse(f"{base}{request.url.path}?{request.url.query}", status_code=status)
-    if fault.kind in _WIRE:
-        # An uncompressed copy: half of a gzip stream would be another fault than the one asked for.
-        plain = await respond() if on == "token" else _page(state, center, _resource(on), request, None, plain=True)
-        return WireResponse(cast("WireFault", fault.kind), bytes(plain.body), {}, bytes_per_s=fault.bytes_per_s)
+    if instead := _answer_instead(request, fault, is_login=on == "token"):
+        return instead
     if on == "token":
         raise ValueError(f"a {fault.kind} fault makes no sense for the token endpoint")
-    return _page(state, center, _resource(on), request, fault)
+    return _page(request, center, _resource(on), fault)
+
+
+def _answer_instead(request: Request, fault: Fault, *, is_login: bool) -> Response | None:
+    """Return what comes in place of the answer, or None where the fault spoils the answer itself."""
+    if fault.kind in {"redirect_same", "redirect_foreign"}:
+        state: State = request.app.state.sandbox
+        base = state.foreign_url if fault.kind == "redirect_foreign" else str(request.base_url).rstrip("/")
+        status = 307 if is_login else 302
+        return RedirectResponse(f"{base}{request.url.path}?{request.url.query}", status_code=status)
+    instead = {
+        "status": lambda: _status(fault),
+        "html_200": lambda: Response(HTML_PAGE, media_type="text/html"),
+        "not_json": lambda: Response('{"records": [', media_type="application/json"),
+        "empty_body": lambda: Response(b"", media_type="application/json"),
+    }
+    make = instead.get(fault.kind)
+    return make() if make else None
 
 
 def _page(
-    state: State, center: Center, resource: ResourceName, request: Request, fault: Fault | None, *, plain: bool = False
+    request: Request,
+    center: Center,
+    resource: ResourceName,
+    fault: Fault | None = None,
+    *,
+    is_plain: bool = False,
 ) -> Response:
+    state: State = request.app.state.sandbox
     query = dict(request.query_params)
     if requested_page(query) > 1:
         center.churned_s += center.config.churn_s
-    now = center.now(state.elapsed_s)
     base = str(request.base_url).rstrip("/")
-    found = answer(center, resource, f"{base}{request.url.path}", query, now)
+    url = f"{base}{request.url.path}"
+    found = answer(center, resource, url, query, center.now(state.elapsed_s))
     if fault:
         _spoil_page(found, fault, base, state.foreign_url, query)
+    response = Response(
+        _body(center, resource, found, fault), headers=found.headers, media_type="application/json"
+    )
+    if is_plain or not center.config.gzip:
+        response.headers["X-Sandbox-Plain"] = "1"
+    return response
+
+
+def _body(center: Center, resource: ResourceName, found: Answer, fault: Fault | None) -> bytes:
     records = [render(version.record, center.config.timestamp_form) for version in found.records]
     drifts: list[Drift] = list(center.config.drift)
     if fault and fault.kind in _DRIFTS:
         drifts.append(cast("Drift", fault.kind))
     for drift in drifts:
         apply_drift(records, drift)
+    is_bare = found.envelope is None and not center.config.records_key
     key = center.config.records_key or resource
-    content: Any = records if found.envelope is None and not center.config.records_key else {key: records} | (found.envelope or {})
+    content: Any = records if is_bare else {key: records} | (found.envelope or {})
     body = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
     if "invalid_utf8" in drifts:
         body = body.replace(b"\xc3\xa9", b"\xe9")  # as a Latin-1 source passed through unread
-    response = Response(body, headers=found.headers, media_type="application/json")
-    if plain or not center.config.gzip:
-        response.headers["X-Sandbox-Plain"] = "1"
-    return response
+    return body
 
 
 def _spoil_page(found: Answer, fault: Fault, base: str, foreign_url: str, query: dict[str, str]) -> None:

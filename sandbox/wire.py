@@ -40,7 +40,7 @@ class WireResponse(Response):
         self._kind = kind
         self._bytes_per_s = bytes_per_s
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, _send: Send) -> None:
         """Write to the socket, end the connection, and wait until the server has noticed."""
         transport: asyncio.Transport = scope["sandbox.transport"]
         body = bytes(self.body)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import tenacity
 
-from dispatchlake.errors import RateLimited, is_transient
+from dispatchlake.errors import CenterError, is_transient
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -36,19 +36,16 @@ class RetryPolicy:
         """Call `attempt` until it succeeds, fails for good, or the budget is spent.
 
         Waits as long as the server asked (Retry-After), else exponentially longer with jitter. A wait that
-        would outlast the budget ends it at once: the error names how long the server asked for.
+        would outlast the budget is not begun.
         """
-        jittered = tenacity.wait_exponential_jitter(initial=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S)
-        began_s = time.monotonic()
+        jittered = tenacity.wait_exponential_jitter(
+            initial=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S
+        )
 
         def wait_s(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
-            if isinstance(error, RateLimited) and error.retry_after_s is not None:
-                return error.retry_after_s
-            return float(jittered(state))
-
-        def is_spent(state: tenacity.RetryCallState) -> bool:
-            return time.monotonic() - began_s + wait_s(state) > self.budget_s
+            asked_s = error.retry_after_s if isinstance(error, CenterError) else None
+            return float(jittered(state)) if asked_s is None else asked_s
 
         def report(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
@@ -57,7 +54,7 @@ class RetryPolicy:
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_transient),
             wait=wait_s,
-            stop=is_spent,
+            stop=tenacity.stop_before_delay(self.budget_s),
             sleep=self.sleep,
             before_sleep=report,
             reraise=True,

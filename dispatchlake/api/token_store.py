@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,9 +22,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from filelock import FileLock, Timeout
 
-from dispatchlake.errors import CatalogBusy
+from dispatchlake.api.clock import boot_id
+from dispatchlake.errors import CenterUnavailable
 
 logger = logging.getLogger(__name__)
+
+MARGIN_S = 300.0
+MARGIN_SHARE = 0.1
+"""A token is renewed this long before its end, whichever is shorter."""
 
 LOCK_WAIT_S = 120.0
 """Longer than any login may take with its retries: whoever waits gets the token of whoever logs in."""
@@ -36,7 +40,8 @@ class Token:
     """A bearer token.
 
     Attributes:
-        lapses_at_s: Monotonic time of this machine at which its life ends, in seconds.
+        lapses_at_s: Monotonic time of this machine at which its life ends, in seconds; infinite where the
+            server stated no life, and the token is good until it is refused.
         life_s: Its whole life as the server stated it, in seconds.
         generation: A name for it that may be logged.
     """
@@ -52,7 +57,7 @@ class Token:
 
     def is_fresh(self, now_s: float) -> bool:
         """Say whether the token may be used now: not within 5 minutes, or 10 % of its life, of its end."""
-        return now_s < self.lapses_at_s - min(300.0, 0.1 * self.life_s)
+        return now_s < self.lapses_at_s - min(MARGIN_S, MARGIN_SHARE * self.life_s)
 
 
 class TokenStore:
@@ -78,12 +83,14 @@ class TokenStore:
         """Hold the store against every other thread and process of the machine.
 
         Raises:
-            CatalogBusy: Somebody else held it for too long.
+            CenterUnavailable: Somebody else held it for too long.
         """
         try:
             self._lock.acquire()
         except Timeout:
-            raise CatalogBusy(f"Another process has been logging in for more than {LOCK_WAIT_S:.0f} s.") from None
+            raise CenterUnavailable(
+                f"Another process of this machine has been logging in for more than {LOCK_WAIT_S:.0f} s."
+            ) from None
         try:
             yield
         finally:
@@ -93,18 +100,22 @@ class TokenStore:
         """Return the stored token, or None where there is none that can be read and trusted."""
         try:
             content = json.loads(self._fernet.decrypt(self._path.read_bytes()))
-            if content.pop("boot_id") != _boot_id():
+            if content.pop("boot_id") != boot_id():
                 return None
             return Token(**content)
         except FileNotFoundError:
             return None
         except (OSError, InvalidToken, ValueError, KeyError, TypeError) as error:
-            logger.warning("The stored token %s cannot be read (%s); logging in anew.", self._path.name, type(error).__name__)
+            logger.warning(
+                "The stored token %s cannot be read (%s); logging in anew.",
+                self._path.name,
+                type(error).__name__,
+            )
             return None
 
     def write(self, token: Token) -> None:
         """Store the token; whoever reads sees the old one or the new one, whole."""
-        content = self._fernet.encrypt(json.dumps(asdict(token) | {"boot_id": _boot_id()}).encode())
+        content = self._fernet.encrypt(json.dumps(asdict(token) | {"boot_id": boot_id()}).encode())
         descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".token-")  # mode 0600
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -119,17 +130,3 @@ class TokenStore:
     def drop(self) -> None:
         """Forget the stored token."""
         self._path.unlink(missing_ok=True)
-
-
-def monotonic_s() -> float:
-    """Return this machine's monotonic time in seconds; the same in every process."""
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # counts a suspended machine's sleep too
-    return time.clock_gettime(clock)
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        # No such file on this system: the time of boot, to the minute, tells one boot from another.
-        return f"booted {round((time.time() - monotonic_s()) / 60)}"

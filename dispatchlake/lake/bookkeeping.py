@@ -116,7 +116,8 @@ def cover_failure(connection: duckdb.DuckDBPyConnection, cell: Cell, *, error: s
     attempts = (row[0] if row and row[0] else 0) + 1
     if is_live:
         connection.execute(
-            "DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = ? AND state = 'failed'", names
+            "DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = ? AND state = 'failed'",
+            names,
         )
     else:
         _delete_span(connection, cell)

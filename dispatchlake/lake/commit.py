@@ -34,7 +34,9 @@ class StagedSpan:
 
 def staged_span(connection: duckdb.DuckDBPyConnection) -> StagedSpan:
     """Return the span of what is staged."""
-    row = connection.execute("SELECT min(created_at), max(created_at), max(updated_at) FROM staged").fetchone()
+    row = connection.execute(
+        "SELECT min(created_at), max(created_at), max(updated_at) FROM staged"
+    ).fetchone()
     assert row is not None  # noqa: S101 - an aggregate always answers one row
     return StagedSpan(*row)
 
@@ -53,7 +55,9 @@ def merge(
     names = ", ".join(f'"{column.name}"' for column in record_columns(record_type))
     connection.execute(f"INSERT INTO {record_type.versions} BY NAME SELECT {names} FROM fresh")
     _find_known(connection, record_type, center_id, span)
-    new = _count(connection, f"SELECT count(DISTINCT {key}) FROM fresh WHERE {key} NOT IN (SELECT {key} FROM known)")
+    new = _count(
+        connection, f"SELECT count(DISTINCT {key}) FROM fresh WHERE {key} NOT IN (SELECT {key} FROM known)"
+    )
     # Newest wins; of two in one second the one that is further along; then the one received last, which
     # a version of this load always is.
     connection.execute(
@@ -119,7 +123,9 @@ def _find_known(
     )
 
 
-def _delete_superseded(connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str) -> None:
+def _delete_superseded(
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str
+) -> None:
     key = record_type.key
     bounds = connection.execute(
         f"SELECT min(created_at), max(created_at) FROM known WHERE {key} IN (SELECT {key} FROM winners)"

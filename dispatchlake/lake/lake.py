@@ -99,9 +99,7 @@ class Lake:
             def write() -> LoadSummary:
                 merged = commit.merge(self._connection, record_type, cell.center_id, span)
                 if staging.quarantined:
-                    commit.quarantine(
-                        self._connection, center_id=cell.center_id, resource=cell.resource.name
-                    )
+                    commit.quarantine(self._connection, center_id=cell.center_id, resource=cell.resource.name)
                 bookkeeping.cover(self._connection, cell, records=staging.records, run_id=run_id)
                 watermark = (
                     bookkeeping.advance_watermark(
@@ -134,9 +132,7 @@ class Lake:
 
     def record_failure(self, cell: Cell, *, run_id: str, error: str) -> None:
         """Record that a cell failed and why; `error` must be fit to show."""
-        self._transact(
-            lambda: bookkeeping.cover_failure(self._connection, cell, error=error, run_id=run_id)
-        )
+        self._transact(lambda: bookkeeping.cover_failure(self._connection, cell, error=error, run_id=run_id))
 
     def _transact(self, write: Callable[[], T]) -> T:
         """Run `write` in one transaction, under the lock that orders the writers of a SQLite catalog."""

@@ -65,7 +65,9 @@ class Parsed:
 def parse_records(records: Sequence[Any], record_type: RecordType) -> Parsed:
     """Type the records of one page."""
     reasons: dict[int, str] = {
-        position: "the record is not an object" for position, record in enumerate(records) if type(record) is not dict
+        position: "the record is not an object"
+        for position, record in enumerate(records)
+        if type(record) is not dict
     }
     positions = [position for position in range(len(records)) if position not in reasons]
     rows: list[dict[str, Any]] = [records[position] for position in positions] if reasons else list(records)
@@ -82,7 +84,9 @@ def parse_records(records: Sequence[Any], record_type: RecordType) -> Parsed:
     table = pa.table(columns)
     if reasons:
         table = table.filter(pc.invert(pc.is_in(table["position"], pa.array(list(reasons), pa.int64()))))
-    rejects = [Reject(position, reason, to_json(records[position])) for position, reason in sorted(reasons.items())]
+    rejects = [
+        Reject(position, reason, to_json(records[position])) for position, reason in sorted(reasons.items())
+    ]
     return Parsed(table, rejects)
 
 
@@ -156,5 +160,3 @@ def to_json(value: Any) -> str:
         return json.dumps(value, sort_keys=True)
     except RecursionError:
         return json.dumps("nested too deeply to be written; see the raw page")
-
-

@@ -63,7 +63,11 @@ def export(sql: str, target: Path, form: Literal["csv", "parquet"], *, lake_dir:
                 relation.write_csv(str(target))
             else:
                 relation.write_parquet(str(target), compression="zstd")
-            count = connection.from_csv_auto(str(target)) if form == "csv" else connection.from_parquet(str(target))
+            count = (
+                connection.from_csv_auto(str(target))
+                if form == "csv"
+                else connection.from_parquet(str(target))
+            )
             return int(count.count("*").fetchall()[0][0])
         except duckdb.Error as error:
             raise LakeError(f"{target} could not be written: {error}") from None

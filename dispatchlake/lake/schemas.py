@@ -123,8 +123,12 @@ CAD_INCIDENTS = RecordType(
         Field("city", "text", "City."),
         Field("postal_code", "text", "Postal code; text, leading zeros count."),
         Field("beat", "text", "Beat, battalion or map key of the center."),
-        Field("lat", "number", "Latitude in degrees, WGS 84 assumed; null if out of range.", pii="coordinates"),
-        Field("lng", "number", "Longitude in degrees, WGS 84 assumed; null if out of range.", pii="coordinates"),
+        Field(
+            "lat", "number", "Latitude in degrees, WGS 84 assumed; null if out of range.", pii="coordinates"
+        ),
+        Field(
+            "lng", "number", "Longitude in degrees, WGS 84 assumed; null if out of range.", pii="coordinates"
+        ),
         Field("units", "texts", "Units assigned, in the source's order."),
         Field("received_at", "instant", "When the center received the call.", "call_received_at"),
         Field("entered_at", "instant", "When the call was entered into CAD."),
@@ -143,10 +147,21 @@ RECORD_TYPES: Mapping[str, RecordType] = {
     record_type.resource: record_type for record_type in (INCIDENT_EVENTS, CAD_INCIDENTS)
 }
 
-_CENTER = Column("center_id", "VARCHAR", "Dispatch center; part of every key, known from the credential only.")
+_CENTER = Column(
+    "center_id", "VARCHAR", "Dispatch center; part of every key, known from the credential only."
+)
 _PROVENANCE = (
-    Column("extra", "JSON", "Fields this software does not know, and coordinates out of range, as received.", "free text"),
-    Column("version_hash", "VARCHAR", "Hash of the typed content; equal content has an equal hash, however written."),
+    Column(
+        "extra",
+        "JSON",
+        "Fields this software does not know, and coordinates out of range, as received.",
+        "free text",
+    ),
+    Column(
+        "version_hash",
+        "VARCHAR",
+        "Hash of the typed content; equal content has an equal hash, however written.",
+    ),
     Column("received_at", "TIMESTAMPTZ", "When we first received this version (UTC)."),
     Column("source", "VARCHAR", "How it reached us: rest."),
     Column("raw_id", "VARCHAR", "Page it was first read from: raw_pages.raw_id."),
@@ -264,7 +279,11 @@ RUNS = Table(
         Column("changed", "BIGINT", "Further versions of incidents."),
         Column("unchanged", "BIGINT", "Records that brought nothing new."),
         Column("quarantined", "BIGINT", "Records set aside."),
-        Column("oldest_created_at", "TIMESTAMPTZ", "Oldest created_at received: shows a source that hides the past."),
+        Column(
+            "oldest_created_at",
+            "TIMESTAMPTZ",
+            "Oldest created_at received: shows a source that hides the past.",
+        ),
         Column("newest_updated_at", "TIMESTAMPTZ", "Newest updated_at received."),
         Column("started_at", "TIMESTAMPTZ", "When the cell began (UTC)."),
         Column("seconds", "DOUBLE", "How long it took, in seconds."),

@@ -74,7 +74,9 @@ class Staging:
         parsed = parse_records(records, self._record_type)
         kept = parsed.table["position"]
         table = (
-            parsed.table.append_column("received_at", pa.array(received, pa.timestamp("us", tz="UTC")).take(kept))
+            parsed.table.append_column(
+                "received_at", pa.array(received, pa.timestamp("us", tz="UTC")).take(kept)
+            )
             .append_column("raw_id", pa.array(raw_ids, pa.string()).take(kept))
             .append_column("receive_order", pc.add(kept, self.records))
         )
@@ -97,5 +99,3 @@ class Staging:
         """Drop what was staged."""
         self._connection.execute("DROP TABLE IF EXISTS staged")
         self._connection.execute("DROP TABLE IF EXISTS rejected")
-
-

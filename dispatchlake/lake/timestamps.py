@@ -33,7 +33,9 @@ def parse_instants(texts: pa.StringArray) -> pa.TimestampArray:
         pc.struct_field(parts, name) for name in ("date", "time", "fraction", "sign", "hours", "minutes")
     )
     microseconds = pc.utf8_slice_codeunits(pc.utf8_rpad(fraction, 6, "0"), 0, 6)
-    local = _cast_each(pc.binary_join_element_wise(pc.binary_join_element_wise(date, clock, "T"), microseconds, "."))
+    local = _cast_each(
+        pc.binary_join_element_wise(pc.binary_join_element_wise(date, clock, "T"), microseconds, ".")
+    )
     offset_minutes = pc.add(pc.multiply(_integers(hours), 60), _integers(minutes))
     signed = pc.if_else(pc.equal(sign, "-"), pc.negate(offset_minutes), offset_minutes)
     utc_us = pc.subtract(local.cast(pa.int64()), pc.multiply(signed, _US_PER_MINUTE))

@@ -1,0 +1,107 @@
+"""What an answer, or its absence, means: the one place where HTTP becomes our tree of errors.
+
+No text made here quotes a body or the query of a URL.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import httpx
+
+from dispatchlake.api.retry import parse_retry_after
+from dispatchlake.errors import (
+    AuthRejected,
+    CenterError,
+    CenterUnavailable,
+    ConfigError,
+    ContractBroken,
+    DispatchLakeError,
+    RateLimited,
+    RequestRejected,
+    iter_causes,
+)
+
+
+def refusal(response: httpx.Response, *, center_id: str, what: str) -> CenterError | None:
+    """Return what a listing's status means, or None for a 200.
+
+    Args:
+        response: The answer, its body read or not.
+        center_id: Whose answer.
+        what: What was asked for, for the sentence: "incident_events (GET /v1/incident_events)".
+    """
+    status = response.status_code
+    if status == httpx.codes.OK:
+        return None
+    kind, comment = _judge(status)
+    text = f"{center_id}: the center answered {status} to {what}{comment.format(center_id=center_id)}"
+    return kind(text, center_id, status, parse_retry_after(response.headers.get("retry-after")))
+
+
+_JUDGED: Mapping[int, tuple[type[CenterError], str]] = {
+    401: (
+        AuthRejected,
+        ", even with a fresh token. Ask the vendor whether these credentials are still good.",
+    ),
+    403: (
+        AuthRejected,
+        ": these credentials do not open it. Compare their scope with what the vendor issued.",
+    ),
+    404: (
+        RequestRejected,
+        ": there is no such listing. Set the resource's path in the center's configuration.",
+    ),
+    408: (CenterUnavailable, "."),
+    425: (CenterUnavailable, "."),
+    429: (RateLimited, ": too many requests."),
+    501: (RequestRejected, ": it does not know how."),
+}
+
+
+def _judge(status: int) -> tuple[type[CenterError], str]:
+    """Return the kind of error a status is, and what to say of it after the status."""
+    if status in _JUDGED:
+        return _JUDGED[status]
+    if httpx.codes.is_server_error(status):
+        return CenterUnavailable, "."
+    if httpx.codes.is_client_error(status):
+        return (
+            RequestRejected,
+            ": it does not take the request as we send it. `dispatchlake check {center_id}` says more.",
+        )
+    return ContractBroken, ", which the contract does not allow."
+
+
+def transport_error(error: httpx.HTTPError, *, center_id: str, url: str) -> DispatchLakeError:
+    """Return what a failure below HTTP means; `url` is named without its query."""
+    parts = urlsplit(url)
+    host = parts.netloc
+    for cause in (*iter_causes(error), error.__context__):
+        if isinstance(cause, ssl.SSLError):
+            reason = getattr(cause, "verify_message", "") or cause.reason or type(cause).__name__
+            return ConfigError(
+                f"{center_id}: no secure connection to {host}: {reason}. If your network inspects TLS, name "
+                "its certificates in SSL_CERT_FILE; otherwise check the center's base URL."
+            )
+    if isinstance(error, httpx.TimeoutException):
+        return CenterUnavailable(f"{center_id}: {host} did not answer in time ({parts.path}).", center_id)
+    if isinstance(error, httpx.ConnectError):
+        return CenterUnavailable(
+            f"{center_id}: {host} cannot be reached. If it stays so, check the center's base URL and the "
+            "network.",
+            center_id,
+        )
+    if isinstance(error, httpx.DecodingError):
+        return CenterUnavailable(f"{center_id}: {host} sent a body that cannot be decompressed.", center_id)
+    return CenterUnavailable(
+        f"{center_id}: the connection to {host} broke ({type(error).__name__}, {parts.path}).", center_id
+    )
+
+
+def is_web_page(response: httpx.Response, body: bytes) -> bool:
+    """Say whether a page for people came where records were asked for: maintenance, or a login form."""
+    content_type = response.headers.get("content-type", "").lower()
+    return "html" in content_type or body.lstrip()[:1] == b"<"

@@ -1,0 +1,96 @@
+"""The bearer token on every request: shared by all threads and processes of the machine, renewed once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Generator
+
+import httpx
+
+from dispatchlake.api.clock import monotonic_s
+from dispatchlake.api.login import Login
+from dispatchlake.api.token_store import Token, TokenStore
+from dispatchlake.errors import ContractBroken
+
+logger = logging.getLogger(__name__)
+
+
+class CenterAuth(httpx.Auth):
+    """One OAuth2 identity, for one dispatch center and scope, as an httpx auth flow.
+
+    A token comes from memory, else from the machine's store, else from a login. Whoever logs in holds the
+    store's lock, so that everyone else waits for that token instead of fetching one of their own.
+
+    On a 401 the token is given up for everybody. If another process has put a newer one into the store, that
+    one is tried; then there is one login and one more try. What is answered to that is the answer: a second
+    login would not help, and might lock the account.
+    """
+
+    def __init__(self, origin: httpx.URL, *, center_id: str, store: TokenStore, login: Login) -> None:
+        self._origin = origin
+        self._center_id = center_id
+        self._store = store
+        self._login = login
+        self._token: Token | None = None
+        self._lock = threading.Lock()
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Authorise the request; after a 401, once more with another token.
+
+        Raises:
+            CenterError: There is no token to be had.
+            ContractBroken: The request goes to another origin than the center's; no token leaves with it.
+        """
+        if not is_same_origin(request.url, self._origin):
+            raise ContractBroken(
+                f"{self._center_id}: a request to {request.url.host} was stopped: a token is only ever sent "
+                "to the center's own origin.",
+                self._center_id,
+            )
+        token, tries_left = self._current(), 2
+        while True:
+            request.headers["Authorization"] = f"Bearer {token.value}"
+            response = yield request
+            if response.status_code != httpx.codes.UNAUTHORIZED or not tries_left:
+                return
+            token, has_logged_in = self._replace(token)
+            tries_left = 0 if has_logged_in else tries_left - 1
+
+    def _current(self) -> Token:
+        with self._lock:
+            if self._token is None or not self._token.is_fresh(monotonic_s()):
+                with self._store.locked():
+                    self._token = self._stored() or self._fetch()
+            return self._token
+
+    def _replace(self, refused: Token) -> tuple[Token, bool]:
+        """Return another token than the refused one, and whether it took a login."""
+        logger.info("%s refused token %s; getting another", self._center_id, refused.generation)
+        with self._lock, self._store.locked():
+            stored = self._stored()
+            is_newer = stored is not None and stored.value != refused.value
+            if stored is None or not is_newer:
+                self._store.drop()
+                stored = self._fetch()
+            self._token = stored
+            return stored, not is_newer
+
+    def _stored(self) -> Token | None:
+        token = self._store.read()
+        return token if token is not None and token.is_fresh(monotonic_s()) else None
+
+    def _fetch(self) -> Token:
+        token = self._login.fetch_token()
+        self._store.write(token)
+        return token
+
+
+def is_same_origin(one: httpx.URL, other: httpx.URL) -> bool:
+    """Say whether two URLs share scheme, host and port; a default port counts as written out."""
+    return _origin(one) == _origin(other)
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    default = {"https": 443, "http": 80}.get(url.scheme)
+    return url.scheme, url.host, url.port if url.port is not None else default

@@ -1,0 +1,273 @@
+"""One dispatch center's API: one pool of connections, one rate budget, verbs that yield pages."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+import dispatchlake
+from dispatchlake.api.answers import is_web_page, refusal, transport_error
+from dispatchlake.api.auth import CenterAuth, is_same_origin
+from dispatchlake.api.listing import Listing
+from dispatchlake.api.login import Login
+from dispatchlake.api.paging import HEADERS_OF_INTEREST
+from dispatchlake.api.rate import RateBudget
+from dispatchlake.api.retry import RetryPolicy
+from dispatchlake.api.token_store import TokenStore
+from dispatchlake.errors import CenterError, CenterUnavailable, ConfigError, ContractBroken
+from dispatchlake.model import DispatchCenter, Page, Resource, Scope
+from dispatchlake.payload import NotJson, Payload, PayloadError, decode_payload
+from dispatchlake.redaction import is_secret_name
+from dispatchlake.windows import Window
+
+logger = logging.getLogger(__name__)
+
+MAX_REDIRECTS = 5
+MAX_BODY_BYTES = 512 * 2**20
+"""Far beyond any page; an answer without end must not fill the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the client waits, in seconds.
+
+    Attributes:
+        timeout_s: Longest silence of a server.
+        page_timeout_s: Longest a whole page may take.
+        retry_budget_s: How long one request may be tried again.
+    """
+
+    timeout_s: float = 30.0
+    page_timeout_s: float = 120.0
+    retry_budget_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One answer: the URL it came from, its status and headers, its body and what the body holds."""
+
+    url: httpx.URL
+    response: httpx.Response
+    requested_at: datetime
+    received_at: datetime
+    body: bytes
+    payload: Payload
+
+
+class CenterClient:
+    """Reads one dispatch center. Threads may share it; close it, or use it as a context."""
+
+    def __init__(self, center: DispatchCenter, *, state_dir: Path, patience: Patience | None = None) -> None:
+        self.center = center
+        self._patience = patience or Patience()
+        self._state_dir = state_dir
+        self._origin = httpx.URL(center.base_url)
+        self._retry = RetryPolicy(self._patience.retry_budget_s)
+        self._rate = RateBudget(
+            state_dir / "rates",
+            center.center_id,
+            requests_per_s=center.max_requests_per_s,
+            patience_s=self._patience.retry_budget_s,
+        )
+        self._http = httpx.Client(
+            http2=True,
+            timeout=self._patience.timeout_s,
+            follow_redirects=False,
+            headers={"Accept": "application/json", "User-Agent": f"dispatchlake/{dispatchlake.__version__}"},
+            trust_env=not center.is_on_this_machine,  # a proxy of the environment has no way to loopback
+        )
+        self._auths: dict[Scope, CenterAuth] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def iter_pages(self, resource: Resource, window: Window) -> Iterator[Page]:
+        """Yield every page of a listing, as received; each is handed over before the next is asked for.
+
+        A record may come more than once: on two pages, because the list moved, or because the listing was
+        read again. Merging by id and version is the lake's business.
+
+        Args:
+            resource: Which listing, as this center has it.
+            window: Compared with the records' change time at the source, where the resource has filters;
+                without, everything is yielded.
+
+        Raises:
+            CenterError: It cannot be read whole. What was yielded is good, but not all.
+        """
+        listing = Listing(resource, self.center.center_id, self.first_url(resource, window))
+        sequence = 0
+        while listing.next_url is not None:
+            sequence += 1
+            asked = listing.next_url
+            fetched = self.fetch(resource, asked)
+            yield self._page(resource, sequence, asked, fetched)
+            listing.take(asked, fetched.response, fetched.payload)
+
+    def first_url(self, resource: Resource, window: Window) -> httpx.URL:
+        """Return where a listing begins: its path, page size and filters."""
+        paging = resource.paging
+        params: dict[str, str] = {}
+        if paging.size_param and paging.style != "single":
+            params[paging.size_param] = str(paging.page_size)
+        if resource.since_param and window.start:
+            params[resource.since_param] = _text(window.start)
+        if resource.until_param:
+            params[resource.until_param] = _text(window.end)
+        return httpx.URL(f"{self.center.base_url}{resource.path}", params=params)
+
+    def fetch(self, resource: Resource, url: httpx.URL) -> Fetched:
+        """Fetch and decode one page, trying again within the retry budget.
+
+        Raises:
+            AuthRejected: Refused even with a fresh token, or by scope.
+            RequestRejected: Another 4xx.
+            CenterUnavailable, RateLimited: Still failing when the budget was spent.
+            ContractBroken: Another origin, or a body without a list of records.
+        """
+        return self._retry.run(lambda: self._attempt(resource, url))
+
+    def _attempt(self, resource: Resource, url: httpx.URL) -> Fetched:
+        self._rate.take()
+        requested_at = datetime.now(UTC)
+        target = url
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                self._keep_to_origin(target)
+                with self._http.stream("GET", target, auth=self._auth(resource.scope)) as response:
+                    if not response.has_redirect_location:
+                        self._refuse(resource, response)
+                        body = self._read(response)
+                        return Fetched(
+                            url,
+                            response,
+                            requested_at,
+                            datetime.now(UTC),
+                            body,
+                            self._decode(resource, response, body),
+                        )
+                    target = target.join(response.headers["location"])
+        except httpx.HTTPError as error:
+            raise transport_error(error, center_id=self.center.center_id, url=str(target)) from None
+        except httpx.InvalidURL:
+            raise ContractBroken(
+                f"{self.center.center_id}: a redirect of {resource.path} names no URL.", self.center.center_id
+            ) from None
+        raise ContractBroken(
+            f"{self.center.center_id}: {resource.path} is redirected more than {MAX_REDIRECTS} times.",
+            self.center.center_id,
+        )
+
+    def _auth(self, scope: Scope) -> CenterAuth:
+        if scope not in self._auths:
+            credentials = self.center.credentials.get(scope)
+            if credentials is None:
+                raise ConfigError(
+                    f"Dispatch center {self.center.center_id} has no credentials for the scope {scope}. "
+                    f"Register them: dispatchlake centers add {self.center.center_id} --scope {scope} ..."
+                )
+            store = TokenStore(
+                self._state_dir / "tokens",
+                origin=self.center.base_url,
+                client_id=credentials.client_id,
+                scope=scope,
+                client_secret=credentials.client_secret.get_secret_value(),
+            )
+            login = Login(self.center, scope, http=self._http, retry=self._retry, rate=self._rate)
+            self._auths[scope] = CenterAuth(
+                self._origin, center_id=self.center.center_id, store=store, login=login
+            )
+        return self._auths[scope]
+
+    def _keep_to_origin(self, url: httpx.URL) -> None:
+        if not is_same_origin(url, self._origin):
+            raise ContractBroken(
+                f"{self.center.center_id}: the center named another origin ({url.scheme}://{url.host}) for "
+                "what comes next. It is not followed: a token is only ever sent to the center's own.",
+                self.center.center_id,
+            )
+
+    def _refuse(self, resource: Resource, response: httpx.Response) -> None:
+        what = f"{resource.name} (GET {resource.path})"
+        error = refusal(response, center_id=self.center.center_id, what=what)
+        if error is None:
+            return
+        if error.retry_after_s is not None:
+            self._rate.pause(error.retry_after_s)
+        raise error
+
+    def _read(self, response: httpx.Response) -> bytes:
+        """Return the whole body, unless it takes too long, steadily as it may come, or has no end."""
+        deadline_s = time.monotonic() + self._patience.page_timeout_s
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if time.monotonic() > deadline_s:
+                raise CenterUnavailable(
+                    f"{self.center.center_id}: a page took longer than {self._patience.page_timeout_s:.0f} s "
+                    "to come.",
+                    self.center.center_id,
+                    response.status_code,
+                )
+            if len(body) > MAX_BODY_BYTES:
+                raise ContractBroken(
+                    f"{self.center.center_id}: a page is longer than {MAX_BODY_BYTES >> 20} MiB. Ask for "
+                    "smaller ones (paging.page_size).",
+                    self.center.center_id,
+                    response.status_code,
+                )
+        return bytes(body)
+
+    def _decode(self, resource: Resource, response: httpx.Response, body: bytes) -> Payload:
+        kind: type[CenterError]
+        if is_web_page(response, body):
+            kind, reason = CenterUnavailable, "is a web page; the center may be under maintenance"
+        else:
+            try:
+                return decode_payload(body, resource.records_key)
+            except NotJson as error:
+                # A body that was cut off looks like this too, so it is worth another try.
+                kind, reason = CenterUnavailable, f"is no page of records: {error}"
+            except PayloadError as error:
+                kind, reason = ContractBroken, f"is no page of records: {error}"
+        raise kind(
+            f"{self.center.center_id}: the answer to GET {resource.path} {reason}.",
+            self.center.center_id,
+            response.status_code,
+        )
+
+    def _page(self, resource: Resource, sequence: int, asked: httpx.URL, fetched: Fetched) -> Page:
+        return Page(
+            center_id=self.center.center_id,
+            resource=resource.name,
+            sequence=sequence,
+            url_path=asked.path,
+            query={name: value for name, value in asked.params.items() if not is_secret_name(name)},
+            status=fetched.response.status_code,
+            headers={n: v for n, v in fetched.response.headers.items() if n in HEADERS_OF_INTEREST},
+            requested_at=fetched.requested_at,
+            received_at=fetched.received_at,
+            body=fetched.body,
+            records=fetched.payload.records,
+        )
+
+
+def _text(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")

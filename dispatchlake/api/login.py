@@ -1,0 +1,164 @@
+"""The token endpoint: OAuth2 client credentials in, one bearer token out.
+
+Source: the vendor's authentication page; the answers to bad credentials as Doorkeeper gives them. Every
+token costs the center one login, and repeated bad ones may lock the account: only what is plainly a passing
+fault is tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+
+import httpx
+
+from dispatchlake.api.answers import is_web_page, transport_error
+from dispatchlake.api.clock import monotonic_s
+from dispatchlake.api.rate import RateBudget
+from dispatchlake.api.retry import RetryPolicy, parse_retry_after
+from dispatchlake.api.token_store import Token
+from dispatchlake.errors import AuthRejected, CenterUnavailable, ContractBroken, RateLimited
+from dispatchlake.model import DispatchCenter, Scope
+from dispatchlake.payload import NotJson, decode_json
+
+logger = logging.getLogger(__name__)
+
+_TOKEN_FORM = re.compile(r"[\x21-\x7e]+")
+"""What may stand in a header: anything else could smuggle a second one."""
+
+_WHAT_TO_DO = {
+    "invalid_client": "The client id or secret is wrong or no longer valid. Register the right ones "
+    "(dispatchlake centers add), or ask the vendor.",
+    "invalid_scope": "These credentials are not for this scope. Register them under the scope the vendor "
+    "issued them for.",
+    "unauthorized_client": "The vendor has not enabled client credentials for this client id; ask them.",
+    "unsupported_grant_type": "The server takes no client credentials; check the center's token path.",
+    "invalid_request": "The server wants the request in another form; try token_body 'form' in the center's "
+    "configuration.",
+}
+
+
+class Login:
+    """Fetches tokens for one center and scope."""
+
+    def __init__(
+        self,
+        center: DispatchCenter,
+        scope: Scope,
+        *,
+        http: httpx.Client,
+        retry: RetryPolicy,
+        rate: RateBudget,
+    ) -> None:
+        self._center = center
+        self._scope = scope
+        self._http = http
+        self._retry = retry
+        self._rate = rate
+
+    def fetch_token(self) -> Token:
+        """Log in once; passing faults are tried again within the retry budget.
+
+        Raises:
+            AuthRejected: The credentials or the scope were refused. Never tried again.
+            CenterUnavailable, RateLimited: Still failing when the budget was spent.
+            ContractBroken: An answer that is no token.
+        """
+        token = self._retry.run(self._attempt)
+        logger.info("Logged in to %s for %s", self._center.center_id, self._scope)
+        return token
+
+    def _attempt(self) -> Token:
+        credentials = self._center.credentials[self._scope]
+        fields = {
+            "client_id": credentials.client_id,
+            "client_secret": credentials.client_secret.get_secret_value(),
+            "grant_type": "client_credentials",
+            "scope": str(self._scope),
+        }
+        is_form = self._center.token_body == "form"  # noqa: S105 - a way of writing, not a secret
+        url = f"{self._center.base_url}{self._center.token_path}"
+        self._rate.take()
+        began_s = monotonic_s()  # before the request: a token may be younger than we think, never older
+        try:
+            response = self._http.post(
+                url,
+                data=fields if is_form else None,
+                json=None if is_form else fields,
+                follow_redirects=False,
+            )
+        except httpx.HTTPError as error:
+            raise transport_error(error, center_id=self._center.center_id, url=url) from None
+        self._refuse(response)
+        return self._read(response, began_s)
+
+    def _refuse(self, response: httpx.Response) -> None:
+        status = response.status_code
+        is_limit = status == httpx.codes.TOO_MANY_REQUESTS
+        if is_limit or response.is_server_error:
+            retry_after_s = parse_retry_after(response.headers.get("retry-after"))
+            if retry_after_s is not None:
+                self._rate.pause(retry_after_s)
+            kind = RateLimited if is_limit else CenterUnavailable
+            raise kind(f"{self._said(status)}.", self._center.center_id, status, retry_after_s)
+        if response.is_redirect:
+            # Following it would hand the client secret to whoever is named there.
+            raise ContractBroken(
+                f"{self._said(status)}, a redirect, which is not followed. Check the center's base URL and "
+                "token path.",
+                self._center.center_id,
+                status,
+            )
+        if response.is_client_error:
+            code = _error_code(response)
+            advice = _WHAT_TO_DO.get(code, "Check the center's base URL and token path.")
+            named = f" ({code})" if code in _WHAT_TO_DO else ""
+            raise AuthRejected(f"{self._said(status)}{named}. {advice}", self._center.center_id, status)
+
+    def _read(self, response: httpx.Response, began_s: float) -> Token:
+        center_id, status = self._center.center_id, response.status_code
+        if is_web_page(response, response.content):
+            raise CenterUnavailable(
+                f"{self._said(status)} with a web page; it may be under maintenance.", center_id, status
+            )
+        try:
+            content = decode_json(response.content)
+        except NotJson as error:
+            raise CenterUnavailable(f"{self._said(status)}, and {error}.", center_id, status) from None
+        value = content.get("access_token") if isinstance(content, dict) else None
+        if not isinstance(value, str) or not _TOKEN_FORM.fullmatch(value):
+            raise ContractBroken(f"{self._said(status)} without a usable access_token.", center_id, status)
+        if str(content.get("token_type") or "bearer").lower() != "bearer":
+            raise ContractBroken(
+                f"{self._said(status)} with a token that is not a bearer token.", center_id, status
+            )
+        life_s = parse_life_s(content.get("expires_in"))
+        return Token(value, lapses_at_s=began_s + life_s, life_s=life_s)
+
+    def _said(self, status: int) -> str:
+        center_id = self._center.center_id
+        return f"{center_id}: the token endpoint answered {status} to the login for {self._scope}"
+
+
+def parse_life_s(expires_in: object) -> float:
+    """Return a token's life in seconds; infinite where the answer states none that can be used.
+
+    Servers write it as a number or as text. Zero or less cannot be planned with (a reused token may be in
+    its last second): such a token is used until it is refused.
+    """
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float | str):
+        return math.inf
+    try:
+        life_s = float(expires_in)
+    except (ValueError, OverflowError):
+        return math.inf
+    return life_s if life_s > 0 and math.isfinite(life_s) else math.inf
+
+
+def _error_code(response: httpx.Response) -> str:
+    try:
+        content = decode_json(response.content)
+    except NotJson:
+        return ""
+    return str(content.get("error", "")) if isinstance(content, dict) else ""

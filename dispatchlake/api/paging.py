@@ -1,0 +1,235 @@
+"""Which request fetches the next page: what a response names, or what the center's configuration pins.
+
+Pure: a response in, a request out. Whether to go on at all is `listing`'s business.
+
+Source: the forms a list endpoint may take (Link header of RFC 8288, pagy, kaminari and api-pagination
+headers, next links, cursors and page numbers in an envelope). The vendor documents none of them, so nothing
+is guessed: a form is followed where the response itself names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from dispatchlake.model import Paging
+from dispatchlake.payload import Payload
+
+_CONTAINERS = ("links", "_links", "meta", "pagination", "paging", "page_info", "cursors")
+_NEXT_KEYS = ("next", "next_url", "next_link", "next_page_url", "next_page")
+_CURSOR_KEYS = ("next_cursor", "next_page_token", "after", "end_cursor")
+_MORE_KEYS = ("has_more", "has_next", "has_next_page")
+_CURRENT_KEYS = ("current_page",)
+_PAGES_KEYS = ("total_pages", "page_count")
+_TOTAL_KEYS = ("total_count", "total")
+
+_NEXT_HEADERS = ("x-next-page", "next-page")
+_CURRENT_HEADERS = ("current-page", "x-page", "x-current-page", "page")
+_PAGES_HEADERS = ("total-pages", "x-total-pages")
+_SIZE_HEADERS = ("page-limit", "page-items", "x-per-page", "per-page")
+_TOTAL_HEADERS = ("total-count", "x-total", "x-total-count", "total")
+
+HEADERS_OF_INTEREST = frozenset(
+    {
+        *_NEXT_HEADERS,
+        *_CURRENT_HEADERS,
+        *_PAGES_HEADERS,
+        *_SIZE_HEADERS,
+        *_TOTAL_HEADERS,
+        "content-type",
+        "date",
+        "etag",
+        "last-modified",
+        "x-request-id",
+    }
+)
+"""Kept with an archived page. Link is not: it repeats the query."""
+
+
+class UnnamedRest(ValueError):
+    """A response says that there is more and does not say where. The text is a clause for a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The request for the next page.
+
+    Attributes:
+        is_named: The response named it. Otherwise it is counted on to, and the listing ends where that
+            brings nothing new.
+        is_positional: It counts positions in the list, which move when the list changes; a cursor does not.
+    """
+
+    url: httpx.URL
+    is_named: bool
+    is_positional: bool
+
+
+def next_request(paging: Paging, asked: httpx.URL, response: httpx.Response, payload: Payload) -> Next | None:
+    """Return the request that continues a listing, or None where it ends.
+
+    Args:
+        paging: How this center's listing is continued.
+        asked: The request that `response` answers.
+        response: For its headers alone.
+        payload: The decoded body.
+
+    Raises:
+        UnnamedRest: There is more, and no way to it is named.
+        httpx.InvalidURL: A link that is none.
+    """
+    if paging.style == "single":
+        return None
+    if paging.style == "page":
+        page = _integer(asked.params.get(paging.page_param)) or 1
+        return _counted(asked, paging.page_param, page + 1) if payload.records else None
+    if paging.style == "offset":
+        # One record again: if the list has moved up meanwhile, the first one will be unknown.
+        offset = (_integer(asked.params.get(paging.offset_param)) or 0) + max(1, len(payload.records) - 1)
+        return _counted(asked, paging.offset_param, offset) if payload.records else None
+    return (
+        _by_link_header(paging, asked, response)
+        or _by_envelope(paging, asked, payload.envelope)
+        or _by_headers(paging, asked, response.headers, payload)
+    )
+
+
+def named_total(response: httpx.Response, payload: Payload) -> int | None:
+    """Return how many records the response says the whole listing has, if it does."""
+    total = _first_integer(response.headers, _TOTAL_HEADERS)
+    for container in _containers(payload.envelope):
+        total = _first_integer(container, _TOTAL_KEYS) if total is None else total
+    return total
+
+
+def _by_link_header(paging: Paging, asked: httpx.URL, response: httpx.Response) -> Next | None:
+    for link in response.links.values():
+        if "next" in (link.get("rel") or "").split() and (url := link.get("url")):
+            return _linked(paging, asked, url)
+    return None
+
+
+def _by_envelope(paging: Paging, asked: httpx.URL, envelope: Mapping[str, Any]) -> Next | None:
+    containers = list(_containers(envelope))
+    more = [c[key] for c in containers for key in _MORE_KEYS if isinstance(c.get(key), bool)]
+    if more and not any(more):
+        return None
+    found = (
+        _by_next_key(paging, asked, containers)
+        or _by_cursor_key(paging, asked, containers)
+        or _by_counts(paging, asked, containers)
+    )
+    if found is None and any(more):
+        raise UnnamedRest("says that there is more, and not where")
+    return found
+
+
+def _by_next_key(paging: Paging, asked: httpx.URL, containers: list[Mapping[str, Any]]) -> Next | None:
+    """Find a link, a page number or a cursor under one of the names that servers give to what is next."""
+    for key in _NEXT_KEYS:
+        for container in containers:
+            value = container.get(key)
+            value = value.get("href") if isinstance(value, dict) else value
+            if (page := _integer(value)) is not None:
+                return _numbered(asked, paging.page_param, page)
+            if isinstance(value, str) and value:
+                is_link = value.startswith(("http://", "https://", "/", "?"))
+                return (
+                    _linked(paging, asked, value) if is_link else _cursored(asked, paging.cursor_param, value)
+                )
+    return None
+
+
+def _by_cursor_key(paging: Paging, asked: httpx.URL, containers: list[Mapping[str, Any]]) -> Next | None:
+    for key in _CURSOR_KEYS:
+        for container in containers:
+            value = container.get(key)
+            if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+                return _cursored(asked, key if key == "after" else paging.cursor_param, str(value))
+    return None
+
+
+def _by_counts(paging: Paging, asked: httpx.URL, containers: list[Mapping[str, Any]]) -> Next | None:
+    for container in containers:
+        current, pages = _first_integer(container, _CURRENT_KEYS), _first_integer(container, _PAGES_KEYS)
+        if current is not None and pages is not None and current < pages:
+            return _numbered(asked, paging.page_param, current + 1)
+    return None
+
+
+def _by_headers(
+    paging: Paging, asked: httpx.URL, headers: Mapping[str, str], payload: Payload
+) -> Next | None:
+    if any(name in headers for name in _NEXT_HEADERS):
+        page = _first_integer(headers, _NEXT_HEADERS)
+        return None if page is None else _numbered(asked, paging.page_param, page)
+    current = _first_integer(headers, _CURRENT_HEADERS)
+    size = _first_integer(headers, _SIZE_HEADERS)
+    if (pages := _page_count(headers, size)) is not None:
+        current = current or _integer(asked.params.get(paging.page_param)) or 1
+        return _numbered(asked, paging.page_param, current + 1) if current < pages else None
+    if current is not None and size is not None:
+        # Countless mode: pages have numbers, and only an empty one says that they end.
+        return _counted(asked, paging.page_param, current + 1) if payload.records else None
+    _refuse_silence(paging, asked, headers, len(payload.records))
+    return None
+
+
+def _page_count(headers: Mapping[str, str], size: int | None) -> int | None:
+    pages, total = _first_integer(headers, _PAGES_HEADERS), _first_integer(headers, _TOTAL_HEADERS)
+    return -(-total // size) if pages is None and total is not None and size else pages
+
+
+def _refuse_silence(paging: Paging, asked: httpx.URL, headers: Mapping[str, str], count: int) -> None:
+    """Raise UnnamedRest where a response that names no next page can hardly be all."""
+    total = _first_integer(headers, _TOTAL_HEADERS)
+    if total is not None and total > count:
+        raise UnnamedRest(f"says that there are {total:,} records, and not where the rest is")
+    if paging.size_param and count == _integer(asked.params.get(paging.size_param)):
+        raise UnnamedRest(f"holds exactly the {count:,} records that were asked for, and names no next page")
+
+
+def _linked(paging: Paging, asked: httpx.URL, link: str) -> Next:
+    url = asked.join(link)
+    names = {paging.page_param, paging.offset_param, "page", "offset"}
+    is_positional = any(_integer(url.params.get(name)) is not None for name in names)
+    return Next(url, is_named=True, is_positional=is_positional)
+
+
+def _numbered(asked: httpx.URL, param: str, page: int) -> Next:
+    return Next(asked.copy_set_param(param, page), is_named=True, is_positional=True)
+
+
+def _counted(asked: httpx.URL, param: str, position: int) -> Next:
+    return Next(asked.copy_set_param(param, position), is_named=False, is_positional=True)
+
+
+def _cursored(asked: httpx.URL, param: str, cursor: str) -> Next:
+    return Next(asked.copy_set_param(param, cursor), is_named=True, is_positional=False)
+
+
+def _containers(envelope: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the envelope, and the objects in it (and in those) that usually hold paging."""
+    yield envelope
+    for name in _CONTAINERS:
+        if isinstance(found := envelope.get(name), dict):
+            yield found
+            if isinstance(inner := found.get("cursors"), dict):
+                yield inner
+
+
+def _first_integer(mapping: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
+    return next((n for name in names if (n := _integer(mapping.get(name))) is not None), None)
+
+
+def _integer(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if value >= 0 else None
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value[:12])
+    return None
