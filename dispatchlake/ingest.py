@@ -32,6 +32,7 @@ def ingest_cell(
         LakeError: The lake could not take it.
     """
     resource = center.resource(resource_name)
+    started_at = datetime.now(UTC)
     with open_lake(settings) as lake:
         window = _window(lake.watermark(center.center_id, resource_name), since, settings)
         cell = Cell(center.center_id, resource, window)
@@ -40,8 +41,16 @@ def ingest_cell(
             with open_client(center, settings) as client:
                 return lake.load(client.iter_pages(resource, window), cell=cell, run_id=run_id)
         except Exception as error:
-            lake.record_failure(cell, run_id=run_id, error=describe(error))
+            _record_failure(lake, cell, error, run_id=run_id, started_at=started_at)
             raise
+
+
+def _record_failure(lake: Lake, cell: Cell, error: Exception, *, run_id: str, started_at: datetime) -> None:
+    """Record a failure in the lake; if even that fails, the failure itself is still what is raised."""
+    try:
+        lake.record_failure(cell, run_id=run_id, started_at=started_at, error=describe(error))
+    except DispatchLakeError as second:
+        logger.warning("The failure could not be recorded in the lake: %s", second)
 
 
 def open_client(center: DispatchCenter, settings: Settings) -> CenterClient:

@@ -134,7 +134,7 @@ class DispatchCenter(_Frozen):
     time_zone: str = "UTC"
     base_url: str
     token_path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")] = "/oauth/token"  # noqa: S105 - a path
-    token_body: Literal["json", "form"] = "json"
+    token_body: Literal["json", "form"] = "json"  # noqa: S105 - a way of writing
     credentials: dict[Scope, Credentials] = {}
     max_requests_per_s: Annotated[float, Field(gt=0, le=1000)] = 10.0
     enabled: bool = True

@@ -11,9 +11,8 @@ import re
 
 _HIDDEN = "[redacted]"
 
-_SECRET_NAME = (
-    r"(?:access_token|refresh_token|token|client_secret|secret|password|signature|sig|x-amz-[a-z-]+)"
-)
+_SENSITIVE = r"(?:access_token|refresh_token|token|client_secret|secret|password|signature|sig|x-amz-[a-z-]+)"
+"""Names whose values are hidden."""
 
 _PATTERNS = (
     # the query of any URL: it may hold a token, a signature or a caller's data
@@ -21,7 +20,7 @@ _PATTERNS = (
     (re.compile(r"\b(bearer|basic)\s+[a-z0-9._~+/=-]+", re.IGNORECASE), rf"\1 {_HIDDEN}"),
     (
         re.compile(
-            rf"(?P<name>['\"]?\b{_SECRET_NAME}['\"]?\s*[=:]\s*)(?:['\"][^'\"]*['\"]|[^\s,;&)}}'\"]+)",
+            rf"(?P<name>['\"]?\b{_SENSITIVE}['\"]?\s*[=:]\s*)(?:['\"][^'\"]*['\"]|[^\s,;&)}}'\"]+)",
             re.IGNORECASE,
         ),
         rf"\g<name>{_HIDDEN}",
@@ -34,7 +33,7 @@ _TALKATIVE = ("httpx", "httpcore", "h2", "hpack")
 
 def is_secret_name(name: str) -> bool:
     """Say whether a parameter of this name may hold a token, a secret or a signature."""
-    return re.fullmatch(_SECRET_NAME, name, re.IGNORECASE) is not None
+    return re.fullmatch(_SENSITIVE, name, re.IGNORECASE) is not None
 
 
 def redact(text: str) -> str:

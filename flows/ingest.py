@@ -27,7 +27,10 @@ CELLS_AT_ONCE = 8
 """Cells under way in one run. A center's own limit is its rate budget, kept across runs and processes."""
 
 
-@flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=CELLS_AT_ONCE))
+_RUNNER: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=CELLS_AT_ONCE)
+
+
+@flow(name="ingest", task_runner=_RUNNER)
 def ingest(
     centers: Annotated[
         list[str], Field(description="Ids of the dispatch centers to read; empty means every enabled one.")
@@ -49,12 +52,7 @@ def ingest(
         return Failed(message=str(error), data=error)
     futures = [ingest_cell.submit(cell.center_id, cell.resource, since) for cell in cells]
     wait(futures)
-    results = [
-        CellResult(cell, None, future.state.message or "It failed; see its log.")
-        if not future.state.is_completed()
-        else CellResult(cell, future.result())
-        for cell, future in zip(cells, futures, strict=True)
-    ]
+    results = [CellResult.of(cell, future.state) for cell, future in zip(cells, futures, strict=True)]
     publish_summary(results)
     return final_state(results)
 

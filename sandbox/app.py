@@ -8,24 +8,12 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from sandbox.control import routes
 from sandbox.state import State
 from sandbox.vendor import listing_endpoint, token_endpoint
 from sandbox.wire import expose_transport
-
-
-class _GZip:
-    """Compresses as the client allows, except where a center or a fault wants the body plain."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._plain = app
-        self._compressed = GZipMiddleware(app, minimum_size=500, compresslevel=1)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_plain = scope["type"] != "http" or not scope["app"].state.sandbox.compresses(scope)
-        await (self._plain if is_plain else self._compressed)(scope, receive, send)
 
 
 def vendor_app(state: State) -> ASGIApp:
@@ -36,7 +24,7 @@ def vendor_app(state: State) -> ASGIApp:
             Route("/oauth/token", token_endpoint, methods=["POST"]),
             Route("/{path:path}", listing_endpoint, methods=["GET"]),
         ],
-        middleware=[Middleware(_GZip)],
+        middleware=[Middleware(GZipMiddleware, minimum_size=500, compresslevel=1)],
     )
     app.state.sandbox = state
     return expose_transport(app)

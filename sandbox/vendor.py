@@ -185,7 +185,7 @@ def _page(
         _body(center, resource, found, fault), headers=found.headers, media_type="application/json"
     )
     if is_plain or not center.config.gzip:
-        response.headers["X-Sandbox-Plain"] = "1"
+        response.headers["Content-Encoding"] = "identity"  # the middleware leaves an encoded body alone
     return response
 
 

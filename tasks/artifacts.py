@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
 
 from dispatchlake.lake import LoadSummary
 from tasks.cells import CellName
@@ -24,6 +26,13 @@ class CellResult:
     cell: CellName
     summary: LoadSummary | None
     error: str = ""
+
+    @classmethod
+    def of(cls, cell: CellName, state: State[Any]) -> CellResult:
+        """Return how the task run of a cell ended, from its final state."""
+        if state.is_completed():
+            return cls(cell, cast("LoadSummary", state.result()))
+        return cls(cell, None, state.message or "It failed; its log says more.")
 
 
 def headline(results: Sequence[CellResult]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound
 
 from dispatchlake.errors import ConfigError
@@ -34,7 +35,7 @@ def load_center(center_id: str) -> DispatchCenter:
 
 def load_blocks() -> dict[str, DispatchCenterBlock]:
     """Return every registered center's block by center id, in order of the ids, not validated yet."""
-    documents = []
+    documents: list[BlockDocument] = []
     with get_client(sync_client=True) as client:
         try:
             client.read_block_type_by_slug(_SLUG)
@@ -75,9 +76,9 @@ def no_centers() -> ConfigError:
     return ConfigError("No dispatch center is registered. Register one: dispatchlake centers add --help")
 
 
-def _block(document: object) -> DispatchCenterBlock:
+def _block(document: BlockDocument) -> DispatchCenterBlock:
     # Prefect's own way to build a block it has already fetched; `load` would ask the server once more.
-    block = DispatchCenterBlock._from_block_document(document)  # type: ignore[arg-type]  # noqa: SLF001
+    block = DispatchCenterBlock._from_block_document(document)  # noqa: SLF001
     if not isinstance(block, DispatchCenterBlock):
         raise ConfigError("A block of type 'Dispatch center' on the Prefect server is not one of ours.")
     return block

@@ -64,7 +64,7 @@ class TokenStore:
     """The place of one center's token for one client and scope."""
 
     def __init__(self, folder: Path, *, origin: str, client_id: str, scope: str, client_secret: str) -> None:
-        name = hashlib.sha256("\0".join([origin, client_id, scope]).encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"{origin}\0{client_id}\0{scope}".encode()).hexdigest()[:32]
         self._path = folder / f"{name}.token"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = FileLock(folder / f"{name}.lock", timeout=LOCK_WAIT_S, mode=0o600)

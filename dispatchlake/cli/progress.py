@@ -6,7 +6,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
 
 from dispatchlake.cli.terminal import console, table
 from dispatchlake.errors import ConfigError
@@ -30,13 +32,14 @@ def ingest_with_progress(
         from flows.ingest import ingest
 
     with _cell_messages():
-        state = ingest(centers, resources, since, return_state=True)  # type: ignore[arg-type]  # the flow validates names
-    results = state.result(raise_on_failure=False)
-    if isinstance(results, Exception):
-        raise results if isinstance(results, ConfigError) else ConfigError(str(state.message)) from results
+        state = ingest(centers, resources, since, return_state=True)  # type: ignore[arg-type]  # checked by the flow
+    outcome: Any = state.result(raise_on_failure=False)
+    if isinstance(outcome, Exception):
+        raise outcome if isinstance(outcome, ConfigError) else ConfigError(str(state.message)) from outcome
+    results: list[CellResult] = list(outcome)
     show_results(results)
     console.print(f"[bold]{state.message}[/]")
-    return list(results)
+    return results
 
 
 def show_results(results: list[CellResult]) -> None:
@@ -52,7 +55,7 @@ def show_results(results: list[CellResult]) -> None:
         "quarantined",
         "seconds",
     ]
-    rows = []
+    rows: list[list[Any]] = []
     for result in results:
         name = [result.cell.center_id, result.cell.resource]
         if (s := result.summary) is None:
@@ -62,9 +65,7 @@ def show_results(results: list[CellResult]) -> None:
     console.print(table(columns, rows))
     for result in results:
         if result.error:
-            console.print(
-                f"[red]{result.cell.center_id} {result.cell.resource}[/]: {result.error}", markup=True
-            )
+            console.print(f"[red]{result.cell.center_id} {result.cell.resource}[/]: {escape(result.error)}")
 
 
 @contextmanager

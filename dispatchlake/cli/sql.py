@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from dispatchlake.cli.terminal import console, errors, table
 from dispatchlake.errors import ConfigError, DispatchLakeError
-from dispatchlake.settings import load_settings
 
-if TYPE_CHECKING:
-    from dispatchlake.lake.reading import Reader
+if TYPE_CHECKING:  # DuckDB and pandas take a while to import: not for --help
+    from duckdb import DuckDBPyConnection
 
 MAX_ROWS_SHOWN = 200
 
@@ -32,34 +31,36 @@ def sql(
         csv: Write the answer to this CSV file instead of showing it.
         parquet: Write the answer to this Parquet file instead of showing it.
     """
-    from dispatchlake.lake.reading import Reader
+    from dispatchlake.lake.reading import connect, export
 
     if csv and parquet:
         raise ConfigError("Give --csv or --parquet, not both.")
-    if query is None and (csv or parquet):
-        raise ConfigError("An export needs a question: dispatchlake sql 'SELECT ...' --csv FILE")
-    with Reader.open(load_settings().lake_dir) as reader:
-        if query is None:
-            _prompt(reader)
-        elif csv or parquet:
-            target = csv or parquet
-            assert target is not None  # noqa: S101 - for the type checker
-            rows = reader.export(query, target, "csv" if csv else "parquet")
-            errors.print(f"{rows:,} rows written to {target}")
-        else:
-            _show(reader, query)
+    target = csv or parquet
+    if query is None:
+        if target:
+            raise ConfigError("An export needs a question: dispatchlake sql 'SELECT ...' --csv FILE")
+        with connect() as connection:
+            _prompt(connection)
+    elif target:
+        rows = export(query, target, "csv" if csv else "parquet")
+        errors.print(f"{rows:,} rows written to {target}", soft_wrap=True)
+    else:
+        with connect() as connection:
+            _show(connection, query)
 
 
-def _show(reader: Reader, query: str) -> None:
-    columns, rows, more = reader.preview(query, MAX_ROWS_SHOWN)
-    console.print(table(columns, rows))
-    if more:
+def _show(connection: DuckDBPyConnection, query: str) -> None:
+    from dispatchlake.lake.reading import preview
+
+    answer = preview(connection, query, max_rows=MAX_ROWS_SHOWN)
+    console.print(table(answer.columns, answer.rows))
+    if answer.has_more:
         errors.print(
             f"The first {MAX_ROWS_SHOWN} rows are shown; export all with --csv FILE or --parquet FILE."
         )
 
 
-def _prompt(reader: Reader) -> None:
+def _prompt(connection: DuckDBPyConnection) -> None:
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - importing it gives input() a history and line editing
     errors.print(_HELP)
@@ -73,7 +74,7 @@ def _prompt(reader: Reader) -> None:
         statement = f"{statement}\n{line}".strip()
         if statement.endswith(";"):
             try:
-                _show(reader, statement.rstrip(";"))
+                _show(connection, statement.rstrip(";"))
             except DispatchLakeError as error:
                 errors.print(str(error), markup=False)
             statement = ""

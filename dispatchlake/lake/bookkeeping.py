@@ -62,16 +62,16 @@ def read_watermark(connection: duckdb.DuckDBPyConnection, center_id: str, resour
 
 
 def advance_watermark(
-    connection: duckdb.DuckDBPyConnection, cell: Cell, newest_updated_at: datetime | None, *, run_id: str
+    connection: duckdb.DuckDBPyConnection, cell: Cell, newest: datetime | None, *, run_id: str
 ) -> datetime | None:
-    """Move the watermark to the newest `updated_at` read; never back, and never past the window's end.
+    """Move the watermark up to `newest`; never back, never past the window's end, never for a backfill.
 
     A record dated in the future must not hide what changes until then.
     """
     before = read_watermark(connection, cell.center_id, cell.resource.name)
-    if newest_updated_at is None:
+    if newest is None or cell.kind != "ingest":
         return before
-    after = min(newest_updated_at, cell.window.end)
+    after = min(newest, cell.window.end)
     if before is not None and after <= before:
         return before
     names = [cell.center_id, cell.resource.name]
@@ -156,4 +156,23 @@ def record_run(
             started_at,
             summary.seconds,
         ],
+    )
+
+
+def record_failed_run(
+    connection: duckdb.DuckDBPyConnection, cell: Cell, *, run_id: str, started_at: datetime, error: str
+) -> None:
+    """Record that a cell failed; a retry of the same run adds a row of its own."""
+    seconds = (datetime.now(UTC) - started_at).total_seconds()
+    connection.execute(
+        """INSERT INTO runs BY NAME SELECT $run AS run_id, $center AS center_id, $resource AS resource,
+        'failed' AS state, $error AS error, $started_at AS started_at, $seconds AS seconds""",
+        {
+            "run": run_id,
+            "center": cell.center_id,
+            "resource": cell.resource.name,
+            "error": error,
+            "started_at": started_at,
+            "seconds": seconds,
+        },
     )

@@ -65,7 +65,8 @@ def merge(
         SELECT * FROM (
             SELECT {names}, row_number() OVER (
                 PARTITION BY {key}
-                ORDER BY updated_at DESC, ({record_type.tie_break} IS NOT NULL) DESC, receive_order DESC) AS place
+                ORDER BY updated_at DESC, ({record_type.tie_break} IS NOT NULL) DESC, receive_order DESC
+            ) AS place
             FROM fresh) AS newest
         WHERE place = 1 AND NOT EXISTS (
             SELECT 1 FROM known WHERE known.{key} = newest.{key} AND (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.resources
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -20,45 +22,61 @@ def catalog_path(lake_dir: Path) -> Path:
     return lake_dir / "catalog.sqlite"
 
 
-def connect(lake_dir: Path, *, read_only: bool, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB with the lake attached as `lake` and in use, its session in UTC.
+def connect_writer(lake_dir: Path, *, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
+    """Open the lake for writing, attached as `lake` and in use, the session in UTC.
+
+    The writers of one process share one DuckDB and its memory budget, however many cells it loads at once;
+    transactions and temporary tables are each connection's own.
 
     Raises:
         LakeError: The catalog cannot be read as one.
         ConfigError: An extension is missing for this platform.
     """
-    connection = duckdb.connect(
-        config={"autoinstall_known_extensions": "false", "memory_limit": f"{memory_limit_mb}MB"}
-    )
+    name = hashlib.sha256(f"{lake_dir}|{memory_limit_mb}".encode()).hexdigest()[:16]
+    config = {"memory_limit": f"{memory_limit_mb}MB", "temp_directory": str(lake_dir / "tmp")}
+    options = f"DATA_PATH {quoted(lake_dir / 'data')}, META_JOURNAL_MODE 'WAL'"
+    options += f", DATA_INLINING_ROW_LIMIT {_INLINE_ROWS}"
+    return _connect(lake_dir, f":memory:lake-{name}", config, options)
+
+
+def connect_reader(lake_dir: Path) -> duckdb.DuckDBPyConnection:
+    """Open the lake for reading: a DuckDB of its own, as large as the machine allows.
+
+    Raises:
+        LakeError: The catalog cannot be read as one.
+        ConfigError: An extension is missing for this platform.
+    """
+    config = {"temp_directory": tempfile.gettempdir(), "temp_file_encryption": "true"}
+    return _connect(lake_dir, ":memory:", config, "READ_ONLY")
+
+
+def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(name, config={"autoinstall_known_extensions": "false", **config})
     try:
-        for name in _EXTENSIONS:
-            _load_extension(connection, name)
+        for extension in _EXTENSIONS:
+            _load_extension(connection, extension)
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
         connection.execute("SET preserve_insertion_order = false")
-        if not read_only:
-            connection.execute(f"SET temp_directory = {_quoted(lake_dir / 'tmp')}")
-        _attach(connection, lake_dir, read_only=read_only)
+        _attach(connection, lake_dir, options)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _attach(connection: duckdb.DuckDBPyConnection, lake_dir: Path, *, read_only: bool) -> None:
-    options = (
-        "READ_ONLY"
-        if read_only
-        else f"DATA_PATH {_quoted(lake_dir / 'data')}, META_JOURNAL_MODE 'WAL', DATA_INLINING_ROW_LIMIT {_INLINE_ROWS}"
-    )
-    source = _quoted(f"ducklake:sqlite:{catalog_path(lake_dir)}")
+def _attach(connection: duckdb.DuckDBPyConnection, lake_dir: Path, options: str) -> None:
+    catalog = catalog_path(lake_dir)
+    source = quoted(f"ducklake:sqlite:{catalog}")
     try:
-        connection.execute(f"ATTACH {source} AS lake ({options}, META_BUSY_TIMEOUT {_BUSY_TIMEOUT_MS})")
+        connection.execute(
+            f"ATTACH IF NOT EXISTS {source} AS lake ({options}, META_BUSY_TIMEOUT {_BUSY_TIMEOUT_MS})"
+        )
         connection.execute("USE lake")
     except duckdb.Error as error:
         raise LakeError(
-            f"The lake's catalog cannot be opened: {catalog_path(lake_dir)}. It may be damaged or not a lake; "
-            f"restore it from a backup. ({_first_line(error)})"
+            f"The lake's catalog cannot be opened: {catalog}. It may be damaged or not a lake; restore it "
+            f"from a backup. ({_first_line(error)})"
         ) from error
 
 
@@ -67,7 +85,7 @@ def _load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     try:
         root = importlib.resources.files(package)
         file = next(Path(str(root)).glob(f"extensions/v{duckdb.__version__}/**/{name}.duckdb_extension"))
-        connection.execute(f"LOAD {_quoted(file)}")
+        connection.execute(f"LOAD {quoted(file)}")
     except (ModuleNotFoundError, StopIteration, duckdb.Error):
         # No wheel fits this platform: DuckDB's own way, which needs the network once.
         try:
@@ -84,5 +102,6 @@ def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
-def _quoted(value: str | Path) -> str:
+def quoted(value: str | Path) -> str:
+    """Return the value as an SQL text."""
     return "'" + str(value).replace("'", "''") + "'"

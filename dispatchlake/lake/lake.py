@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -17,7 +18,7 @@ from dispatchlake.errors import CatalogBusy, ConfigError, LakeError
 from dispatchlake.lake import bookkeeping, commit, migrations
 from dispatchlake.lake.archive import archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, LoadSummary
-from dispatchlake.lake.connection import catalog_path, connect
+from dispatchlake.lake.connection import catalog_path, connect_writer
 from dispatchlake.lake.schemas import RECORD_TYPES
 from dispatchlake.lake.staging import Staging
 from dispatchlake.model import Page
@@ -45,7 +46,7 @@ class Lake:
         lock = FileLock(lake_dir / "commit.lock", timeout=lock_wait_s, mode=0o600)
         is_new = not catalog_path(lake_dir).exists()
         with _held(lock) if is_new else contextlib.nullcontext():
-            lake = cls(connect(lake_dir, read_only=False, memory_limit_mb=memory_limit_mb), lock)
+            lake = cls(connect_writer(lake_dir, memory_limit_mb=memory_limit_mb), lock)
             try:
                 done = migrations.applied(lake._connection)
                 migrations.refuse_newer(done)
@@ -85,54 +86,60 @@ class Lake:
             run_id: Kept with all that is written.
         """
         started_at, started_s = datetime.now(UTC), time.monotonic()
-        record_type = RECORD_TYPES[cell.resource.name]
-        staging = Staging(self._connection, record_type)
-        page_count = body_bytes = 0
+        staging = Staging(self._connection, RECORD_TYPES[cell.resource.name])
         try:
             for batch in iter_batches(pages):
-                self._transact(lambda batch=batch: archive_pages(self._connection, batch, run_id=run_id))
+                self._transact(partial(archive_pages, self._connection, batch, run_id=run_id))
                 staging.add(batch)
-                page_count += len(batch)
-                body_bytes += sum(len(archived.page.body) for archived in batch)
-            span = commit.staged_span(self._connection)
-
-            def write() -> LoadSummary:
-                merged = commit.merge(self._connection, record_type, cell.center_id, span)
-                if staging.quarantined:
-                    commit.quarantine(self._connection, center_id=cell.center_id, resource=cell.resource.name)
-                bookkeeping.cover(self._connection, cell, records=staging.records, run_id=run_id)
-                watermark = (
-                    bookkeeping.advance_watermark(
-                        self._connection, cell, span.newest_updated_at, run_id=run_id
-                    )
-                    if cell.kind == "ingest"
-                    else self.watermark(cell.center_id, cell.resource.name)
-                )
-                summary = LoadSummary(
-                    center_id=cell.center_id,
-                    resource=cell.resource.name,
-                    pages=page_count,
-                    records=staging.records,
-                    new=merged.new,
-                    changed=merged.changed,
-                    unchanged=staging.records - staging.quarantined - merged.new - merged.changed,
-                    quarantined=staging.quarantined,
-                    body_bytes=body_bytes,
-                    seconds=time.monotonic() - started_s,
-                    watermark=watermark,
-                    oldest_created_at=span.oldest_created_at,
-                    newest_updated_at=span.newest_updated_at,
-                )
-                bookkeeping.record_run(self._connection, summary, run_id=run_id, started_at=started_at)
-                return summary
-
-            return self._transact(write)
+            reading = timedelta(seconds=time.monotonic() - started_s)
+            return self._transact(
+                partial(self._commit, cell, staging, run_id=run_id, started_at=started_at, reading=reading)
+            )
         finally:
             staging.close()
 
-    def record_failure(self, cell: Cell, *, run_id: str, error: str) -> None:
+    def _commit(
+        self, cell: Cell, staging: Staging, *, run_id: str, started_at: datetime, reading: timedelta
+    ) -> LoadSummary:
+        """Write what one load changes: tables, quarantine, coverage, watermark, run."""
+        connection, center_id, resource = self._connection, cell.center_id, cell.resource.name
+        span = commit.staged_span(connection)
+        merged = commit.merge(connection, RECORD_TYPES[resource], center_id, span)
+        if staging.quarantined:
+            commit.quarantine(connection, center_id=center_id, resource=resource)
+        bookkeeping.cover(connection, cell, records=staging.records, run_id=run_id)
+        # What changed while we read may have been missed, so the watermark stays that long behind: the
+        # newest change seen is no older, by the source's clock, than the end of the reading.
+        newest = span.newest_updated_at - reading if span.newest_updated_at else None
+        watermark = bookkeeping.advance_watermark(connection, cell, newest, run_id=run_id)
+        summary = LoadSummary(
+            center_id=center_id,
+            resource=resource,
+            pages=staging.pages,
+            records=staging.records,
+            new=merged.new,
+            changed=merged.changed,
+            unchanged=staging.records - staging.quarantined - merged.new - merged.changed,
+            quarantined=staging.quarantined,
+            body_bytes=staging.body_bytes,
+            seconds=(datetime.now(UTC) - started_at).total_seconds(),
+            watermark=watermark,
+            oldest_created_at=span.oldest_created_at,
+            newest_updated_at=span.newest_updated_at,
+        )
+        bookkeeping.record_run(connection, summary, run_id=run_id, started_at=started_at)
+        return summary
+
+    def record_failure(self, cell: Cell, *, run_id: str, started_at: datetime, error: str) -> None:
         """Record that a cell failed and why; `error` must be fit to show."""
-        self._transact(lambda: bookkeeping.cover_failure(self._connection, cell, error=error, run_id=run_id))
+
+        def write() -> None:
+            bookkeeping.cover_failure(self._connection, cell, error=error, run_id=run_id)
+            bookkeeping.record_failed_run(
+                self._connection, cell, run_id=run_id, started_at=started_at, error=error
+            )
+
+        self._transact(write)
 
     def _transact(self, write: Callable[[], T]) -> T:
         """Run `write` in one transaction, under the lock that orders the writers of a SQLite catalog."""

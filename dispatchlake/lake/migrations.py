@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from dispatchlake.errors import LakeTooNew
+from dispatchlake.lake.connection import quoted
 from dispatchlake.lake.schemas import TABLES, VIEWS, Table
 
 
@@ -17,7 +18,7 @@ def _create_first_tables(connection: duckdb.DuckDBPyConnection) -> None:
         _create_table(connection, table)
     for name, (comment, query) in VIEWS.items():
         connection.execute(f"CREATE VIEW {name} AS {query}")
-        connection.execute(f"COMMENT ON VIEW {name} IS {_quoted(comment)}")
+        connection.execute(f"COMMENT ON VIEW {name} IS {quoted(comment)}")
 
 
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
@@ -67,12 +68,6 @@ def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     connection.execute(f"CREATE TABLE {table.name} ({columns})")
     if table.partition_by:
         connection.execute(f"ALTER TABLE {table.name} SET PARTITIONED BY ({', '.join(table.partition_by)})")
-    connection.execute(f"COMMENT ON TABLE {table.name} IS {_quoted(table.comment)}")
+    connection.execute(f"COMMENT ON TABLE {table.name} IS {quoted(table.comment)}")
     for column in table.columns:
-        connection.execute(
-            f'COMMENT ON COLUMN {table.name}."{column.name}" IS {_quoted(column.full_comment)}'
-        )
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+        connection.execute(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {quoted(column.full_comment)}')

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 import pandas as pd
@@ -14,9 +15,17 @@ import pyarrow as pa
 
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import migrations
-from dispatchlake.lake.connection import catalog_path
-from dispatchlake.lake.connection import connect as connect_lake
+from dispatchlake.lake.connection import catalog_path, connect_reader, quoted
 from dispatchlake.settings import load_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The first rows of an answer; `has_more` says whether there are others."""
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]] = field(repr=False)
+    has_more: bool
 
 
 def connect(lake_dir: Path | None = None) -> duckdb.DuckDBPyConnection:
@@ -26,14 +35,13 @@ def connect(lake_dir: Path | None = None) -> duckdb.DuckDBPyConnection:
         ConfigError: There is no lake yet.
         LakeTooNew: Made by a newer version of this software.
     """
-    settings = load_settings()
-    folder = lake_dir or settings.lake_dir
+    folder = lake_dir or load_settings().lake_dir
     if not catalog_path(folder).exists():
         raise ConfigError(
             f"There is no lake in {folder} yet. Land something first (dispatchlake ingest), or name its home "
             "in DISPATCHLAKE_DATA_DIR."
         )
-    connection = connect_lake(folder, read_only=True, memory_limit_mb=settings.memory_limit_mb * 4)
+    connection = connect_reader(folder)
     try:
         migrations.refuse_newer(migrations.applied(connection))
     except BaseException:
@@ -54,31 +62,46 @@ def query_frame(sql: str, *, lake_dir: Path | None = None) -> pd.DataFrame:
         return _answer(connection, sql).df()
 
 
+def preview(connection: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int) -> Preview:
+    """Return at most `max_rows` rows of a query's answer."""
+    relation = _answer(connection, sql)
+    try:
+        rows = relation.limit(max_rows + 1).fetchall()
+    except duckdb.Error as error:
+        raise _unanswerable(error) from None
+    return Preview(relation.columns, rows[:max_rows], has_more=len(rows) > max_rows)
+
+
 def export(sql: str, target: Path, form: Literal["csv", "parquet"], *, lake_dir: Path | None = None) -> int:
-    """Write a query's answer to a file, streaming; return its number of rows."""
+    """Write a query's answer to a file, streaming; return its number of rows.
+
+    The file appears whole or not at all.
+    """
+    options = {"csv": "FORMAT csv, HEADER", "parquet": "FORMAT parquet, COMPRESSION zstd"}[form]
+    partial = target.with_name(f".{target.name}.partial")
     with connect(lake_dir) as connection:
-        relation = _answer(connection, sql)
+        answer = _answer(connection, sql)
+        connection.register("answer", answer)
         try:
-            if form == "csv":
-                relation.write_csv(str(target))
-            else:
-                relation.write_parquet(str(target), compression="zstd")
-            count = (
-                connection.from_csv_auto(str(target))
-                if form == "csv"
-                else connection.from_parquet(str(target))
-            )
-            return int(count.count("*").fetchall()[0][0])
-        except duckdb.Error as error:
-            raise LakeError(f"{target} could not be written: {error}") from None
+            copied = connection.execute(f"COPY (FROM answer) TO {quoted(partial)} ({options})").fetchone()
+            partial.replace(target)
+        except (duckdb.Error, OSError) as error:
+            raise LakeError(f"{target} could not be written. {error}") from None
+        finally:
+            partial.unlink(missing_ok=True)
+    return int(copied[0]) if copied else 0
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
     try:
         relation = connection.sql(sql)
     except duckdb.Error as error:
-        # The person at the terminal wrote the query; DuckDB's own words point into it.
-        raise LakeError(f"The query cannot be answered. {error}") from None
+        raise _unanswerable(error) from None
     if relation is None:
         raise LakeError("The query has no answer: it is not a SELECT, FROM, SHOW or DESCRIBE.")
     return relation
+
+
+def _unanswerable(error: duckdb.Error) -> LakeError:
+    # The person at the terminal wrote the query; DuckDB's own words point into it.
+    return LakeError(f"The query cannot be answered. {error}")

@@ -221,7 +221,8 @@ RAW_PAGES = Table(
 
 QUARANTINE = Table(
     "quarantine",
-    "One row per record set aside because it could not be typed; its page is in raw_pages. Key: quarantine_id.",
+    "One row per record set aside because it could not be typed; its page is in raw_pages. "
+    "Key: quarantine_id.",
     (
         Column("quarantine_id", "VARCHAR", "Hash of center, resource, reason and record."),
         _CENTER,
@@ -237,7 +238,8 @@ QUARANTINE = Table(
 
 COVERAGE = Table(
     "coverage",
-    "One row per span of time read, or failed to be read, of one center and resource. Compared with updated_at.",
+    "One row per span of time read, or failed to be read, of one center and resource; compared with "
+    "updated_at.",
     (
         _CENTER,
         Column("resource", "VARCHAR", "Listing."),
@@ -259,14 +261,17 @@ WATERMARKS = Table(
     (
         _CENTER,
         Column("resource", "VARCHAR", "Listing."),
-        Column("watermark_at", "TIMESTAMPTZ", "Newest updated_at fully committed; only moves forward."),
+        Column(
+            "watermark_at", "TIMESTAMPTZ", "Everything changed until then has been read; only moves forward."
+        ),
         Column("run_id", "VARCHAR", "Run that moved it."),
     ),
 )
 
 RUNS = Table(
     "runs",
-    "One row per run and cell that landed: what it brought. Key: run_id, center_id, resource.",
+    "One row per try of a cell in a run: what it brought, or why it failed. Key: run_id, center_id, "
+    "resource, started_at.",
     (
         Column("run_id", "VARCHAR", "Id of the flow run."),
         _CENTER,

@@ -41,14 +41,13 @@ def version_hash_sql(record_type: RecordType) -> str:
 
 
 class Staging:
-    """The staged records and rejects of one load."""
+    """The staged records and rejects of one load, and how much it has read."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, record_type: RecordType) -> None:
         self._connection = connection
         self._record_type = record_type
         self._hash_sql = version_hash_sql(record_type)
-        self.records = 0
-        self.quarantined = 0
+        self.pages = self.records = self.quarantined = self.body_bytes = 0
         columns = ", ".join(f'"{field.name}" {DUCKDB_TYPES[field.kind]}' for field in record_type.fields)
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE staged ({columns}, extra VARCHAR, version_hash VARCHAR, "
@@ -83,7 +82,8 @@ class Staging:
         self._connection.register("parsed", table)
         names = ", ".join(f'"{field.name}"' for field in self._record_type.fields)
         self._connection.execute(
-            f"INSERT INTO staged SELECT {names}, extra, {self._hash_sql}, received_at, raw_id, receive_order FROM parsed"
+            f"INSERT INTO staged SELECT {names}, extra, {self._hash_sql}, received_at, raw_id, receive_order "
+            "FROM parsed"
         )
         self._connection.unregister("parsed")
         if parsed.rejects:
@@ -92,6 +92,8 @@ class Staging:
                 for r in parsed.rejects
             ]
             self._connection.executemany("INSERT INTO rejected VALUES (?, ?, ?, ?, ?)", rows)
+        self.pages += len(batch)
+        self.body_bytes += sum(len(archived.page.body) for archived in batch)
         self.records += len(records)
         self.quarantined += len(parsed.rejects)
 
