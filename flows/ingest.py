@@ -27,10 +27,10 @@ CELLS_AT_ONCE = 8
 """Cells under way in one run. A center's own limit is its rate budget, kept across runs and processes."""
 
 
-_RUNNER: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=CELLS_AT_ONCE)
-
-
-@flow(name="ingest", task_runner=_RUNNER)
+@flow(
+    name="ingest",
+    task_runner=ThreadPoolTaskRunner(max_workers=CELLS_AT_ONCE),  # type: ignore[arg-type]  # Prefect's are narrow
+)
 def ingest(
     centers: Annotated[
         list[str], Field(description="Ids of the dispatch centers to read; empty means every enabled one.")

@@ -60,9 +60,9 @@ class Listing:
         if (total := named_total(response, payload)) is not None:
             self._totals.append(total)
         following = self._following(asked, response, payload)
-        if following is not None and not following.is_named and not is_new:
-            following = None  # counted on, and nothing new came: the end, or a server that ignores the count
-        if following is None:
+        # Counted on, and nothing new came: the end, or a server that ignores the count.
+        is_end = following is not None and not following.is_named and not is_new
+        if following is None or following.url is None or is_end:
             self._finish()
             return
         self._is_positional = self._is_positional or following.is_positional
@@ -72,7 +72,7 @@ class Listing:
 
     def _following(self, asked: httpx.URL, response: httpx.Response, payload: Payload) -> Next | None:
         try:
-            return next_request(self._resource.paging, asked, response, payload)
+            return next_request(self._resource.paging, asked, response, payload, is_first=self._pages == 1)
         except UnnamedRest as error:
             raise ContractBroken(
                 f"{self._where()} {error}. Find out how this center pages "

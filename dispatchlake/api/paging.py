@@ -50,51 +50,61 @@ HEADERS_OF_INTEREST = frozenset(
 
 
 class UnnamedRest(ValueError):
-    """A response says that there is more and does not say where. The text is a clause for a sentence."""
+    """A response shows that there is more and not where. The text is a clause for a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The request for the next page.
+    """What a response says of the next page.
 
     Attributes:
+        url: The request for it; None where the response says that there is none.
         is_named: The response named it. Otherwise it is counted on to, and the listing ends where that
             brings nothing new.
         is_positional: It counts positions in the list, which move when the list changes; a cursor does not.
     """
 
-    url: httpx.URL
-    is_named: bool
-    is_positional: bool
+    url: httpx.URL | None
+    is_named: bool = True
+    is_positional: bool = False
 
 
-def next_request(paging: Paging, asked: httpx.URL, response: httpx.Response, payload: Payload) -> Next | None:
-    """Return the request that continues a listing, or None where it ends.
+_THE_END = Next(None)
+
+
+def next_request(
+    paging: Paging, asked: httpx.URL, response: httpx.Response, payload: Payload, *, is_first: bool
+) -> Next | None:
+    """Return what continues a listing, or None where nothing is said of it.
 
     Args:
         paging: How this center's listing is continued.
         asked: The request that `response` answers.
         response: For its headers alone.
         payload: The decoded body.
+        is_first: Whether this is the first page: one that is silent must look like the whole listing.
 
     Raises:
         UnnamedRest: There is more, and no way to it is named.
         httpx.InvalidURL: A link that is none.
     """
     if paging.style == "single":
-        return None
+        return _THE_END
     if paging.style == "page":
         page = _integer(asked.params.get(paging.page_param)) or 1
-        return _counted(asked, paging.page_param, page + 1) if payload.records else None
+        return _counted(asked, paging.page_param, page + 1) if payload.records else _THE_END
     if paging.style == "offset":
         # One record again: if the list has moved up meanwhile, the first one will be unknown.
         offset = (_integer(asked.params.get(paging.offset_param)) or 0) + max(1, len(payload.records) - 1)
-        return _counted(asked, paging.offset_param, offset) if payload.records else None
-    return (
+        return _counted(asked, paging.offset_param, offset) if payload.records else _THE_END
+    found = (
         _by_link_header(paging, asked, response)
         or _by_envelope(paging, asked, payload.envelope)
         or _by_headers(paging, asked, response.headers, payload)
     )
+    if found is None and is_first:
+        _refuse_silence(paging, asked, response.headers, len(payload.records))
+    return found
 
 
 def named_total(response: httpx.Response, payload: Payload) -> int | None:
@@ -116,47 +126,43 @@ def _by_envelope(paging: Paging, asked: httpx.URL, envelope: Mapping[str, Any]) 
     containers = list(_containers(envelope))
     more = [c[key] for c in containers for key in _MORE_KEYS if isinstance(c.get(key), bool)]
     if more and not any(more):
-        return None
+        return _THE_END
     found = (
         _by_next_key(paging, asked, containers)
         or _by_cursor_key(paging, asked, containers)
         or _by_counts(paging, asked, containers)
     )
-    if found is None and any(more):
+    if any(more) and (found is None or found.url is None):
         raise UnnamedRest("says that there is more, and not where")
     return found
 
 
 def _by_next_key(paging: Paging, asked: httpx.URL, containers: list[Mapping[str, Any]]) -> Next | None:
     """Find a link, a page number or a cursor under one of the names that servers give to what is next."""
-    for key in _NEXT_KEYS:
-        for container in containers:
-            value = container.get(key)
-            value = value.get("href") if isinstance(value, dict) else value
-            if (page := _integer(value)) is not None:
-                return _numbered(asked, paging.page_param, page)
-            if isinstance(value, str) and value:
-                is_link = value.startswith(("http://", "https://", "/", "?"))
-                return (
-                    _linked(paging, asked, value) if is_link else _cursored(asked, paging.cursor_param, value)
-                )
-    return None
+    found = list(_values(containers, _NEXT_KEYS))
+    for _key, named in found:
+        value = named.get("href") if isinstance(named, dict) else named
+        if (page := _integer(value)) is not None:
+            return _numbered(asked, paging.page_param, page)
+        if isinstance(value, str) and value:
+            is_link = value.startswith(("http://", "https://", "/", "?"))
+            return _linked(paging, asked, value) if is_link else _cursored(asked, paging.cursor_param, value)
+    return _THE_END if found else None
 
 
 def _by_cursor_key(paging: Paging, asked: httpx.URL, containers: list[Mapping[str, Any]]) -> Next | None:
-    for key in _CURSOR_KEYS:
-        for container in containers:
-            value = container.get(key)
-            if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-                return _cursored(asked, key if key == "after" else paging.cursor_param, str(value))
-    return None
+    found = list(_values(containers, _CURSOR_KEYS))
+    for key, value in found:
+        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+            return _cursored(asked, key if key == "after" else paging.cursor_param, str(value))
+    return _THE_END if found else None
 
 
 def _by_counts(paging: Paging, asked: httpx.URL, containers: list[Mapping[str, Any]]) -> Next | None:
     for container in containers:
         current, pages = _first_integer(container, _CURRENT_KEYS), _first_integer(container, _PAGES_KEYS)
-        if current is not None and pages is not None and current < pages:
-            return _numbered(asked, paging.page_param, current + 1)
+        if current is not None and pages is not None:
+            return _numbered(asked, paging.page_param, current + 1) if current < pages else _THE_END
     return None
 
 
@@ -165,16 +171,15 @@ def _by_headers(
 ) -> Next | None:
     if any(name in headers for name in _NEXT_HEADERS):
         page = _first_integer(headers, _NEXT_HEADERS)
-        return None if page is None else _numbered(asked, paging.page_param, page)
+        return _THE_END if page is None else _numbered(asked, paging.page_param, page)
     current = _first_integer(headers, _CURRENT_HEADERS)
     size = _first_integer(headers, _SIZE_HEADERS)
     if (pages := _page_count(headers, size)) is not None:
         current = current or _integer(asked.params.get(paging.page_param)) or 1
-        return _numbered(asked, paging.page_param, current + 1) if current < pages else None
+        return _numbered(asked, paging.page_param, current + 1) if current < pages else _THE_END
     if current is not None and size is not None:
         # Countless mode: pages have numbers, and only an empty one says that they end.
-        return _counted(asked, paging.page_param, current + 1) if payload.records else None
-    _refuse_silence(paging, asked, headers, len(payload.records))
+        return _counted(asked, paging.page_param, current + 1) if payload.records else _THE_END
     return None
 
 
@@ -184,7 +189,7 @@ def _page_count(headers: Mapping[str, str], size: int | None) -> int | None:
 
 
 def _refuse_silence(paging: Paging, asked: httpx.URL, headers: Mapping[str, str], count: int) -> None:
-    """Raise UnnamedRest where a response that names no next page can hardly be all."""
+    """Raise UnnamedRest where a first page that says nothing of a next one can hardly be all."""
     total = _first_integer(headers, _TOTAL_HEADERS)
     if total is not None and total > count:
         raise UnnamedRest(f"says that there are {total:,} records, and not where the rest is")
@@ -196,11 +201,11 @@ def _linked(paging: Paging, asked: httpx.URL, link: str) -> Next:
     url = asked.join(link)
     names = {paging.page_param, paging.offset_param, "page", "offset"}
     is_positional = any(_integer(url.params.get(name)) is not None for name in names)
-    return Next(url, is_named=True, is_positional=is_positional)
+    return Next(url, is_positional=is_positional)
 
 
 def _numbered(asked: httpx.URL, param: str, page: int) -> Next:
-    return Next(asked.copy_set_param(param, page), is_named=True, is_positional=True)
+    return Next(asked.copy_set_param(param, page), is_positional=True)
 
 
 def _counted(asked: httpx.URL, param: str, position: int) -> Next:
@@ -208,7 +213,7 @@ def _counted(asked: httpx.URL, param: str, position: int) -> Next:
 
 
 def _cursored(asked: httpx.URL, param: str, cursor: str) -> Next:
-    return Next(asked.copy_set_param(param, cursor), is_named=True, is_positional=False)
+    return Next(asked.copy_set_param(param, cursor))
 
 
 def _containers(envelope: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -219,6 +224,12 @@ def _containers(envelope: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield found
             if isinstance(inner := found.get("cursors"), dict):
                 yield inner
+
+
+def _values(containers: list[Mapping[str, Any]], keys: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """Yield what stands under the keys, by key and then by container; also where it is null."""
+    for key in keys:
+        yield from ((key, container[key]) for container in containers if key in container)
 
 
 def _first_integer(mapping: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

@@ -42,8 +42,9 @@ QUESTIONS = {
         SELECT center_id, count(*) AS cad_incidents, min(created_at) AS first, max(created_at) AS last
         FROM cad_incidents GROUP BY ALL ORDER BY ALL""",
     "What do people call for?": """
-        SELECT center_id, incident_type, count(*) AS calls FROM cad_incidents
-        GROUP BY ALL QUALIFY row_number() OVER (PARTITION BY center_id ORDER BY calls DESC) <= 3
+        SELECT center_id, incident_type, calls
+        FROM (SELECT center_id, incident_type, count(*) AS calls FROM cad_incidents GROUP BY ALL)
+        QUALIFY row_number() OVER (PARTITION BY center_id ORDER BY calls DESC) <= 3
         ORDER BY center_id, calls DESC""",
     "How long until the first unit is on scene, in San Francisco?": """
         SELECT priority, count(*) AS calls,
@@ -52,7 +53,7 @@ QUESTIONS = {
         FROM cad_incidents WHERE center_id = 'san-francisco-ca' AND on_scene_at IS NOT NULL
         GROUP BY ALL ORDER BY ALL""",
     "What was known when? The Houston incident that changed most": """
-        SELECT updated_at, incident_type, len(units) AS units, array_to_string(units[:6], ' ') AS first_units
+        SELECT updated_at, incident_type, len(units) AS units, array_to_string(units[:5], ' ') AS first_units
         FROM cad_incident_versions WHERE cad_incident_id = (
             SELECT cad_incident_id FROM cad_incident_versions WHERE center_id = 'houston-tx'
             GROUP BY ALL ORDER BY count(*) DESC, cad_incident_id LIMIT 1)

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from dispatchlake.cli.terminal import errors
+from dispatchlake.cli.terminal import waiting
 from dispatchlake.errors import ConfigError
 from dispatchlake.settings import Settings
 
@@ -58,6 +58,8 @@ def prefect_api(settings: Settings) -> Iterator[str]:
         try:
             yield url
         finally:
+            for handler in logging.getLogger("prefect.flow_runs").handlers:
+                handler.flush()  # Prefect sends logs in the background; the server must still be there
             del os.environ["PREFECT_API_URL"]
 
 
@@ -82,7 +84,7 @@ def local_server(home: Path) -> Iterator[str]:
             command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, process_group=0
         )
     try:
-        with errors.status("Starting the local Prefect server ..."):
+        with waiting("Starting the local Prefect server ..."):
             _wait_until_answering(url, server, log_path)
         yield url
     finally:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from dispatchlake.cli.terminal import console, table
+from dispatchlake.cli.terminal import console, table, waiting
 from dispatchlake.errors import ConfigError
 
 if TYPE_CHECKING:  # Prefect takes seconds to import, and its environment must be set up before
@@ -28,11 +28,11 @@ def ingest_with_progress(
     Raises:
         ConfigError: There was nothing to run.
     """
-    with console.status("Starting the run ..."):
+    with waiting("Starting the run ..."):
         from flows.ingest import ingest
 
     with _cell_messages():
-        state = ingest(centers, resources, since, return_state=True)  # type: ignore[arg-type]  # checked by the flow
+        state = ingest(centers, resources, since, return_state=True)
     outcome: Any = state.result(raise_on_failure=False)
     if isinstance(outcome, Exception):
         raise outcome if isinstance(outcome, ConfigError) else ConfigError(str(state.message)) from outcome
@@ -44,24 +44,18 @@ def ingest_with_progress(
 
 def show_results(results: list[CellResult]) -> None:
     """Print one row per cell, and under it the sentence of each that failed."""
-    columns = [
-        "center",
-        "resource",
-        "pages",
-        "records",
-        "new",
-        "changed",
-        "unchanged",
-        "quarantined",
-        "seconds",
-    ]
+    columns = ["", "records", "new", "changed", "unchanged", "quarantined", "seconds"]
     rows: list[list[Any]] = []
     for result in results:
-        name = [result.cell.center_id, result.cell.resource]
-        if (s := result.summary) is None:
-            rows.append([*name, "failed", None, None, None, None, None, None])
-        else:
-            rows.append([*name, s.pages, s.records, s.new, s.changed, s.unchanged, s.quarantined, s.seconds])
+        s = result.summary
+        numbers = (
+            ["failed", None, None, None, None, None]
+            if s is None
+            else [s.records, s.new, s.changed, s.unchanged, s.quarantined, round(s.seconds, 1)]
+        )
+        rows.append([f"{result.cell.center_id} {result.cell.resource}", *numbers])
+    if not any(result.summary and result.summary.quarantined for result in results):
+        columns, rows = columns[:5] + columns[6:], [row[:5] + row[6:] for row in rows]
     console.print(table(columns, rows))
     for result in results:
         if result.error:
@@ -84,4 +78,5 @@ class _CellLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         name = getattr(record, "task_run_name", "")
         if record.pathname.endswith("cells.py"):  # ours; Prefect's own remarks are for its UI
-            console.print(f"  [dim]{name:<34}[/] {record.getMessage()}", highlight=False)
+            message = "failed" if record.levelno >= logging.ERROR else record.getMessage()
+            console.print(f"  [dim]{name}[/]  {escape(message)}", soft_wrap=True)

@@ -6,13 +6,13 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dispatchlake.cli.terminal import console, errors, table
+from dispatchlake.cli.terminal import console, errors
 from dispatchlake.errors import ConfigError, DispatchLakeError
 
 if TYPE_CHECKING:  # DuckDB and pandas take a while to import: not for --help
     from duckdb import DuckDBPyConnection
 
-MAX_ROWS_SHOWN = 200
+MAX_ROWS_SHOWN = 100
 
 _HELP = "End a statement with ; to run it. Tables: SHOW TABLES; Columns: DESCRIBE incidents; Leave: Ctrl-D"
 
@@ -50,14 +50,9 @@ def sql(
 
 
 def _show(connection: DuckDBPyConnection, query: str) -> None:
-    from dispatchlake.lake.reading import preview
+    from dispatchlake.lake.reading import show
 
-    answer = preview(connection, query, max_rows=MAX_ROWS_SHOWN)
-    console.print(table(answer.columns, answer.rows))
-    if answer.has_more:
-        errors.print(
-            f"The first {MAX_ROWS_SHOWN} rows are shown; export all with --csv FILE or --parquet FILE."
-        )
+    show(connection, query, max_rows=MAX_ROWS_SHOWN, max_width=console.width)
 
 
 def _prompt(connection: DuckDBPyConnection) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +15,17 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Say what is being waited for: a spinner on a terminal, else a line."""
+    if errors.is_terminal:
+        with errors.status(text):
+            yield
+    else:
+        errors.print(text)
+        yield
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> Table:
     """Return a plain table; numbers are set right and grouped, absent values are shown as a dot."""
     grid = Table(
@@ -21,21 +34,28 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str |
     content = [list(row) for row in rows]
     for position, column in enumerate(columns):
         is_number = any(isinstance(row[position], int | float) for row in content)
-        grid.add_column(column, justify="right" if is_number else "left", header_style="dim", overflow="fold")
+        grid.add_column(
+            column,
+            justify="right" if is_number else "left",
+            header_style="dim",
+            overflow="fold",
+            no_wrap=is_number,
+        )
     for row in content:
         grid.add_row(*(_cell(value) for value in row))
     return grid
 
 
 def _cell(value: Any) -> str:
+    text = str(value)
     if value is None:
-        return "·"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.2f}"
-    if isinstance(value, list):
-        return escape(", ".join(str(item) for item in value))
-    return escape(str(value))
+        text = "·"
+    elif isinstance(value, bool):
+        text = text.lower()
+    elif isinstance(value, int | float):
+        text = f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
+    elif isinstance(value, datetime):
+        text = f"{value.astimezone(UTC):%F %T}Z"
+    elif isinstance(value, list):
+        text = ", ".join(str(item) for item in value)
+    return escape(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import tempfile
+import threading
 from pathlib import Path
 
 import duckdb
@@ -15,6 +16,10 @@ _EXTENSIONS = ("ducklake", "sqlite_scanner")
 _BUSY_TIMEOUT_MS = 10_000
 _INLINE_ROWS = 100
 """Loads of at most this many rows are kept in the catalog until flushed, instead of as a file each."""
+
+
+_ATTACHING = threading.Lock()
+"""DuckDB has the name of a database that is still being attached: another thread would meet half of it."""
 
 
 def catalog_path(lake_dir: Path) -> Path:
@@ -58,7 +63,8 @@ def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) ->
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
         connection.execute("SET preserve_insertion_order = false")
-        _attach(connection, lake_dir, options)
+        with _ATTACHING:
+            _attach(connection, lake_dir, options)
     except BaseException:
         connection.close()
         raise

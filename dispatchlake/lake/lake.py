@@ -48,15 +48,19 @@ class Lake:
         with _held(lock) if is_new else contextlib.nullcontext():
             lake = cls(connect_writer(lake_dir, memory_limit_mb=memory_limit_mb), lock)
             try:
-                done = migrations.applied(lake._connection)
-                migrations.refuse_newer(done)
-                if done != set(migrations.MIGRATIONS):
-                    with _held(lock):
-                        migrations.migrate(lake._connection)
+                with _duckdb_errors():
+                    lake._migrate()
             except BaseException:
                 lake.close()
                 raise
         return lake
+
+    def _migrate(self) -> None:
+        done = migrations.applied(self._connection)
+        migrations.refuse_newer(done)
+        if done != set(migrations.MIGRATIONS):
+            with _held(self._lock):
+                migrations.migrate(self._connection)
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +76,8 @@ class Lake:
 
     def watermark(self, center_id: str, resource: str) -> datetime | None:
         """Return the newest `updated_at` fully committed, or None before the first load."""
-        return bookkeeping.read_watermark(self._connection, center_id, resource)
+        with _duckdb_errors():
+            return bookkeeping.read_watermark(self._connection, center_id, resource)
 
     def load(self, pages: Iterable[Page], *, cell: Cell, run_id: str) -> LoadSummary:
         """Land the pages of one cell: archive each batch, then commit everything at once.
@@ -179,7 +184,7 @@ def _duckdb_errors() -> Iterator[None]:
         if "database is locked" in str(error):
             raise CatalogBusy("The lake's catalog is locked by another program. Try again later.") from error
         raise LakeError(
-            f"The lake could not be written ({type(error).__name__}); it is as it was before. "
+            f"The lake could not be read or written ({type(error).__name__}); it is as it was before. "
             "Check the disk's free space and the catalog."
         ) from error
 

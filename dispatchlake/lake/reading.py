@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import duckdb
 import pandas as pd
@@ -17,15 +16,6 @@ from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import migrations
 from dispatchlake.lake.connection import catalog_path, connect_reader, quoted
 from dispatchlake.settings import load_settings
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """The first rows of an answer; `has_more` says whether there are others."""
-
-    columns: list[str]
-    rows: list[tuple[Any, ...]] = field(repr=False)
-    has_more: bool
 
 
 def connect(lake_dir: Path | None = None) -> duckdb.DuckDBPyConnection:
@@ -62,14 +52,12 @@ def query_frame(sql: str, *, lake_dir: Path | None = None) -> pd.DataFrame:
         return _answer(connection, sql).df()
 
 
-def preview(connection: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int) -> Preview:
-    """Return at most `max_rows` rows of a query's answer."""
-    relation = _answer(connection, sql)
+def show(connection: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int, max_width: int) -> None:
+    """Print a query's answer as DuckDB draws it, within so many rows and characters a line."""
     try:
-        rows = relation.limit(max_rows + 1).fetchall()
+        _answer(connection, sql).show(max_rows=max_rows, max_width=max_width, null_value="·")
     except duckdb.Error as error:
         raise _unanswerable(error) from None
-    return Preview(relation.columns, rows[:max_rows], has_more=len(rows) > max_rows)
 
 
 def export(sql: str, target: Path, form: Literal["csv", "parquet"], *, lake_dir: Path | None = None) -> int:
