@@ -39,7 +39,7 @@ class RetryPolicy:
         would outlast the budget is not begun.
         """
         jittered = tenacity.wait_exponential_jitter(
-            initial=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S
+            multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S
         )
 
         def wait_s(state: tenacity.RetryCallState) -> float:
