@@ -15,7 +15,7 @@ from dispatchlake import ingest, redaction
 from dispatchlake.errors import ConfigError, DispatchLakeError
 from dispatchlake.lake import LoadSummary
 from dispatchlake.settings import load_settings
-from tasks.centers import load_blocks, load_center, no_centers, unknown_centers
+from tasks.centers import choose_centers, load_blocks, load_center
 from tasks.policy import RETRY_DELAYS_S, worth_retrying
 
 
@@ -39,13 +39,10 @@ def plan_cells(centers: list[str], resources: list[str]) -> list[CellName]:
             that would land nothing must not end green.
     """
     blocks = load_blocks()
-    if not blocks:
-        raise no_centers()
-    if unknown := sorted(set(centers) - set(blocks)):
-        raise unknown_centers(unknown, list(blocks))
     cells: list[CellName] = []
-    for center_id, block in blocks.items():
-        if center_id in centers or (not centers and block.enabled):
+    for center_id in choose_centers(centers, blocks):
+        block = blocks[center_id]
+        if centers or block.enabled:
             allowed = block.resource_names()
             cells += [CellName(center_id, name) for name in allowed if not resources or name in resources]
     if not cells:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound
@@ -50,15 +52,26 @@ def load_blocks() -> dict[str, DispatchCenterBlock]:
     return dict(sorted(blocks.items()))
 
 
+def choose_centers(named: Collection[str], registered: Collection[str]) -> list[str]:
+    """Return the named center ids if all are registered, or every registered one if none is named.
+
+    Raises:
+        ConfigError: One is not registered, or there are none at all.
+    """
+    if not registered:
+        raise no_centers()
+    if unknown := sorted(set(named) - set(registered)):
+        raise unknown_centers(unknown, list(registered))
+    return list(named or registered)
+
+
 def delete_center(center_id: str) -> None:
     """Forget a center's registration; its records stay in the lake.
 
     Raises:
         ConfigError: Not registered.
     """
-    registered = list(load_blocks())
-    if center_id not in registered:
-        raise unknown_centers([center_id], registered)
+    choose_centers([center_id], load_blocks())
     DispatchCenterBlock.delete(center_id)
 
 

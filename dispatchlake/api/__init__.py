@@ -1,5 +1,5 @@
 """Credentials in, pages out: everything that speaks to the vendor over the network."""
 
-from dispatchlake.api.client import CenterClient, Patience
+from dispatchlake.api.client import CenterClient, Fetched, Patience
 
-__all__ = ["CenterClient", "Patience"]
+__all__ = ["CenterClient", "Fetched", "Patience"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from cyclopts import App
@@ -26,6 +27,7 @@ app.command("dispatchlake.cli.sandbox:sandbox")
 
 def main() -> None:
     """Run the command line; a known failure is one message on stderr and exit status 1."""
+    _keep_loopback_off_proxies()
     try:
         app()
     except DispatchLakeError as error:
@@ -33,3 +35,10 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _keep_loopback_off_proxies() -> None:
+    """Let no proxy of the environment come between us and the servers we run on this machine."""
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from dispatchlake.cli.prefect_api import prefect_api, stop
 from dispatchlake.cli.progress import ingest_with_progress
-from dispatchlake.cli.terminal import console, table
+from dispatchlake.cli.terminal import console, table, waiting
 from dispatchlake.errors import ConfigError
 from dispatchlake.model import Credentials, DispatchCenter, ResourceOverride, Scope
 from dispatchlake.settings import Settings, load_settings
@@ -46,40 +46,64 @@ QUESTIONS = {
         FROM (SELECT center_id, incident_type, count(*) AS calls FROM cad_incidents GROUP BY ALL)
         QUALIFY row_number() OVER (PARTITION BY center_id ORDER BY calls DESC) <= 3
         ORDER BY center_id, calls DESC""",
-    "How long until the first unit is on scene, in San Francisco?": """
+    "How many minutes until the first unit is on scene, in San Francisco?": """
         SELECT priority, count(*) AS calls,
-               quantile_cont(epoch(on_scene_at - call_received_at), 0.5) / 60 AS median_minutes,
-               quantile_cont(epoch(on_scene_at - call_received_at), 0.9) / 60 AS p90_minutes
+               quantile_cont(epoch(on_scene_at - call_received_at), 0.5) / 60 AS median,
+               quantile_cont(epoch(on_scene_at - call_received_at), 0.9) / 60 AS "90 of 100"
         FROM cad_incidents WHERE center_id = 'san-francisco-ca' AND on_scene_at IS NOT NULL
+        GROUP BY ALL HAVING calls >= 10 ORDER BY ALL""",
+}
+
+QUESTIONS_AT_FIRST = QUESTIONS | {
+    "How many calls have a CAD incident by now, and how long do they last?": """
+        SELECT center_id, count(*) AS calls, count(cad.incident_id) AS with_cad_incident,
+               avg(epoch(audio_call_ended_at - call.created_at)) AS seconds_on_the_phone
+        FROM incidents AS call LEFT JOIN cad_incidents AS cad USING (center_id, incident_id)
         GROUP BY ALL ORDER BY ALL""",
-    "What was known when? The Houston incident that changed most": """
+}
+
+QUESTIONS_LATER = QUESTIONS | {
+    "What was known when, of the Houston incident that changed most?": """
         SELECT updated_at, incident_type, len(units) AS units, array_to_string(units[:5], ' ') AS first_units
         FROM cad_incident_versions WHERE cad_incident_id = (
             SELECT cad_incident_id FROM cad_incident_versions WHERE center_id = 'houston-tx'
-            GROUP BY ALL ORDER BY count(*) DESC, cad_incident_id LIMIT 1)
+            GROUP BY ALL ORDER BY count(*) DESC, count(DISTINCT units) DESC, cad_incident_id LIMIT 1)
         ORDER BY updated_at LIMIT 8""",
 }
+"""A first reading sees each incident once; what became of it is there to ask from the second one on."""
 
 
 def demo() -> None:
     """Show the whole way, from login to SQL, with real records and nothing outside this machine."""
-    started = time.monotonic()
+    started_s = time.monotonic()
+    settings = _demo_settings()
+    is_first = not settings.lake_dir.exists()
+    with sandbox_process(settings.data_dir / "sandbox") as sandbox, prefect_api(settings):
+        sandbox.call("POST", "clock", {"advance_s": 0 if is_first else STEP_HOURS * 3600})
+        _register(sandbox)
+        _title("Ingesting" if is_first else f"Ingesting what changed in the {STEP_HOURS} hours since")
+        results = ingest_with_progress([], [])
+        if any(result.error for result in results):
+            raise ConfigError("The demo's ingest did not land every cell; the sentences above say why.")
+        total = _compare_with_truth(sandbox, settings)
+        if not is_first:
+            read = sum(result.summary.records for result in results if result.summary)
+            console.print(f"To bring it up to date, {read:,} records were read and not all {total:,}.")
+        clock = sandbox.call("GET", "clock")
+    _answer(settings, QUESTIONS_AT_FIRST if is_first else QUESTIONS_LATER)
+    _farewell(settings, seconds=time.monotonic() - started_s)
+    if any(center["is_exhausted"] for center in clock["centers"].values()):
+        console.print("A sample ends here: nothing more will change in it. Start over: make demo-reset")
+
+
+def _demo_settings() -> Settings:
+    """Return settings with a data folder of the demo's own, for this process and all that it starts."""
     settings = load_settings()
     if "DISPATCHLAKE_DATA_DIR" not in os.environ:
         settings = settings.model_copy(update={"data_dir": settings.data_dir / "demo"})
         os.environ["DISPATCHLAKE_DATA_DIR"] = str(settings.data_dir)
     os.environ.pop("PREFECT_API_URL", None)  # the demo never touches a server of yours
-    is_first = not settings.lake_dir.exists()
-    with sandbox_process(settings.data_dir / "sandbox") as sandbox, prefect_api(settings):
-        _tell_time(sandbox, is_first=is_first)
-        _register(sandbox)
-        _title("Ingesting" if is_first else "Ingesting what changed since")
-        results = ingest_with_progress([], [])
-        if any(result.error for result in results):
-            raise ConfigError("The demo's ingest did not land every cell; the sentences above say why.")
-        _compare_with_truth(sandbox, settings)
-    _answer(settings)
-    _farewell(settings, seconds=time.monotonic() - started, is_first=is_first)
+    return settings
 
 
 class Sandbox:
@@ -124,15 +148,10 @@ def sandbox_process(folder: Path) -> Iterator[Sandbox]:
         stop(process)
 
 
-def _tell_time(sandbox: Sandbox, *, is_first: bool) -> None:
-    if not is_first:
-        sandbox.call("POST", "clock", {"advance_s": STEP_HOURS * 3600})
-
-
 def _register(sandbox: Sandbox) -> None:
     """Give the sandbox three centers with fresh credentials, and register the same ones with Prefect."""
     _title("Three dispatch centers")
-    with console.status("Registering the centers ..."):
+    with waiting("Registering the centers ..."):
         from tasks.centers import save_center
 
         for center_id, (name, time_zone, epoch) in CENTERS.items():
@@ -172,8 +191,8 @@ def _register(sandbox: Sandbox) -> None:
     console.print(table(["center", "name", "time zone", "its clock (UTC)"], rows))
 
 
-def _compare_with_truth(sandbox: Sandbox, settings: Settings) -> None:
-    """Count both sides: what the centers have, and what the lake has."""
+def _compare_with_truth(sandbox: Sandbox, settings: Settings) -> int:
+    """Count both sides, what the centers have and what the lake has; return how many records that is."""
     from dispatchlake.lake.reading import query_arrow
 
     tables = {"incident_events": "incidents", "cad_incidents": "cad_incidents"}
@@ -190,38 +209,38 @@ def _compare_with_truth(sandbox: Sandbox, settings: Settings) -> None:
     if wrong:
         raise ConfigError(f"The lake does not equal the sandbox's truth: {'; '.join(wrong)}.")
     console.print(f"[green]The lake holds what the centers have: {total:,} of {total:,} records.[/]")
+    return total
 
 
-def _answer(settings: Settings) -> None:
+def _answer(settings: Settings, questions: Mapping[str, str]) -> None:
     from dispatchlake.lake.reading import query_arrow
 
-    for title, query in QUESTIONS.items():
+    for title, query in questions.items():
         _title(title)
         answer = query_arrow(query, lake_dir=settings.lake_dir)
         console.print(table(answer.column_names, [list(row.values()) for row in answer.to_pylist()]))
 
 
-def _farewell(settings: Settings, *, seconds: float, is_first: bool) -> None:
-    lake = settings.lake_dir
-    megabytes = sum(f.stat().st_size for f in lake.rglob("*") if f.is_file()) / 1e6
-    where = lake.relative_to(Path.cwd()) if lake.is_relative_to(Path.cwd()) else lake
+def _farewell(settings: Settings, *, seconds: float) -> None:
+    here = Path.cwd()
+    data = settings.data_dir
+    data = data.relative_to(here) if data.is_relative_to(here) else data
+    megabytes = sum(f.stat().st_size for f in settings.lake_dir.rglob("*") if f.is_file()) / 1e6
     _title("Done")
     console.print(
-        f"In {seconds:.0f} s, and everything is stopped. The lake ({megabytes:.1f} MB) lies in {where}"
+        f"In {seconds:.0f} s, and everything is stopped. The lake ({megabytes:.1f} MB): {data}/lake"
     )
-    again = f"make demo{'':<44}# again: the centers' clocks move on {STEP_HOURS} hours, only changes are read"
-    console.print("Try next:", style="bold")
-    data_dir = (
-        settings.data_dir.relative_to(Path.cwd())
-        if settings.data_dir.is_relative_to(Path.cwd())
-        else settings.data_dir
-    )
-    console.print(f"  {again}", soft_wrap=True)
-    console.print(
-        f'  DISPATCHLAKE_DATA_DIR={data_dir} .venv/bin/dispatchlake sql "FROM cad_incidents LIMIT 5"',
-        soft_wrap=True,
-    )
-    _ = is_first
+    console.print("\nTry next:")
+    command = Path(sys.argv[0])
+    command = command.relative_to(here) if command.is_relative_to(here) else command
+    for line in (
+        f"make demo    # again: {STEP_HOURS} hours later, only what changed is read",
+        f"export DISPATCHLAKE_DATA_DIR={data}",
+        f'{command} sql "SHOW TABLES"',
+        f'{command} sql "FROM cad_incidents LIMIT 5"',
+        f"{command} sql    # a prompt",
+    ):
+        console.print(f"  {line}", soft_wrap=True)
 
 
 def _title(text: str) -> None:

@@ -2,5 +2,6 @@
 
 from dispatchlake.lake.bookkeeping import Cell, LoadSummary
 from dispatchlake.lake.lake import Lake
+from dispatchlake.lake.preview import RecordsPreview, preview_records
 
-__all__ = ["Cell", "Lake", "LoadSummary"]
+__all__ = ["Cell", "Lake", "LoadSummary", "RecordsPreview", "preview_records"]
