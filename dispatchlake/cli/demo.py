@@ -77,9 +77,8 @@ def demo() -> None:
     """Show the whole way, from login to SQL, with real records and nothing outside this machine."""
     started_s = time.monotonic()
     settings = _demo_settings()
-    is_first = not settings.lake_dir.exists()
     with sandbox_process(settings.data_dir / "sandbox") as sandbox, prefect_api(settings):
-        sandbox.call("POST", "clock", {"advance_s": 0 if is_first else STEP_HOURS * 3600})
+        is_first = sandbox.call("GET", "clock")["elapsed_s"] == 0
         _register(sandbox)
         _title("Ingesting" if is_first else f"Ingesting what changed in the {STEP_HOURS} hours since")
         results = ingest_with_progress([], [])
@@ -89,10 +88,11 @@ def demo() -> None:
         if not is_first:
             read = sum(result.summary.records for result in results if result.summary)
             console.print(f"To bring it up to date, {read:,} records were read and not all {total:,}.")
-        clock = sandbox.call("GET", "clock")
+        is_over = any(c["is_exhausted"] for c in sandbox.call("GET", "clock")["centers"].values())
+        sandbox.call("POST", "clock", {"advance_s": STEP_HOURS * 3600})  # for the next demo
     _answer(settings, QUESTIONS_AT_FIRST if is_first else QUESTIONS_LATER)
     _farewell(settings, seconds=time.monotonic() - started_s)
-    if any(center["is_exhausted"] for center in clock["centers"].values()):
+    if is_over:
         console.print("A sample ends here: nothing more will change in it. Start over: make demo-reset")
 
 

@@ -14,10 +14,6 @@ from dispatchlake.errors import ConfigError, LakeError
 
 _EXTENSIONS = ("ducklake", "sqlite_scanner")
 _BUSY_TIMEOUT_MS = 10_000
-_INLINE_ROWS = 100
-"""Loads of at most this many rows are kept in the catalog until flushed, instead of as a file each."""
-
-
 _ATTACHING = threading.Lock()
 """DuckDB has the name of a database that is still being attached: another thread would meet half of it."""
 
@@ -40,7 +36,6 @@ def connect_writer(lake_dir: Path, *, memory_limit_mb: int) -> duckdb.DuckDBPyCo
     name = hashlib.sha256(f"{lake_dir}|{memory_limit_mb}".encode()).hexdigest()[:16]
     config = {"memory_limit": f"{memory_limit_mb}MB", "temp_directory": str(lake_dir / "tmp")}
     options = f"DATA_PATH {quoted(lake_dir / 'data')}, META_JOURNAL_MODE 'WAL'"
-    options += f", DATA_INLINING_ROW_LIMIT {_INLINE_ROWS}"
     return _connect(lake_dir, f":memory:lake-{name}", config, options)
 
 

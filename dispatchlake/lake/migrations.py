@@ -11,9 +11,13 @@ from dispatchlake.errors import LakeTooNew
 from dispatchlake.lake.connection import quoted
 from dispatchlake.lake.schemas import TABLES, VIEWS, Table
 
+INLINED_ROWS = 100
+"""Loads of at most this many rows stay in the catalog until flushed, instead of as a file each."""
+
 
 def _create_first_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CALL lake.set_option('parquet_compression', 'zstd')")
+    connection.execute(f"CALL lake.set_option('data_inlining_row_limit', {INLINED_ROWS})")
     for table in TABLES:
         _create_table(connection, table)
     for name, (comment, query) in VIEWS.items():
@@ -21,8 +25,18 @@ def _create_first_tables(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"COMMENT ON VIEW {name} IS {quoted(comment)}")
 
 
+def _keep_pages_out_of_the_catalog(connection: duckdb.DuckDBPyConnection) -> None:
+    # A step of its own: DuckLake sets options of a table only once that is committed.
+    for table in TABLES:
+        if not table.inlines:
+            connection.execute(
+                f"CALL lake.set_option('data_inlining_row_limit', 0, table_name => '{table.name}')"
+            )
+
+
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0001 first tables": _create_first_tables,
+    "0002 pages as files": _keep_pages_out_of_the_catalog,
 }
 
 

@@ -39,12 +39,17 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table: its grain in words, its columns and how its files are partitioned."""
+    """One table: its grain in words, its columns and how its files are partitioned.
+
+    Attributes:
+        inlines: Whether a small load may stay in the catalog until flushed, instead of as a file each.
+    """
 
     name: str
     comment: str
     columns: tuple[Column, ...]
     partition_by: tuple[str, ...] = ()
+    inlines: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +222,7 @@ RAW_PAGES = Table(
         Column("body", "BLOB", "Content as received, after transfer and content decoding.", "everything"),
     ),
     ("center_id", "year(received_at)", "month(received_at)", "day(received_at)"),
+    inlines=False,  # few rows, but each may be megabytes
 )
 
 QUARANTINE = Table(
