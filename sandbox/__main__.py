@@ -34,7 +34,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="sandbox", description="A stand-in for the vendor's API, on this machine."
     )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--port", type=_port, default=0, help="0 takes a free one")
     parser.add_argument("--config", type=Path, help="centers as JSON; without it, the three samples")
     parser.add_argument("--state", type=Path, help="where the clock is kept between runs")
     parser.add_argument("--ready-file", type=Path, help="written with the URL once the sandbox answers")
@@ -69,9 +69,7 @@ def _sample(name: str, epoch: str) -> CenterConfig:
 
 async def serve(options: argparse.Namespace) -> None:
     """Serve both origins until told to stop."""
-    state = State(options.state)
-    for center_id, config in load_config(options.config).centers.items():
-        state.put(center_id, config)
+    state = _state(options)
     sockets = [_listen(options.host, port) for port in (options.port, 0)]
     state.url, state.foreign_url = (f"http://{options.host}:{s.getsockname()[1]}" for s in sockets)
     apps = (vendor_app(state), foreign_app(state))
@@ -100,11 +98,29 @@ async def serve(options: argparse.Namespace) -> None:
     await asyncio.gather(*running)
 
 
+def _state(options: argparse.Namespace) -> State:
+    config = load_config(options.config)
+    try:
+        state = State(options.state)
+        for center_id, center in config.centers.items():
+            state.put(center_id, center)
+    except (OSError, ValueError) as error:
+        sys.exit(f"sandbox: {error}.")
+    return state
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return int(text)
+
+
 def _listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()
     except OSError as error:
         sys.exit(f"sandbox: {host}:{port} cannot be used ({error.strerror}). Give another --port, or 0.")
     return listening

@@ -7,7 +7,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from sandbox.control import routes
@@ -20,7 +20,7 @@ def vendor_app(state: State) -> ASGIApp:
     """Return the stand-in: token endpoint, listings, controls."""
     app = Starlette(
         routes=[
-            *routes(),
+            Mount("/_sandbox", routes=routes()),
             Route("/oauth/token", token_endpoint, methods=["POST"]),
             Route("/{path:path}", listing_endpoint, methods=["GET"]),
         ],
@@ -34,8 +34,14 @@ def foreign_app(state: State) -> ASGIApp:
     """Return an origin that no token may ever reach: it answers plausibly and remembers who came."""
 
     async def answer(request: Request) -> Response:
+        body = await request.body()
         state.foreign_requests.append(
-            {"path": request.url.path, "has_authorization": "authorization" in request.headers}
+            {
+                "method": request.method,
+                "path": request.url.path,
+                "has_authorization": "authorization" in request.headers,
+                "has_secret": b"client_secret" in body,
+            }
         )
         return JSONResponse([])
 

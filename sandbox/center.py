@@ -25,6 +25,13 @@ class Counts:
     concurrent: int = 0
     max_concurrent: int = 0
 
+    def begin_anew(self) -> None:
+        """Forget what was counted; requests that are being answered still end here."""
+        self.logins_ok = self.logins_refused = 0
+        self.requests.clear()
+        self.statuses.clear()
+        self.max_concurrent = self.concurrent
+
     def as_json(self) -> dict[str, Any]:
         """Return the numbers as the control endpoint shows them."""
         return {
@@ -48,6 +55,7 @@ class Center:
         self.counts = Counts()
         self.log: deque[dict[str, Any]] = deque(maxlen=1000)
         self.churned_s = 0.0
+        self.empty_page: dict[ResourceName, int] = {}
         self._shown: dict[ResourceName, tuple[datetime, list[Version]]] = {}
 
     def now(self, elapsed_s: float) -> datetime:
@@ -88,8 +96,7 @@ class Center:
     def take_fault(self, on: str, page: int | None = None) -> Fault | None:
         """Return the next fault that applies to a request, and count it down."""
         for index, fault in enumerate(self.faults):
-            applies = fault.on in {on, "any"} or (fault.on == "lists" and on != "token")
-            if applies and fault.page in {None, page}:
+            if fault.applies_to(on, page):
                 if fault.times == 1:
                     del self.faults[index]
                 else:

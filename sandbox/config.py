@@ -6,9 +6,19 @@ The same keys are accepted in the file given at start and by the control endpoin
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 ResourceName = Literal["incident_events", "cad_incidents"]
 
@@ -43,6 +53,14 @@ ListFault = Literal["next_foreign", "repeated_page", "duplicate_rows", "reordere
 
 TokenFault = Literal["expire_token", "revoke_token"]
 
+FaultKind = Literal[AnswerFault, WireFault, ListFault, TokenFault, Drift]
+
+WIRE_FAULTS: frozenset[str] = frozenset(get_args(WireFault))
+TOKEN_FAULTS: frozenset[str] = frozenset(get_args(TokenFault))
+DRIFTS: frozenset[str] = frozenset(get_args(Drift))
+LISTING_FAULTS: frozenset[str] = frozenset(get_args(ListFault)) | DRIFTS
+"""Kinds that spoil a page's records or how it names the next: a login has neither."""
+
 
 def _aware(value: datetime) -> datetime:
     if value.tzinfo is None:
@@ -51,6 +69,19 @@ def _aware(value: datetime) -> datetime:
 
 
 Instant = Annotated[datetime, AfterValidator(_aware)]
+
+
+def _check_instant(name: str, value: Any) -> None:
+    try:
+        _aware(datetime.fromisoformat(value))
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a time in ISO 8601 that says its zone") from None
+
+
+def _path(value: str) -> str:
+    if not value.startswith("/") or value.startswith("/_sandbox"):
+        raise ValueError("a path begins with / and is none of the control endpoints")
+    return value
 
 
 class _Strict(BaseModel):
@@ -73,10 +104,22 @@ class SyntheticSource(_Strict):
 
 
 class InlineVersion(_Strict):
-    """One version of one record, as a test wants it."""
+    """One version of one record, as a test wants it: every field under `..._at` is a time or null."""
 
     visible_at: Instant
     record: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _can_be_listed(self) -> InlineVersion:
+        if not isinstance(self.record.get("id"), str):
+            raise ValueError("a record needs an id, as text")  # noqa: TRY004 - pydantic explains ValueErrors
+        for name in ("created_at", "updated_at"):
+            if self.record.get(name) is None:
+                raise ValueError(f"a record needs {name}: listings are ordered and filtered by it")
+        for name, value in self.record.items():
+            if name.endswith("_at") and value is not None:
+                _check_instant(name, value)
+        return self
 
 
 class InlineSource(_Strict):
@@ -107,6 +150,21 @@ class TokenRules(_Strict):
     body: Literal["any", "json", "form"] = "any"
 
 
+def _kind_of_source(value: Any) -> str:
+    if isinstance(value, str):
+        return "name"
+    is_inline = "records" in value if isinstance(value, dict) else isinstance(value, InlineSource)
+    return "inline" if is_inline else "synthetic"
+
+
+Source = Annotated[
+    Annotated[Literal["houston-tx", "san-francisco-ca", "san-diego-ca"], Tag("name")]
+    | Annotated[SyntheticSource, Tag("synthetic")]
+    | Annotated[InlineSource, Tag("inline")],
+    Discriminator(_kind_of_source),
+]
+
+
 class CenterConfig(_Strict):
     """One dispatch center.
 
@@ -119,11 +177,11 @@ class CenterConfig(_Strict):
         churn_s: Seconds this center's clock moves on before each page after the first.
     """
 
-    dataset: Literal["houston-tx", "san-francisco-ca", "san-diego-ca"] | SyntheticSource | InlineSource
+    dataset: Source
     epoch: Instant | None = None
     credentials: dict[ResourceName, Client] = {}
     token: TokenRules = TokenRules()
-    paths: dict[ResourceName, str] = {}
+    paths: dict[ResourceName, Annotated[str, AfterValidator(_path)]] = {}
     paging: PagingForm = "link"
     page_size: Annotated[int, Field(ge=1)] = 100
     page_size_cap: Annotated[int, Field(ge=1)] = 500
@@ -139,22 +197,32 @@ class CenterConfig(_Strict):
     max_requests_per_s: Annotated[float, Field(gt=0)] | None = None
     gzip: bool = True
 
+    @model_validator(mode="after")
+    def _one_client_a_scope(self) -> CenterConfig:
+        if len({client.client_id for client in self.credentials.values()}) < len(self.credentials):
+            raise ValueError("every scope needs a client_id of its own: a scope is known by it alone")
+        return self
+
     def path(self, resource: ResourceName) -> str:
         """Return where a resource is listed."""
         return self.paths.get(resource, f"/v1/{resource}")
+
+
+_LONGEST_S = 1e9
+"""Thirty years: whoever moves the clock further has mixed up a unit."""
 
 
 class Fault(_Strict):
     """Something that goes wrong, `times` times, for the next requests it applies to.
 
     Attributes:
-        on: Requests it applies to.
+        on: Requests it applies to; `lists` are both listings, `any` also the logins.
         page: Only for the n-th page of a listing (as the server counts them), from 1.
         status, body, retry_after_s, retry_after_form: Of a `status` fault.
         bytes_per_s: Of a `slow_bytes` fault.
     """
 
-    kind: AnswerFault | WireFault | ListFault | TokenFault | Drift
+    kind: FaultKind
     on: Literal["token", "incident_events", "cad_incidents", "lists", "any"] = "lists"
     times: Annotated[int, Field(ge=1)] = 1
     page: Annotated[int, Field(ge=1)] | None = None
@@ -163,6 +231,32 @@ class Fault(_Strict):
     retry_after_s: Annotated[int, Field(ge=0)] | None = None
     retry_after_form: Literal["seconds", "date"] = "seconds"
     bytes_per_s: Annotated[int, Field(ge=1)] = 64
+
+    @model_validator(mode="after")
+    def _can_happen(self) -> Fault:
+        if self.on == "token" and (self.page is not None or self.kind in LISTING_FAULTS):
+            what = "page" if self.page is not None else f"{self.kind} fault"
+            raise ValueError(f"a {what} is of a listing, so it cannot be on: token")
+        return self
+
+    def applies_to(self, on: str, page: int | None) -> bool:
+        """Say whether a request is one that the fault is for; `page` is None for a login."""
+        if on == "token" and (self.on == "lists" or self.kind in LISTING_FAULTS):
+            return False
+        return self.on in {on, "lists", "any"} and self.page in {None, page}
+
+
+class ClockMove(_Strict):
+    """How the clock is moved: on by `advance_s`, or to `elapsed_s`."""
+
+    advance_s: Annotated[float, Field(ge=-_LONGEST_S, le=_LONGEST_S)] = 0
+    elapsed_s: Annotated[float, Field(ge=-_LONGEST_S, le=_LONGEST_S)] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> ClockMove:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("give advance_s or elapsed_s")
+        return self
 
 
 class SandboxConfig(_Strict):
@@ -180,7 +274,10 @@ class SandboxConfig(_Strict):
 
 def explain(error: ValidationError) -> str:
     """Return what is wrong with a configuration, one sentence a field."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-        for item in error.errors(include_url=False, include_input=False)
-    )
+    return "; ".join(map(_sentence, error.errors(include_url=False, include_input=False)))
+
+
+def _sentence(item: ErrorDetails) -> str:
+    is_unknown = item["type"] == "extra_forbidden"
+    what = "there is no such key" if is_unknown else item["msg"].removeprefix("Value error, ")
+    return ": ".join(filter(None, (".".join(map(str, item["loc"])), what)))

@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.center import Center, Counts
-from sandbox.config import CenterConfig, Fault, ResourceName, explain
+from sandbox.center import Center
+from sandbox.config import CenterConfig, ClockMove, Fault, ResourceName, explain
+from sandbox.page_faults import refuse_what_cannot_happen
 from sandbox.state import State
 from sandbox.timestamps import canonical
 
@@ -38,8 +39,8 @@ def _explained(endpoint: Endpoint) -> Endpoint:
             return JSONResponse({"error": str(error)}, status_code=404)
         except ValidationError as error:
             return JSONResponse({"error": explain(error)}, status_code=400)
-        except (ValueError, KeyError, TypeError) as error:
-            return JSONResponse({"error": f"{type(error).__name__}: {error}"}, status_code=400)
+        except (ValueError, OverflowError) as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
 
     return wrapped
 
@@ -76,7 +77,7 @@ async def centers(request: Request) -> Response:
 async def put_center(request: Request) -> Response:
     """Create or replace a center (PUT), or change some of its keys (PATCH)."""
     state, center_id = _state(request), request.path_params["center_id"]
-    given = await request.json()
+    given = await _object(request)
     if request.method == "PATCH":
         given = _center(request).config.model_dump(mode="json", exclude_unset=True) | given
     center = state.put(center_id, CenterConfig.model_validate(given))
@@ -95,9 +96,8 @@ async def clock(request: Request) -> Response:
     """Show the clock, or move it: `{"advance_s": n}` or `{"elapsed_s": n}`."""
     state = _state(request)
     if request.method == "POST":
-        given = await request.json()
-        elapsed_s = given.get("elapsed_s", state.elapsed_s + given.get("advance_s", 0))
-        state.set_clock(float(elapsed_s))
+        move = ClockMove.model_validate(await _object(request))
+        state.set_clock(state.elapsed_s + move.advance_s if move.elapsed_s is None else move.elapsed_s)
     shown = {}
     for center_id, center in state.centers.items():
         now, ends_at = center.now(state.elapsed_s), center.dataset.ends_at
@@ -130,7 +130,7 @@ async def stats(request: Request) -> Response:
     state = _state(request)
     if request.method == "POST":
         for center in state.centers.values():
-            center.counts = Counts(concurrent=center.counts.concurrent)
+            center.counts.begin_anew()
             center.log.clear()
     return JSONResponse({center_id: center.counts.as_json() for center_id, center in state.centers.items()})
 
@@ -154,7 +154,9 @@ async def faults(request: Request) -> Response:
     if request.method == "DELETE":
         center.faults.clear()
     elif request.method == "POST":
-        center.faults.append(Fault.model_validate(await request.json()))
+        fault = Fault.model_validate(await _object(request))
+        refuse_what_cannot_happen(fault, center.config.paging)
+        center.faults.append(fault)
     return JSONResponse([fault.model_dump() for fault in center.faults])
 
 
@@ -165,22 +167,32 @@ async def foreign(request: Request) -> Response:
 
 
 def routes() -> list[Route]:
-    """Return every control route."""
-    center = "/_sandbox/centers/{center_id}"
+    """Return every control route, below `/_sandbox`."""
+    center = "/centers/{center_id}"
     return [
-        Route("/_sandbox/health", health),
-        Route("/_sandbox/centers", centers),
+        Route("/health", health),
+        Route("/centers", centers),
         Route(center, put_center, methods=["PUT", "PATCH"]),
         Route(center, delete_center, methods=["DELETE"]),
-        Route("/_sandbox/clock", clock, methods=["GET", "POST"]),
-        Route("/_sandbox/truth/{center_id}/{resource}", truth),
-        Route("/_sandbox/stats", stats),
-        Route("/_sandbox/stats/reset", stats, methods=["POST"]),
-        Route("/_sandbox/requests/{center_id}", requests),
-        Route("/_sandbox/tokens/{center_id}", tokens),
-        Route("/_sandbox/faults/{center_id}", faults, methods=["GET", "POST", "DELETE"]),
-        Route("/_sandbox/foreign", foreign),
+        Route("/clock", clock, methods=["GET", "POST"]),
+        Route("/truth/{center_id}/{resource}", truth),
+        Route("/stats", stats),
+        Route("/stats/reset", stats, methods=["POST"]),
+        Route("/requests/{center_id}", requests),
+        Route("/tokens/{center_id}", tokens),
+        Route("/faults/{center_id}", faults, methods=["GET", "POST", "DELETE"]),
+        Route("/foreign", foreign),
     ]
+
+
+async def _object(request: Request) -> dict[str, Any]:
+    try:
+        given = await request.json()
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise ValueError("the body must be a JSON object")  # noqa: TRY004 - the sender's mistake
+    return given
 
 
 def _state(request: Request) -> State:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sandbox.center import Center
-from sandbox.config import ResourceName
+from sandbox.config import CenterConfig, ResourceName
 from sandbox.datasets import Version
 
 
@@ -22,22 +22,29 @@ class Answer:
     records: list[Version]
     envelope: dict[str, Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
-    next_query: dict[str, str] | None = None
 
 
 def number(query: Mapping[str, str], name: str, default: int) -> int:
     """Return a whole number of the query, or the default where it is none."""
     text = query.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() else default
+    return int(text[:12]) if text.isascii() and text.isdigit() else default
 
 
-def requested_page(query: Mapping[str, str]) -> int:
+def requested_page(config: CenterConfig, query: Mapping[str, str]) -> int:
     """Return the number of the page a request asks for, as the server counts them; 1 without any."""
-    if "offset" in query:
-        return 1 + number(query, "offset", 0) // max(1, number(query, "limit", 1))
-    if "cursor" in query:
-        return int(_decode_cursor(query["cursor"]).get("page", 1))
+    if config.paging == "offset":
+        # Rounded up: a reader who asks for one record again is on the next page all the same.
+        return 1 - -number(query, "offset", 0) // page_size(config, query)
+    if config.paging == "cursor":
+        cursor = _decode_cursor(query.get("cursor", ""))
+        return cursor.page if cursor else 1
     return max(1, number(query, "page", 1))
+
+
+def page_size(config: CenterConfig, query: Mapping[str, str]) -> int:
+    """Return how many records a page holds: what is asked for, up to the cap."""
+    asked = number(query, "per_page", number(query, "limit", config.page_size))
+    return max(1, min(asked, config.page_size_cap))
 
 
 def filtered(
@@ -58,7 +65,13 @@ def filtered(
 
 
 def answer(
-    center: Center, resource: ResourceName, url: str, query: Mapping[str, str], now: datetime
+    center: Center,
+    resource: ResourceName,
+    url: str,
+    query: Mapping[str, str],
+    now: datetime,
+    *,
+    is_empty: bool = False,
 ) -> Answer:
     """Return the page a request asks for, in the center's paging form.
 
@@ -68,24 +81,33 @@ def answer(
         url: Scheme, host and path of the request, for links.
         query: The request's query.
         now: The center's time.
+        is_empty: Put in a page without records here; what was to be on it comes on the next.
+
+    Raises:
+        ValueError: The cursor is none of ours.
     """
     records = filtered(center, resource, query, now)
     config = center.config
     if config.paging in {"array", "page_ignored"}:
         return Answer(records)
-    size = max(
-        1, min(number(query, "per_page", number(query, "limit", config.page_size)), config.page_size_cap)
-    )
+    size = page_size(config, query)
     if config.paging == "offset":
         start = number(query, "offset", 0)
         return Answer(records[start : start + size])
     if config.paging == "cursor":
-        return _by_cursor(center, records, query, size)
-    page = requested_page(query)
-    found = Answer(records[(page - 1) * size : page * size])
-    if page * size < len(records):
-        found.next_query = {**query, "page": str(page + 1)}
-    _name_pages(found, config.paging, url, page=page, size=size, total=len(records))
+        return _by_cursor(center, records, query, size, is_empty=is_empty)
+    page = requested_page(config, query)
+    if page == 1:
+        center.empty_page.pop(resource, None)  # a reading begins
+    if is_empty:
+        center.empty_page[resource] = page
+    empty = center.empty_page.get(resource)
+    # How many of the pages up to this one hold records.
+    full = page if empty is None or page < empty else page - 1
+    found = Answer([] if page == empty else records[(full - 1) * size : full * size])
+    counts = (page, size, max(1, -(-len(records) // size)) + (empty is not None), len(records))
+    next_url = f"{url}?{urlencode({**query, 'page': page + 1})}"
+    _name_pages(found, config.paging, counts, next_url, has_more=full * size < len(records))
     return found
 
 
@@ -98,43 +120,45 @@ _COUNT_HEADERS = {
 """Names of the headers with the page's number and size, and how many pages and records there are."""
 
 
-def _name_pages(found: Answer, form: str, url: str, *, page: int, size: int, total: int) -> None:
-    link = f"{url}?{urlencode(found.next_query)}" if found.next_query else None
-    following = page + 1 if found.next_query else None
-    if form == "link" and link:
-        found.headers["Link"] = f'<{link}>; rel="next"'
+def _name_pages(
+    found: Answer, form: str, counts: tuple[int, int, int, int], next_url: str, *, has_more: bool
+) -> None:
+    page, _size, _pages, total = counts
+    following = page + 1 if has_more else None
+    if form == "link" and has_more:
+        found.headers["Link"] = f'<{next_url}>; rel="next"'
     elif form == "next_url":
-        found.envelope = {"links": {"next": link}}
+        found.envelope = {"links": {"next": next_url if has_more else None}}
     elif form == "meta_page":
         found.envelope = {"meta": {"current_page": page, "next_page": following, "total_count": total}}
     elif form in _COUNT_HEADERS:
-        counts = (page, size, max(1, -(-total // size)), total)
         found.headers |= dict(zip(_COUNT_HEADERS[form], map(str, counts), strict=False))
         if form == "kaminari":
             found.headers["X-Next-Page"] = str(following or "")
 
 
-def _by_cursor(center: Center, records: Sequence[Version], query: Mapping[str, str], size: int) -> Answer:
+def _by_cursor(
+    center: Center, records: Sequence[Version], query: Mapping[str, str], size: int, *, is_empty: bool
+) -> Answer:
     """Continue after the last record seen, wherever it stands by now: what a cursor is for."""
-    page = 1
-    if "cursor" in query:
-        cursor = _decode_cursor(query["cursor"])
-        page = int(cursor["page"])
-        keys = [_cursor_key(center, version) for version in records]
-        last = (cursor["value"], cursor["id"])
+    cursor = _decode_cursor(query.get("cursor") or START_CURSOR)
+    if cursor is None:
+        raise ValueError("the cursor is invalid")
+    if cursor.after is not None:
+        after = cursor.after
         records = [
             version
-            for version, key in zip(records, keys, strict=True)
-            if (key < last if center.is_descending else key > last)
+            for version in records
+            if (
+                _cursor_key(center, version) < after
+                if center.is_descending
+                else _cursor_key(center, version) > after
+            )
         ]
-    found = Answer(list(records[:size]))
-    has_more = len(records) > size
-    token = None
-    if has_more:
-        value, record_id = _cursor_key(center, found.records[-1])
-        content = json.dumps({"value": value, "id": record_id, "page": page + 1})
-        token = base64.urlsafe_b64encode(content.encode()).decode()
-        found.next_query = {**query, "cursor": token}
+    found = Answer([] if is_empty else list(records[:size]))
+    has_more = len(records) > len(found.records)
+    last = _cursor_key(center, found.records[-1]) if found.records else cursor.after
+    token = _encode_cursor(_Cursor(cursor.page + 1, last)) if has_more else None
     found.envelope = {"next_cursor": token, "has_more": has_more}
     return found
 
@@ -144,12 +168,31 @@ def _cursor_key(center: Center, version: Version) -> tuple[str, str]:
     return (value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value, record_id)
 
 
-def _decode_cursor(text: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Cursor:
+    """Which page comes next, and after which record: none at the start."""
+
+    page: int
+    after: tuple[str, str] | None
+
+
+def _encode_cursor(cursor: _Cursor) -> str:
+    return base64.urlsafe_b64encode(json.dumps([cursor.page, cursor.after]).encode()).decode()
+
+
+def _decode_cursor(text: str) -> _Cursor | None:
+    """Return what a cursor says, or None for a text that is none of ours."""
     try:
-        decoded = json.loads(base64.urlsafe_b64decode(text.encode()))
-    except ValueError:
-        decoded = None
-    return decoded if isinstance(decoded, dict) else {"value": "", "id": "", "page": 1}
+        page, after = json.loads(base64.urlsafe_b64decode(text.encode()))
+        value, record_id = after or ("", "")
+    except (ValueError, TypeError):
+        return None
+    is_ours = isinstance(page, int) and isinstance(value, str) and isinstance(record_id, str)
+    return _Cursor(page, (value, record_id) if after else None) if is_ours else None
+
+
+START_CURSOR = _encode_cursor(_Cursor(1, None))
+"""Names the first page, for whoever must name it."""
 
 
 def _bound(text: str | None) -> datetime | None:

@@ -15,6 +15,9 @@ class State:
     """The centers by id, and how far the clock has moved on.
 
     Each center lives in its own year: its now is its epoch plus the time elapsed.
+
+    Raises:
+        ValueError: The file does not hold a clock.
     """
 
     def __init__(self, state_path: Path | None) -> None:
@@ -24,8 +27,10 @@ class State:
         self.foreign_url = ""
         self.foreign_requests: list[dict[str, object]] = []
         self._path = state_path
+        if state_path:
+            state_path.parent.mkdir(parents=True, exist_ok=True)
         if state_path and state_path.exists():
-            self.elapsed_s = float(json.loads(state_path.read_text())["elapsed_s"])
+            self.elapsed_s = _elapsed_s(state_path)
 
     def put(self, center_id: str, config: CenterConfig) -> Center:
         """Create or replace a center; a replaced one keeps its tokens, counts and log.
@@ -68,3 +73,10 @@ class State:
         with os.fdopen(descriptor, "w") as file:
             json.dump({"elapsed_s": elapsed_s}, file)
         Path(temporary).replace(self._path)
+
+
+def _elapsed_s(path: Path) -> float:
+    try:
+        return float(json.loads(path.read_text())["elapsed_s"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is no state file; remove it to begin at zero") from None

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sandbox.config import TokenRules
+from sandbox.config import TokenFault, TokenRules
 
 Refusal = Literal["expired", "revoked", "invalid"]
 
@@ -59,7 +59,7 @@ class TokenBook:
             return "revoked"
         return "expired" if token.remaining_s <= 0 else None
 
-    def spoil(self, how: Literal["expire_token", "revoke_token"]) -> None:
+    def spoil(self, how: TokenFault) -> None:
         """Let every token lapse, or revoke it, now."""
         for token in self.issued.values():
             if how == "revoke_token":

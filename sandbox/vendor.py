@@ -6,8 +6,7 @@ import asyncio
 import email.utils
 import json
 import time
-from collections.abc import Awaitable, Callable
-from datetime import datetime
+from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -15,20 +14,31 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from sandbox.center import Center
-from sandbox.config import Drift, Fault, ResourceName, WireFault
+from sandbox.config import (
+    DRIFTS,
+    TOKEN_FAULTS,
+    WIRE_FAULTS,
+    Drift,
+    Fault,
+    ResourceName,
+    TokenFault,
+    WireFault,
+)
 from sandbox.drift import apply_drift
 from sandbox.listing import Answer, answer, requested_page
+from sandbox.page_faults import query_to_answer, spoil
 from sandbox.state import State
 from sandbox.timestamps import render
+from sandbox.tokens import Refusal
 from sandbox.wire import WireResponse
 
-_DRIFTS = {"unknown_fields", "missing_optional", "wrong_types", "nan", "invalid_utf8"}
-_WIRE = {"truncated_body", "short_content_length", "slow_bytes", "reset", "close", "bad_gzip"}
-_DESCRIPTIONS = {
+_DESCRIPTIONS: dict[Refusal, str] = {
     "invalid": "The access token is invalid",
     "revoked": "The access token was revoked",
     "expired": "The access token expired",
 }
+
+INSUFFICIENT_SCOPE = 'Bearer realm="sandbox", error="insufficient_scope"'
 
 HTML_PAGE = (
     "<!DOCTYPE html><html><head><title>Maintenance</title></head><body>We will be back soon.</body></html>"
@@ -54,7 +64,7 @@ async def token_endpoint(request: Request) -> Response:
     elif fields.get("scope", scope) != scope:
         refusal = _refused(400, "invalid_scope", "The requested scope is invalid, unknown, or malformed.")
 
-    async def issue() -> Response:
+    def issue(_fault: Fault | None) -> Response:
         if refusal is not None:
             center.counts.logins_refused += 1
             return refusal
@@ -84,33 +94,34 @@ async def listing_endpoint(request: Request) -> Response:
         return JSONResponse({"status": 404, "error": "Not Found"}, status_code=404)
     name = _resource(resource)
 
-    async def list_records() -> Response:
+    def list_records(fault: Fault | None) -> Response:
         if refusal := center.tokens.refusal(value):
             return _unauthorized(refusal)
         if center.tokens.issued[value].scope != name:
-            challenge = 'Bearer realm="sandbox", error="insufficient_scope"'
-            return Response(status_code=403, headers={"WWW-Authenticate": challenge})
-        return _page(request, center, name)
+            return Response(status_code=403, headers={"WWW-Authenticate": INSUFFICIENT_SCOPE})
+        return _page(request, center, name, fault)
 
     return await _play(request, center, name, value, list_records)
 
 
 async def _play(
-    request: Request, center: Center, on: str, token: str | None, respond: Callable[[], Awaitable[Response]]
+    request: Request, center: Center, on: str, token: str | None, respond: Callable[[Fault | None], Response]
 ) -> Response:
     """Count and log a request, wait as configured, and let the next fault that applies have its way."""
     counts = center.counts
     counts.requests[on] += 1
     counts.concurrent += 1
     counts.max_concurrent = max(counts.max_concurrent, counts.concurrent)
+    fault = None
     try:
         if center.config.latency_ms:
             await asyncio.sleep(center.config.latency_ms / 1000)
         if not _is_within_limit(center):
             response: Response = Response(status_code=429)
         else:
-            fault = center.take_fault(on, None if on == "token" else requested_page(request.query_params))
-            response = await _faulty(request, center, on, fault, respond) if fault else await respond()
+            page = None if on == "token" else requested_page(center.config, request.query_params)
+            fault = center.take_fault(on, page)
+            response = _faulty(request, center, fault, respond) if fault else respond(None)
     finally:
         counts.concurrent -= 1
     counts.statuses[str(response.status_code)] += 1
@@ -121,6 +132,7 @@ async def _play(
             "path": request.url.path,
             "query": dict(request.query_params),
             "status": response.status_code,
+            "fault": fault.kind if fault else None,
             "token_generation": center.tokens.issued[token].generation
             if token in center.tokens.issued
             else None,
@@ -129,31 +141,26 @@ async def _play(
     return response
 
 
-async def _faulty(
-    request: Request, center: Center, on: str, fault: Fault, respond: Callable[[], Awaitable[Response]]
+def _faulty(
+    request: Request, center: Center, fault: Fault, respond: Callable[[Fault | None], Response]
 ) -> Response:
-    if fault.kind in _WIRE:
-        # An uncompressed copy: half of a gzip stream would be another fault than the one asked for.
-        answered = await respond() if on == "token" else _page(request, center, _resource(on), is_plain=True)
-        kind = cast("WireFault", fault.kind)
-        return WireResponse(kind, bytes(answered.body), {}, bytes_per_s=fault.bytes_per_s)
-    if fault.kind in {"expire_token", "revoke_token"}:
-        center.tokens.spoil("expire_token" if fault.kind == "expire_token" else "revoke_token")
-        return await respond()
-    if instead := _answer_instead(request, fault, is_login=on == "token"):
+    if fault.kind in TOKEN_FAULTS:
+        center.tokens.spoil(cast("TokenFault", fault.kind))
+    if instead := _answer_instead(request, fault):
         return instead
-    if on == "token":
-        raise ValueError(f"a {fault.kind} fault makes no sense for the token endpoint")
-    return _page(request, center, _resource(on), fault)
+    answered = respond(fault)
+    if fault.kind in WIRE_FAULTS:
+        return WireResponse(cast("WireFault", fault.kind), answered, bytes_per_s=fault.bytes_per_s)
+    return answered
 
 
-def _answer_instead(request: Request, fault: Fault, *, is_login: bool) -> Response | None:
+def _answer_instead(request: Request, fault: Fault) -> Response | None:
     """Return what comes in place of the answer, or None where the fault spoils the answer itself."""
     if fault.kind in {"redirect_same", "redirect_foreign"}:
         state: State = request.app.state.sandbox
         base = state.foreign_url if fault.kind == "redirect_foreign" else str(request.base_url).rstrip("/")
-        status = 307 if is_login else 302
-        return RedirectResponse(f"{base}{request.url.path}?{request.url.query}", status_code=status)
+        target = f"{base}{request.url.path}" + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(target, status_code=307 if request.method == "POST" else 302)
     instead = {
         "status": lambda: _status(fault),
         "html_200": lambda: Response(HTML_PAGE, media_type="text/html"),
@@ -164,27 +171,30 @@ def _answer_instead(request: Request, fault: Fault, *, is_login: bool) -> Respon
     return make() if make else None
 
 
-def _page(
-    request: Request,
-    center: Center,
-    resource: ResourceName,
-    fault: Fault | None = None,
-    *,
-    is_plain: bool = False,
-) -> Response:
+def _page(request: Request, center: Center, resource: ResourceName, fault: Fault | None) -> Response:
     state: State = request.app.state.sandbox
     query = dict(request.query_params)
-    if requested_page(query) > 1:
+    if requested_page(center.config, query) > 1:
         center.churned_s += center.config.churn_s
-    base = str(request.base_url).rstrip("/")
-    url = f"{base}{request.url.path}"
-    found = answer(center, resource, url, query, center.now(state.elapsed_s))
+    origin, kind = str(request.base_url).rstrip("/"), fault.kind if fault else None
+    try:
+        found = answer(
+            center,
+            resource,
+            f"{origin}{request.url.path}",
+            query_to_answer(center.config, query, fault),
+            center.now(state.elapsed_s),
+            is_empty=kind == "empty_page",
+        )
+    except ValueError as error:
+        return JSONResponse({"error": str(error)}, status_code=400)
     if fault:
-        _spoil_page(found, fault, base, state.foreign_url, query)
+        origin = state.foreign_url if kind == "next_foreign" else origin
+        spoil(found, fault, center.config, query, f"{origin}{request.url.path}")
     response = Response(
         _body(center, resource, found, fault), headers=found.headers, media_type="application/json"
     )
-    if is_plain or not center.config.gzip:
+    if not center.config.gzip:
         response.headers["Content-Encoding"] = "identity"  # the middleware leaves an encoded body alone
     return response
 
@@ -192,7 +202,7 @@ def _page(
 def _body(center: Center, resource: ResourceName, found: Answer, fault: Fault | None) -> bytes:
     records = [render(version.record, center.config.timestamp_form) for version in found.records]
     drifts: list[Drift] = list(center.config.drift)
-    if fault and fault.kind in _DRIFTS:
+    if fault and fault.kind in DRIFTS:
         drifts.append(cast("Drift", fault.kind))
     for drift in drifts:
         apply_drift(records, drift)
@@ -205,38 +215,6 @@ def _body(center: Center, resource: ResourceName, found: Answer, fault: Fault | 
     return body
 
 
-def _spoil_page(found: Answer, fault: Fault, base: str, foreign_url: str, query: dict[str, str]) -> None:
-    if fault.kind == "next_foreign":
-        if found.envelope and found.envelope.get("links"):
-            found.envelope["links"]["next"] = str(found.envelope["links"]["next"]).replace(base, foreign_url)
-        else:
-            found.headers["Link"] = f'<{foreign_url}/v1/incident_events?page=2>; rel="next"'
-    elif fault.kind == "repeated_page":
-        _name_again(found, query, base)
-    elif fault.kind == "empty_page":
-        # Nothing on this page, but it is named again: whoever takes "empty" for "the end" loses records.
-        found.records = []
-        _name_again(found, {**query, "again": "1"}, base)
-    elif fault.kind == "duplicate_rows":
-        found.records = [version for version in found.records for _ in range(2)]
-    elif fault.kind == "reordered_rows":
-        found.records = found.records[::-1]
-
-
-def _name_again(found: Answer, query: dict[str, str], base: str) -> None:
-    """Name the page just asked for as the next one, in whatever form the listing names pages."""
-    if found.envelope and "next_cursor" in found.envelope:
-        found.envelope |= {"next_cursor": query.get("cursor", ""), "has_more": True}
-        return
-    link = found.headers.get("Link", "")
-    path = link[1:].split("?")[0] if link else f"{base}/v1/incident_events"
-    text = "&".join(f"{name}={value}" for name, value in query.items())
-    if found.envelope and "links" in found.envelope:
-        found.envelope["links"] = {"next": f"{path}?{text}"}
-    else:
-        found.headers["Link"] = f'<{path}?{text}>; rel="next"'
-
-
 def _status(fault: Fault) -> Response:
     headers = {}
     if fault.retry_after_s is not None:
@@ -246,9 +224,9 @@ def _status(fault: Fault) -> Response:
             else email.utils.formatdate(time.time() + fault.retry_after_s, usegmt=True)
         )
     if fault.status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="sandbox", error="invalid_token"'
+        headers["WWW-Authenticate"] = _challenge("invalid")
     if fault.status == 403:
-        headers["WWW-Authenticate"] = 'Bearer realm="sandbox", error="insufficient_scope"'
+        headers["WWW-Authenticate"] = INSUFFICIENT_SCOPE
     return Response(fault.body, status_code=fault.status, headers=headers, media_type="text/html")
 
 
@@ -278,15 +256,13 @@ def _refused(status: int, code: str, description: str) -> Response:
     return JSONResponse({"error": code, "error_description": description}, status_code=status)
 
 
-def _unauthorized(reason: str) -> Response:
-    challenge = f'Bearer realm="sandbox", error="invalid_token", error_description="{_DESCRIPTIONS[reason]}"'
-    return Response(status_code=401, headers={"WWW-Authenticate": challenge})
+def _unauthorized(reason: Refusal) -> Response:
+    return Response(status_code=401, headers={"WWW-Authenticate": _challenge(reason)})
+
+
+def _challenge(reason: Refusal) -> str:
+    return f'Bearer realm="sandbox", error="invalid_token", error_description="{_DESCRIPTIONS[reason]}"'
 
 
 def _resource(name: str) -> ResourceName:
     return cast("ResourceName", name)
-
-
-def utc(instant: datetime) -> str:
-    """Return an instant of the control endpoints."""
-    return instant.isoformat().replace("+00:00", "Z")

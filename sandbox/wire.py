@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, cast
 
 from starlette.responses import Response
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox.config import WireFault
 
-MAX_SLOW_BYTES = 1 << 20
+_WRITTEN_ANEW = {"content-length", "content-encoding", "connection"}
 
 
 def expose_transport(app: ASGIApp) -> ASGIApp:
@@ -35,8 +35,8 @@ def expose_transport(app: ASGIApp) -> ASGIApp:
 class WireResponse(Response):
     """A whole answer, sent in a way that breaks."""
 
-    def __init__(self, kind: WireFault, body: bytes, headers: Mapping[str, str], *, bytes_per_s: int) -> None:
-        super().__init__(body, headers=dict(headers))
+    def __init__(self, kind: WireFault, answered: Response, *, bytes_per_s: int) -> None:
+        super().__init__(answered.body, answered.status_code, dict(answered.headers))
         self._kind = kind
         self._bytes_per_s = bytes_per_s
 
@@ -62,7 +62,7 @@ class WireResponse(Response):
             transport.write(self._head(len(body), "content-encoding: gzip\r\n") + body)
             transport.close()
         else:
-            await self._drip(transport, body[:MAX_SLOW_BYTES])
+            await self._drip(transport, body)
         while (await receive())["type"] != "http.disconnect":
             pass
 
@@ -77,7 +77,8 @@ class WireResponse(Response):
         transport.close()
 
     def _head(self, length: int, extra: str = "") -> bytes:
+        headers = "".join(f"{k}: {v}\r\n" for k, v in self.headers.items() if k not in _WRITTEN_ANEW)
         return (
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            f"{extra}content-length: {length}\r\n\r\n"
+            f"HTTP/1.1 {self.status_code} {HTTPStatus(self.status_code).phrase}\r\n{headers}{extra}"
+            f"connection: close\r\ncontent-length: {length}\r\n\r\n"
         ).encode()
