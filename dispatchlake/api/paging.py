@@ -9,8 +9,9 @@ is guessed: a form is followed where the response itself names it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -18,13 +19,34 @@ import httpx
 from dispatchlake.model import Paging
 from dispatchlake.payload import Payload
 
-_CONTAINERS = ("links", "_links", "meta", "pagination", "paging", "page_info", "cursors")
+_CONTAINERS = (
+    "links",
+    "_links",
+    "meta",
+    "metadata",
+    "pagination",
+    "paging",
+    "page",
+    "page_info",
+    "pagy",
+    "cursors",
+)
 _NEXT_KEYS = ("next", "next_url", "next_link", "next_page_url", "next_page")
 _CURSOR_KEYS = ("next_cursor", "next_page_token", "after", "end_cursor")
 _MORE_KEYS = ("has_more", "has_next", "has_next_page")
-_CURRENT_KEYS = ("current_page",)
-_PAGES_KEYS = ("total_pages", "page_count")
-_TOTAL_KEYS = ("total_count", "total")
+_CURRENT_KEYS = ("current_page", "page", "page_number")
+_PAGES_KEYS = ("total_pages", "page_count", "pages", "last_page")
+_SIZE_KEYS = ("per_page", "page_size", "limit")
+_TOTAL_KEYS = ("total_count", "total", "total_entries")
+_COUNT_KEYS = (*_TOTAL_KEYS, "count")
+"""`count` may be of the page alone: good enough to notice that records are missing, not to count pages by."""
+
+
+_LINK = re.compile(r"""<([^<>]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"[^"]*"|[^\s";,]*))?)*)""")
+_LINK_PARAMETER = re.compile(r""";\s*([^\s=;,"]+)(?:\s*=\s*(?:"([^"]*)"|([^\s";,]*)))?""")
+_LINKS_OF_PAGES = {"first", "prev", "previous", "last"}
+_AMBIGUOUS = re.compile(r"[\\\x00-\x1f\x7f]")
+_MAX_DIGITS = 12
 
 _NEXT_HEADERS = ("x-next-page", "next-page")
 _CURRENT_HEADERS = ("current-page", "x-page", "x-current-page", "page")
@@ -64,7 +86,7 @@ class Next:
         is_positional: It counts positions in the list, which move when the list changes; a cursor does not.
     """
 
-    url: httpx.URL | None
+    url: httpx.URL | None = field(repr=False)
     is_named: bool = True
     is_positional: bool = False
 
@@ -102,8 +124,10 @@ def next_request(
         or _by_envelope(paging, asked, payload.envelope)
         or _by_headers(paging, asked, response.headers, payload)
     )
+    if found is None and _LINKS_OF_PAGES & _links(response).keys():
+        return _THE_END  # links to other pages, and none to a next one
     if found is None and is_first:
-        _refuse_silence(paging, asked, response.headers, len(payload.records))
+        _refuse_silence(paging, asked, response, payload)
     return found
 
 
@@ -111,15 +135,40 @@ def named_total(response: httpx.Response, payload: Payload) -> int | None:
     """Return how many records the response says the whole listing has, if it does."""
     total = _first_integer(response.headers, _TOTAL_HEADERS)
     for container in _containers(payload.envelope):
-        total = _first_integer(container, _TOTAL_KEYS) if total is None else total
+        total = _first_integer(container, _COUNT_KEYS) if total is None else total
     return total
 
 
+def resolve(base: httpx.URL, reference: str) -> httpx.URL:
+    """Return the URL that a server names in an answer to `base`, relative or absolute.
+
+    Raises:
+        httpx.InvalidURL: It is none; or programs may read it differently (backslashes, control characters),
+            and where a token goes must not depend on who reads.
+    """
+    if _AMBIGUOUS.search(reference):
+        raise httpx.InvalidURL("a URL with a backslash or a control character")
+    try:
+        return base.join(reference)
+    except ValueError as error:
+        raise httpx.InvalidURL(f"no URL ({type(error).__name__})") from None
+
+
+def _links(response: httpx.Response) -> dict[str, str]:
+    """Return the targets of the Link header by relation, in lower case (RFC 8288, 3)."""
+    targets: dict[str, str] = {}
+    for target, parameters in _LINK.findall(response.headers.get("link", "")):
+        for name, quoted, bare in _LINK_PARAMETER.findall(parameters):
+            if name.lower() == "rel":
+                for relation in (quoted or bare).lower().split():
+                    targets.setdefault(relation, target)
+                break
+    return targets
+
+
 def _by_link_header(paging: Paging, asked: httpx.URL, response: httpx.Response) -> Next | None:
-    for link in response.links.values():
-        if "next" in (link.get("rel") or "").split() and (url := link.get("url")):
-            return _linked(paging, asked, url)
-    return None
+    target = _links(response).get("next")
+    return None if target is None else _linked(paging, resolve(asked, target))
 
 
 def _by_envelope(paging: Paging, asked: httpx.URL, envelope: Mapping[str, Any]) -> Next | None:
@@ -139,66 +188,103 @@ def _by_envelope(paging: Paging, asked: httpx.URL, envelope: Mapping[str, Any]) 
 
 def _by_next_key(paging: Paging, asked: httpx.URL, containers: list[Mapping[str, Any]]) -> Next | None:
     """Find a link, a page number or a cursor under one of the names that servers give to what is next."""
-    found = list(_values(containers, _NEXT_KEYS))
-    for _key, named in found:
-        value = named.get("href") if isinstance(named, dict) else named
+    found = [_target(named) for _key, named in _values(containers, _NEXT_KEYS)]
+    for value in found:
+        if _says_none(value):
+            continue
         if (page := _integer(value)) is not None:
             return _numbered(asked, paging.page_param, page)
-        if isinstance(value, str) and value:
-            is_link = value.startswith(("http://", "https://", "/", "?"))
-            return _linked(paging, asked, value) if is_link else _cursored(asked, paging.cursor_param, value)
+        if not isinstance(value, str):
+            raise UnnamedRest("names a next page in a form that is not known")
+        if not _is_link(value):
+            return _cursored(asked, paging.cursor_param, value)
+        url = resolve(asked, value)
+        if url.params.get(paging.page_param) != "":  # pagy's metadata: a link to no page is its end
+            return _linked(paging, url)
     return _THE_END if found else None
 
 
 def _by_cursor_key(paging: Paging, asked: httpx.URL, containers: list[Mapping[str, Any]]) -> Next | None:
     found = list(_values(containers, _CURSOR_KEYS))
     for key, value in found:
-        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-            return _cursored(asked, key if key == "after" else paging.cursor_param, str(value))
+        if _says_none(value):
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise UnnamedRest("names a cursor in a form that is not known")
+        return _cursored(asked, key if key == "after" else paging.cursor_param, str(value))
     return _THE_END if found else None
 
 
 def _by_counts(paging: Paging, asked: httpx.URL, containers: list[Mapping[str, Any]]) -> Next | None:
     for container in containers:
         current, pages = _first_integer(container, _CURRENT_KEYS), _first_integer(container, _PAGES_KEYS)
-        if current is not None and pages is not None:
-            return _numbered(asked, paging.page_param, current + 1) if current < pages else _THE_END
+        if pages is None and current is not None:
+            pages = _page_count(_first_integer(container, _TOTAL_KEYS), _first_integer(container, _SIZE_KEYS))
+        if pages is not None:
+            return _up_to(paging, asked, current, pages)
     return None
+
+
+def _target(named: object) -> object:
+    """Return what is named as next, also where it is wrapped in an object (HAL, JSON:API)."""
+    if isinstance(named, dict):
+        return next((named[key] for key in ("href", "url") if key in named), named or None)
+    return named
+
+
+def _says_none(value: object) -> bool:
+    return value is None or value is False or value == ""
+
+
+def _is_link(text: str) -> bool:
+    return "?" in text or text.lower().startswith(("http://", "https://", "/"))
 
 
 def _by_headers(
     paging: Paging, asked: httpx.URL, headers: Mapping[str, str], payload: Payload
 ) -> Next | None:
-    if any(name in headers for name in _NEXT_HEADERS):
-        page = _first_integer(headers, _NEXT_HEADERS)
+    if named := [headers[name].strip() for name in _NEXT_HEADERS if name in headers]:
+        page = _integer(named[0])
+        if page is None and named[0]:
+            raise UnnamedRest("names a next page in a form that is not known")
         return _THE_END if page is None else _numbered(asked, paging.page_param, page)
-    current = _first_integer(headers, _CURRENT_HEADERS)
+    current, pages = _first_integer(headers, _CURRENT_HEADERS), _first_integer(headers, _PAGES_HEADERS)
     size = _first_integer(headers, _SIZE_HEADERS)
-    if (pages := _page_count(headers, size)) is not None:
-        current = current or _integer(asked.params.get(paging.page_param)) or 1
-        return _numbered(asked, paging.page_param, current + 1) if current < pages else _THE_END
+    if pages is None:
+        pages = _page_count(_first_integer(headers, _TOTAL_HEADERS), size)
+    if pages is not None:
+        return _up_to(paging, asked, current, pages)
     if current is not None and size is not None:
         # Countless mode: pages have numbers, and only an empty one says that they end.
         return _counted(asked, paging.page_param, current + 1) if payload.records else _THE_END
     return None
 
 
-def _page_count(headers: Mapping[str, str], size: int | None) -> int | None:
-    pages, total = _first_integer(headers, _PAGES_HEADERS), _first_integer(headers, _TOTAL_HEADERS)
-    return -(-total // size) if pages is None and total is not None and size else pages
+def _up_to(paging: Paging, asked: httpx.URL, current: int | None, pages: int) -> Next:
+    """Return the next of so many pages; which one this is, the request says where the answer does not."""
+    if current is None:
+        current = _integer(asked.params.get(paging.page_param)) or 1
+    return _numbered(asked, paging.page_param, current + 1) if current < pages else _THE_END
 
 
-def _refuse_silence(paging: Paging, asked: httpx.URL, headers: Mapping[str, str], count: int) -> None:
+def _page_count(total: int | None, size: int | None) -> int | None:
+    return -(-total // size) if total is not None and size else None
+
+
+def _refuse_silence(paging: Paging, asked: httpx.URL, response: httpx.Response, payload: Payload) -> None:
     """Raise UnnamedRest where a first page that says nothing of a next one can hardly be all."""
-    total = _first_integer(headers, _TOTAL_HEADERS)
-    if total is not None and total > count:
+    count, total = len(payload.records), named_total(response, payload)
+    if paging.check_total and total is not None and total > count:
         raise UnnamedRest(f"says that there are {total:,} records, and not where the rest is")
-    if paging.size_param and count == _integer(asked.params.get(paging.size_param)):
+    sizes = [_first_integer(response.headers, _SIZE_HEADERS)]
+    sizes += [_first_integer(container, _SIZE_KEYS) for container in _containers(payload.envelope)]
+    if count and count in sizes:
+        raise UnnamedRest(f"holds {count:,} records, as many as it says a page has, and names no next page")
+    if count and paging.size_param and count == _integer(asked.params.get(paging.size_param)):
         raise UnnamedRest(f"holds exactly the {count:,} records that were asked for, and names no next page")
 
 
-def _linked(paging: Paging, asked: httpx.URL, link: str) -> Next:
-    url = asked.join(link)
+def _linked(paging: Paging, url: httpx.URL) -> Next:
     names = {paging.page_param, paging.offset_param, "page", "offset"}
     is_positional = any(_integer(url.params.get(name)) is not None for name in names)
     return Next(url, is_positional=is_positional)
@@ -237,10 +323,9 @@ def _first_integer(mapping: Mapping[str, Any], names: tuple[str, ...]) -> int | 
 
 
 def _integer(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value if value >= 0 else None
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value[:12])
+    """Return a count that is written as a number or as text; what is longer counts nothing: a cursor."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**_MAX_DIGITS:
+        return value
     return None
