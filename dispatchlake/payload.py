@@ -7,10 +7,14 @@ what comes next (`api.paging`).
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+
+_MOST_DIGITS = 4000
+"""Python refuses to convert more than 4300, and would take the whole page with it."""
 
 
 class PayloadError(ValueError):
@@ -67,18 +71,35 @@ def decode_payload(body: bytes, records_key: str | None) -> Payload:
 def decode_json(body: bytes) -> Any:
     """Decode JSON, strictly first; leniently only where strictness would lose a whole page.
 
-    The lenient way takes what sloppy servers send: NaN and infinities (as None), integers beyond 64 bits
-    and bytes that are not UTF-8 (replaced, so the record lands and the raw page keeps the original).
+    The lenient way takes what sloppy servers send: NaN, infinities and numbers of thousands of digits (as
+    None), integers beyond 64 bits, lone surrogates, and bytes that are not UTF-8 (replaced, so the record
+    lands and the raw page keeps the original).
     """
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         pass
     try:
-        return json.loads(body.decode("utf-8-sig", errors="replace"), parse_constant=lambda _name: None)
+        return json.loads(
+            body.decode("utf-8-sig", errors="replace"),
+            parse_constant=lambda _name: None,
+            parse_float=_finite,
+            parse_int=_of_sane_length,
+        )
     except (ValueError, RecursionError) as error:
         # `error` would quote the body's surroundings; only its kind is safe to show.
         raise NotJson(f"the body is not JSON ({type(error).__name__})") from None
+
+
+def _finite(digits: str) -> float | None:
+    """Return the number; 1e999 is written as one, but is infinite to a double."""
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+def _of_sane_length(digits: str) -> int | None:
+    """Return the integer; None for one with more digits than Python converts."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
 
 
 def _kind(value: object) -> str:

@@ -93,8 +93,12 @@ def parse_records(records: Sequence[Any], record_type: RecordType) -> Parsed:
 def _parse_column(values: list[Any], spec: Field) -> tuple[pa.Array, dict[int, str]]:
     """Return the typed column and, by index, why a value could not be typed (null there)."""
     if spec.column and spec.required and spec.kind == "text":
-        # An id is text; a server that sends numbers is taken at its word. True and 1.0 are no ids.
-        values = [str(value) if type(value) is int else value for value in values]
+        # An id is text; a server that sends numbers is taken at its word. True and 1.0 are no ids, a number
+        # beyond 64 bits may have been rounded on its way, and an empty text identifies nothing.
+        values = [
+            str(value) if type(value) is int and value.bit_length() <= 64 else None if value == "" else value
+            for value in values
+        ]
     problems = _wrong_types(values, spec)
     if problems:
         values = [None if index in problems else value for index, value in enumerate(values)]
@@ -125,14 +129,21 @@ def _wrong_types(values: list[Any], spec: Field) -> dict[int, str]:
 
 
 def _is_convertible(values: list[Any], kind: Kind) -> bool:
-    """Say whether Arrow takes the values: lone surrogates, huge integers and mixed lists are refused."""
+    """Say whether Arrow and DuckLake take the values.
+
+    Arrow refuses lone surrogates, huge integers and mixed lists. DuckLake cannot compare a text that holds
+    a NUL with the bounds of its files: such an id would fail the whole load.
+    """
     if kind == "boolean":
         return True
     try:
-        pa.array(values, pa.string() if kind == "instant" else ARROW_TYPES[kind])
+        array = pa.array(values, pa.string() if kind == "instant" else ARROW_TYPES[kind])
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
         return False
-    return True
+    if kind not in {"text", "texts"}:
+        return True
+    texts = array.flatten() if kind == "texts" else array
+    return not pc.any(pc.match_substring(texts, "\0")).as_py()
 
 
 def _extras(rows: Iterable[dict[str, Any]], known: frozenset[str]) -> list[dict[str, Any]]:
@@ -151,12 +162,16 @@ def _take_out_of_range(columns: dict[str, pa.Array], extras: list[dict[str, Any]
 
 
 def to_json(value: Any) -> str:
-    """Return the value as JSON with sorted keys; takes what a lenient decoder may have let through."""
+    """Return the value as JSON with sorted keys; takes what a lenient decoder may have let through.
+
+    A lone surrogate becomes U+FFFD: DuckDB refuses its escape, and the raw page keeps it.
+    """
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except (TypeError, ValueError, RecursionError):
         pass
     try:
-        return json.dumps(value, sort_keys=True)
-    except RecursionError:
-        return json.dumps("nested too deeply to be written; see the raw page")
+        text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):
+        return json.dumps("nested too deeply to be written, or a number too large; see the raw page")
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

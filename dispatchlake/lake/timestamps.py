@@ -22,6 +22,10 @@ _FORM = (
 )
 _US_PER_MINUTE = 60_000_000
 
+_FIRST = pa.scalar(datetime.min.replace(tzinfo=UTC), INSTANT)
+_LAST = pa.scalar(datetime.max.replace(tzinfo=UTC), INSTANT)
+"""An offset may carry a time out of the years that Python has; DuckDB would hand it back as a text."""
+
 
 def parse_instants(texts: pa.StringArray) -> pa.TimestampArray:
     """Parse a column of texts into UTC instants of microseconds; null where the text is not one.
@@ -32,6 +36,7 @@ def parse_instants(texts: pa.StringArray) -> pa.TimestampArray:
     date, clock, fraction, sign, hours, minutes = (
         pc.struct_field(parts, name) for name in ("date", "time", "fraction", "sign", "hours", "minutes")
     )
+    date = pc.if_else(pc.starts_with(date, "0000"), pa.scalar(None, pa.string()), date)  # Arrow has that year
     microseconds = pc.utf8_slice_codeunits(pc.utf8_rpad(fraction, 6, "0"), 0, 6)
     local = _cast_each(
         pc.binary_join_element_wise(pc.binary_join_element_wise(date, clock, "T"), microseconds, ".")
@@ -39,7 +44,9 @@ def parse_instants(texts: pa.StringArray) -> pa.TimestampArray:
     offset_minutes = pc.add(pc.multiply(_integers(hours), 60), _integers(minutes))
     signed = pc.if_else(pc.equal(sign, "-"), pc.negate(offset_minutes), offset_minutes)
     utc_us = pc.subtract(local.cast(pa.int64()), pc.multiply(signed, _US_PER_MINUTE))
-    return utc_us.cast(INSTANT)
+    instants = utc_us.cast(INSTANT)
+    is_known = pc.and_(pc.greater_equal(instants, _FIRST), pc.less_equal(instants, _LAST))
+    return pc.if_else(is_known, instants, pa.scalar(None, INSTANT))
 
 
 def _integers(digits: pa.StringArray) -> pa.Int64Array:
@@ -59,7 +66,7 @@ def _or_none(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).replace(tzinfo=None)
+        return datetime.fromisoformat(text)
     except ValueError:
         return None
 
