@@ -48,15 +48,24 @@ class ArchivedPage:
 
 
 def iter_batches(pages: Iterable[Page]) -> Iterator[list[ArchivedPage]]:
-    """Group pages into batches bounded by number, bytes and time, giving each page its id."""
+    """Group pages into batches bounded by number, bytes and time, giving each page its id.
+
+    When reading fails, what had come until then is still a batch, and then the failure is raised.
+    """
     batch: list[ArchivedPage] = []
     size_bytes, started_s = 0, time.monotonic()
-    for page in pages:
-        batch.append(ArchivedPage(str(uuid.uuid4()), page))
-        size_bytes += len(page.body)
-        if len(batch) >= MAX_PAGES or size_bytes >= MAX_BYTES or time.monotonic() - started_s >= MAX_SECONDS:
+    try:
+        for page in pages:
+            batch.append(ArchivedPage(str(uuid.uuid4()), page))
+            size_bytes += len(page.body)
+            waited_s = time.monotonic() - started_s
+            if len(batch) >= MAX_PAGES or size_bytes >= MAX_BYTES or waited_s >= MAX_SECONDS:
+                yield batch
+                batch, size_bytes, started_s = [], 0, time.monotonic()
+    except Exception:
+        if batch:
             yield batch
-            batch, size_bytes, started_s = [], 0, time.monotonic()
+        raise
     if batch:
         yield batch
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.parsing import parse_records
 from dispatchlake.lake.schemas import DUCKDB_TYPES, RecordType
+from dispatchlake.lake.timestamps import INSTANT
 
 _TEXT_OF = {
     "text": "{0}",
@@ -73,29 +74,41 @@ class Staging:
         parsed = parse_records(records, self._record_type)
         kept = parsed.table["position"]
         table = (
-            parsed.table.append_column(
-                "received_at", pa.array(received, pa.timestamp("us", tz="UTC")).take(kept)
-            )
+            parsed.table.append_column("received_at", pa.array(received, INSTANT).take(kept))
             .append_column("raw_id", pa.array(raw_ids, pa.string()).take(kept))
             .append_column("receive_order", pc.add(kept, self.records))
         )
-        self._connection.register("parsed", table)
         names = ", ".join(f'"{field.name}"' for field in self._record_type.fields)
-        self._connection.execute(
+        self._insert(
             f"INSERT INTO staged SELECT {names}, extra, {self._hash_sql}, received_at, raw_id, receive_order "
-            "FROM parsed"
+            "FROM parsed",
+            table,
         )
-        self._connection.unregister("parsed")
         if parsed.rejects:
-            rows = [
-                [r.reason, r.record, raw_ids[r.position], positions[r.position], received[r.position]]
-                for r in parsed.rejects
-            ]
-            self._connection.executemany("INSERT INTO rejected VALUES (?, ?, ?, ?, ?)", rows)
+            at = [reject.position for reject in parsed.rejects]
+            self._insert(
+                "INSERT INTO rejected BY NAME SELECT * FROM parsed",
+                pa.table(
+                    {
+                        "reason": pa.array([reject.reason for reject in parsed.rejects], pa.string()),
+                        "record": pa.array([reject.record for reject in parsed.rejects], pa.string()),
+                        "raw_id": pa.array([raw_ids[position] for position in at], pa.string()),
+                        "position": pa.array([positions[position] for position in at], pa.int64()),
+                        "received_at": pa.array([received[position] for position in at], INSTANT),
+                    }
+                ),
+            )
         self.pages += len(batch)
         self.body_bytes += sum(len(archived.page.body) for archived in batch)
         self.records += len(records)
         self.quarantined += len(parsed.rejects)
+
+    def _insert(self, statement: str, parsed: pa.Table) -> None:
+        self._connection.register("parsed", parsed)
+        try:
+            self._connection.execute(statement)
+        finally:
+            self._connection.unregister("parsed")
 
     def close(self) -> None:
         """Drop what was staged."""
