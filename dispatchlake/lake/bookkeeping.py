@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import duckdb
 
 from dispatchlake.model import Resource
 from dispatchlake.windows import Window
+
+_FIRST_PLAUSIBLE = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before it lie the dates that stand for none (0001-01-01, 1900-01-01): nowhere to go on reading from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +65,23 @@ def read_watermark(connection: duckdb.DuckDBPyConnection, center_id: str, resour
 
 
 def advance_watermark(
-    connection: duckdb.DuckDBPyConnection, cell: Cell, newest: datetime | None, *, run_id: str
+    connection: duckdb.DuckDBPyConnection,
+    cell: Cell,
+    newest: datetime | None,
+    *,
+    reading: timedelta,
+    run_id: str,
 ) -> datetime | None:
     """Move the watermark up to `newest`; never back, never past the window's end, never for a backfill.
 
-    A record dated in the future must not hide what changes until then.
+    What changed while we read may have been missed, so it stays that long behind: the newest change seen
+    is no older, by the source's clock, than the end of the reading. A record dated in the future must not
+    hide what changes until then.
     """
     before = read_watermark(connection, cell.center_id, cell.resource.name)
-    if newest is None or cell.kind != "ingest":
+    if newest is None or newest < _FIRST_PLAUSIBLE or cell.kind != "ingest":
         return before
-    after = min(newest, cell.window.end)
+    after = min(newest - reading, cell.window.end)
     if before is not None and after <= before:
         return before
     names = [cell.center_id, cell.resource.name]
@@ -80,12 +90,23 @@ def advance_watermark(
     return after
 
 
+def is_detached(connection: duckdb.DuckDBPyConnection, cell: Cell) -> bool:
+    """Say whether the cell's window neither meets nor overlaps what the live reading has covered."""
+    row = connection.execute(
+        """SELECT 1 FROM coverage
+        WHERE center_id = ? AND resource = ? AND kind = 'ingest' AND state = 'complete'
+            AND (window_end < ? OR window_start > ?)""",
+        [cell.center_id, cell.resource.name, cell.window.start, cell.window.end],
+    ).fetchone()
+    return row is not None
+
+
 def cover(connection: duckdb.DuckDBPyConnection, cell: Cell, *, records: int, run_id: str) -> None:
     """Record that the cell's window has been read whole, and forget failures over it."""
     names = [cell.center_id, cell.resource.name, cell.kind]
     start, end = cell.window.start, cell.window.end
     if cell.kind == "ingest":
-        # The live reading begins before where it ended, so its spans join into one growing row.
+        # The live reading begins before where it ended (see `is_detached`): its spans join into one row.
         row = connection.execute(
             """SELECT window_start, window_end, window_start IS NULL FROM coverage
             WHERE center_id = ? AND resource = ? AND kind = ? AND state = 'complete'""",
@@ -96,7 +117,11 @@ def cover(connection: duckdb.DuckDBPyConnection, cell: Cell, *, records: int, ru
             end = max(end, row[1])
         connection.execute("DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = ?", names)
     else:
-        _delete_span(connection, cell)
+        connection.execute(
+            """DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = ?
+            AND window_start IS NOT DISTINCT FROM ? AND window_end = ?""",
+            [*names, start, end],
+        )
     connection.execute(
         "INSERT INTO coverage VALUES (?, ?, ?, 'complete', ?, ?, ?, 1, NULL, ?, ?)",
         [*names, start, end, records, run_id, datetime.now(UTC)],
@@ -106,32 +131,16 @@ def cover(connection: duckdb.DuckDBPyConnection, cell: Cell, *, records: int, ru
 def cover_failure(connection: duckdb.DuckDBPyConnection, cell: Cell, *, error: str, run_id: str) -> None:
     """Record that reading the cell's window failed, and why; what was complete before stays so."""
     names = [cell.center_id, cell.resource.name, cell.kind]
-    is_live = cell.kind == "ingest"
-    row = connection.execute(
-        """SELECT max(attempts) FROM coverage
+    failed_before = """FROM coverage
         WHERE center_id = ? AND resource = ? AND kind = ? AND state = 'failed'
-            AND (? OR (window_start IS NOT DISTINCT FROM ? AND window_end = ?))""",
-        [*names, is_live, cell.window.start, cell.window.end],
-    ).fetchone()
+            AND (kind = 'ingest' OR (window_start IS NOT DISTINCT FROM ? AND window_end = ?))"""
+    parameters = [*names, cell.window.start, cell.window.end]
+    row = connection.execute(f"SELECT max(attempts) {failed_before}", parameters).fetchone()
     attempts = (row[0] if row and row[0] else 0) + 1
-    if is_live:
-        connection.execute(
-            "DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = ? AND state = 'failed'",
-            names,
-        )
-    else:
-        _delete_span(connection, cell)
+    connection.execute(f"DELETE {failed_before}", parameters)
     connection.execute(
         "INSERT INTO coverage VALUES (?, ?, ?, 'failed', ?, ?, 0, ?, ?, ?, ?)",
         [*names, cell.window.start, cell.window.end, attempts, error, run_id, datetime.now(UTC)],
-    )
-
-
-def _delete_span(connection: duckdb.DuckDBPyConnection, cell: Cell) -> None:
-    connection.execute(
-        """DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = ?
-        AND window_start IS NOT DISTINCT FROM ? AND window_end = ?""",
-        [cell.center_id, cell.resource.name, cell.kind, cell.window.start, cell.window.end],
     )
 
 

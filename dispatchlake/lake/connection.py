@@ -23,19 +23,25 @@ def catalog_path(lake_dir: Path) -> Path:
     return lake_dir / "catalog.sqlite"
 
 
-def connect_writer(lake_dir: Path, *, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
+def connect_writer(lake_dir: Path, *, memory_limit_mb: int, create: bool) -> duckdb.DuckDBPyConnection:
     """Open the lake for writing, attached as `lake` and in use, the session in UTC.
 
     The writers of one process share one DuckDB and its memory budget, however many cells it loads at once;
     transactions and temporary tables are each connection's own.
 
+    Args:
+        lake_dir: Home of the catalog and its data; a lake that was moved is found where it is now.
+        memory_limit_mb: Beyond it DuckDB spills to `tmp` in the lake's folder.
+        create: Whether to make the catalog if there is none; two who make one at once spoil it for each
+            other, so the caller holds the commit lock.
+
     Raises:
-        LakeError: The catalog cannot be read as one.
+        LakeError: The catalog cannot be read as one, or there is none and it is not to be made.
         ConfigError: An extension is missing for this platform.
     """
     name = hashlib.sha256(f"{lake_dir}|{memory_limit_mb}".encode()).hexdigest()[:16]
     config = {"memory_limit": f"{memory_limit_mb}MB", "temp_directory": str(lake_dir / "tmp")}
-    options = f"DATA_PATH {quoted(lake_dir / 'data')}, META_JOURNAL_MODE 'WAL'"
+    options = f"META_JOURNAL_MODE 'WAL', CREATE_IF_NOT_EXISTS {str(create).lower()}"
     return _connect(lake_dir, f":memory:lake-{name}", config, options)
 
 
@@ -69,10 +75,11 @@ def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) ->
 def _attach(connection: duckdb.DuckDBPyConnection, lake_dir: Path, options: str) -> None:
     catalog = catalog_path(lake_dir)
     source = quoted(f"ducklake:sqlite:{catalog}")
+    # The catalog remembers where its data lay when it was made; where it is now counts.
+    options += f", DATA_PATH {quoted(lake_dir / 'data')}, OVERRIDE_DATA_PATH true"
+    options += f", META_BUSY_TIMEOUT {_BUSY_TIMEOUT_MS}"
     try:
-        connection.execute(
-            f"ATTACH IF NOT EXISTS {source} AS lake ({options}, META_BUSY_TIMEOUT {_BUSY_TIMEOUT_MS})"
-        )
+        connection.execute(f"ATTACH IF NOT EXISTS {source} AS lake ({options})")
         connection.execute("USE lake")
     except duckdb.Error as error:
         raise LakeError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from dispatchlake.errors import CatalogBusy, ConfigError, LakeError
 from dispatchlake.lake import bookkeeping, commit, migrations
 from dispatchlake.lake.archive import archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, LoadSummary
-from dispatchlake.lake.connection import catalog_path, connect_writer
+from dispatchlake.lake.connection import connect_writer
 from dispatchlake.lake.schemas import RECORD_TYPES
 from dispatchlake.lake.staging import Staging
 from dispatchlake.model import Page
@@ -44,15 +45,18 @@ class Lake:
         """
         _make_folder(lake_dir)
         lock = FileLock(lake_dir / "commit.lock", timeout=lock_wait_s, mode=0o600)
-        is_new = not catalog_path(lake_dir).exists()
-        with _held(lock) if is_new else contextlib.nullcontext():
-            lake = cls(connect_writer(lake_dir, memory_limit_mb=memory_limit_mb), lock)
-            try:
-                with _duckdb_errors():
-                    lake._migrate()
-            except BaseException:
-                lake.close()
-                raise
+        try:
+            connection = connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=False)
+        except LakeError:  # there is none, or another writer is making it at this moment
+            with _held(lock):
+                connection = connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=True)
+        lake = cls(connection, lock)
+        try:
+            with _duckdb_errors():
+                lake._migrate()
+        except BaseException:
+            lake.close()
+            raise
         return lake
 
     def _migrate(self) -> None:
@@ -90,6 +94,10 @@ class Lake:
             cell: What the pages are; its window is covered by the commit.
             run_id: Kept with all that is written.
         """
+        with _duckdb_errors():
+            return self._load(pages, cell, run_id)
+
+    def _load(self, pages: Iterable[Page], cell: Cell, run_id: str) -> LoadSummary:
         started_at, started_s = datetime.now(UTC), time.monotonic()
         staging = Staging(self._connection, RECORD_TYPES[cell.resource.name])
         try:
@@ -108,15 +116,17 @@ class Lake:
     ) -> LoadSummary:
         """Write what one load changes: tables, quarantine, coverage, watermark, run."""
         connection, center_id, resource = self._connection, cell.center_id, cell.resource.name
+        if cell.kind == "ingest" and bookkeeping.is_detached(connection, cell):
+            # Joined to what the live reading has covered, it would claim the gap between them.
+            cell = replace(cell, kind="backfill")
         span = commit.staged_span(connection)
         merged = commit.merge(connection, RECORD_TYPES[resource], center_id, span)
         if staging.quarantined:
             commit.quarantine(connection, center_id=center_id, resource=resource)
         bookkeeping.cover(connection, cell, records=staging.records, run_id=run_id)
-        # What changed while we read may have been missed, so the watermark stays that long behind: the
-        # newest change seen is no older, by the source's clock, than the end of the reading.
-        newest = span.newest_updated_at - reading if span.newest_updated_at else None
-        watermark = bookkeeping.advance_watermark(connection, cell, newest, run_id=run_id)
+        watermark = bookkeeping.advance_watermark(
+            connection, cell, span.newest_updated_at, reading=reading, run_id=run_id
+        )
         summary = LoadSummary(
             center_id=center_id,
             resource=resource,
@@ -168,6 +178,11 @@ def _held(lock: FileLock) -> Iterator[None]:
         raise CatalogBusy(
             f"Another writer has held the lake for more than {lock.timeout:.0f} s ({lock.lock_file}). "
             "It may be a long load; try again later."
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"The lake's lock cannot be taken: {lock.lock_file} ({error.strerror}). Mend the permissions of "
+            "the lake's folder."
         ) from None
     try:
         yield

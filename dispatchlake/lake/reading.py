@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +36,9 @@ def connect(lake_dir: Path | None = None) -> duckdb.DuckDBPyConnection:
     connection = connect_reader(folder)
     try:
         migrations.refuse_newer(migrations.applied(connection))
+    except duckdb.Error as error:
+        connection.close()
+        raise LakeError(f"The lake cannot be read: {catalog_path(folder)} may be damaged. {error}") from error
     except BaseException:
         connection.close()
         raise
@@ -42,22 +47,20 @@ def connect(lake_dir: Path | None = None) -> duckdb.DuckDBPyConnection:
 
 def query_arrow(sql: str, *, lake_dir: Path | None = None) -> pa.Table:
     """Return a query's answer as an Arrow table."""
-    with connect(lake_dir) as connection:
+    with connect(lake_dir) as connection, _own_words():
         return _answer(connection, sql).to_arrow_table()
 
 
 def query_frame(sql: str, *, lake_dir: Path | None = None) -> pd.DataFrame:
     """Return a query's answer as a pandas frame."""
-    with connect(lake_dir) as connection:
+    with connect(lake_dir) as connection, _own_words():
         return _answer(connection, sql).df()
 
 
 def show(connection: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int, max_width: int) -> None:
     """Print a query's answer as DuckDB draws it, within so many rows and characters a line."""
-    try:
+    with _own_words():
         _answer(connection, sql).show(max_rows=max_rows, max_width=max_width, null_value="·")
-    except duckdb.Error as error:
-        raise _unanswerable(error) from None
 
 
 def export(sql: str, target: Path, form: Literal["csv", "parquet"], *, lake_dir: Path | None = None) -> int:
@@ -67,13 +70,13 @@ def export(sql: str, target: Path, form: Literal["csv", "parquet"], *, lake_dir:
     """
     options = {"csv": "FORMAT csv, HEADER", "parquet": "FORMAT parquet, COMPRESSION zstd"}[form]
     partial = target.with_name(f".{target.name}.partial")
-    with connect(lake_dir) as connection:
+    with connect(lake_dir) as connection, _own_words():
         answer = _answer(connection, sql)
         connection.register("answer", answer)
         try:
             copied = connection.execute(f"COPY (FROM answer) TO {quoted(partial)} ({options})").fetchone()
             partial.replace(target)
-        except (duckdb.Error, OSError) as error:
+        except (duckdb.IOException, OSError) as error:
             raise LakeError(f"{target} could not be written. {error}") from None
         finally:
             partial.unlink(missing_ok=True)
@@ -81,15 +84,16 @@ def export(sql: str, target: Path, form: Literal["csv", "parquet"], *, lake_dir:
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
-    try:
-        relation = connection.sql(sql)
-    except duckdb.Error as error:
-        raise _unanswerable(error) from None
+    relation = connection.sql(sql)
     if relation is None:
         raise LakeError("The query has no answer: it is not a SELECT, FROM, SHOW or DESCRIBE.")
     return relation
 
 
-def _unanswerable(error: duckdb.Error) -> LakeError:
-    # The person at the terminal wrote the query; DuckDB's own words point into it.
-    return LakeError(f"The query cannot be answered. {error}")
+@contextlib.contextmanager
+def _own_words() -> Iterator[None]:
+    """Pass DuckDB's own words on: they point into the query, which the person reading them wrote."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise LakeError(f"The query cannot be answered. {error}") from None
