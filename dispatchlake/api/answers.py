@@ -6,6 +6,7 @@ No text made here quotes a body or the query of a URL.
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -79,8 +80,11 @@ def transport_error(error: httpx.HTTPError, *, center_id: str, url: str) -> Disp
     """Return what a failure below HTTP means; `url` is named without its query."""
     parts = urlsplit(url)
     host = parts.netloc
-    for cause in (*iter_causes(error), error.__context__):
-        if isinstance(cause, ssl.SSLError):
+    if isinstance(error, httpx.ConnectError):
+        # Only while a connection is made: one that is cut later fails in TLS too, and may work again.
+        for cause in iter_causes(error):
+            if not isinstance(cause, ssl.SSLError) or isinstance(cause, _CUT_OFF):
+                continue
             reason = getattr(cause, "verify_message", "") or cause.reason or type(cause).__name__
             return ConfigError(
                 f"{center_id}: no secure connection to {host}: {reason}. If your network inspects TLS, name "
@@ -99,6 +103,45 @@ def transport_error(error: httpx.HTTPError, *, center_id: str, url: str) -> Disp
     return CenterUnavailable(
         f"{center_id}: the connection to {host} broke ({type(error).__name__}, {parts.path}).", center_id
     )
+
+
+_CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+
+
+def read_body(
+    response: httpx.Response, center_id: str, *, what: str, longest_s: float, most_bytes: int
+) -> bytes:
+    """Return the whole body, unless it takes too long, steadily as it may come, or has no end.
+
+    Args:
+        response: A streamed answer.
+        center_id: Whose answer.
+        what: What the body is, for the sentence: "a page of /v1/incident_events".
+        longest_s: How long it may take, in seconds.
+        most_bytes: How long it may be, decompressed.
+
+    Raises:
+        CenterUnavailable: It takes longer.
+        ContractBroken: It is longer.
+    """
+    deadline_s = time.monotonic() + longest_s
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if time.monotonic() > deadline_s:
+            raise CenterUnavailable(
+                f"{center_id}: {what} took longer than {longest_s:.0f} s to come.",
+                center_id,
+                response.status_code,
+            )
+        if len(body) > most_bytes:
+            raise ContractBroken(
+                f"{center_id}: {what} is longer than {most_bytes / 2**20:,.0f} MiB. If it is a page, ask for "
+                "smaller ones (paging.page_size).",
+                center_id,
+                response.status_code,
+            )
+    return bytes(body)
 
 
 def is_web_page(response: httpx.Response, body: bytes) -> bool:

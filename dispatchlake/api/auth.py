@@ -11,7 +11,7 @@ import httpx
 from dispatchlake.api.clock import monotonic_s
 from dispatchlake.api.login import Login
 from dispatchlake.api.token_store import Token, TokenStore
-from dispatchlake.errors import ContractBroken
+from dispatchlake.errors import AuthRejected, ContractBroken
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class CenterAuth(httpx.Auth):
 
     On a 401 the token is given up for everybody. If another process has put a newer one into the store, that
     one is tried; then there is one login and one more try. What is answered to that is the answer: a second
-    login would not help, and might lock the account.
+    login would not help, and might lock the account. Nor is there another after a refused one.
     """
 
     def __init__(self, origin: httpx.URL, *, center_id: str, store: TokenStore, login: Login) -> None:
@@ -33,6 +33,7 @@ class CenterAuth(httpx.Auth):
         self._store = store
         self._login = login
         self._token: Token | None = None
+        self._refusal: AuthRejected | None = None
         self._lock = threading.Lock()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -81,7 +82,13 @@ class CenterAuth(httpx.Auth):
         return token if token is not None and token.is_fresh(monotonic_s()) else None
 
     def _fetch(self) -> Token:
-        token = self._login.fetch_token()
+        if self._refusal is not None:
+            raise AuthRejected(*self._refusal.args)
+        try:
+            token = self._login.fetch_token()
+        except AuthRejected as error:
+            self._refusal = error
+            raise
         self._store.write(token)
         return token
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,18 +13,18 @@ from typing import Self
 import httpx
 
 import dispatchlake
-from dispatchlake.api.answers import is_web_page, refusal, transport_error
+from dispatchlake.api.answers import is_web_page, read_body, refusal, transport_error
 from dispatchlake.api.auth import CenterAuth, is_same_origin
 from dispatchlake.api.listing import Listing
 from dispatchlake.api.login import Login
-from dispatchlake.api.paging import HEADERS_OF_INTEREST
+from dispatchlake.api.paging import HEADERS_OF_INTEREST, resolve
 from dispatchlake.api.rate import RateBudget
 from dispatchlake.api.retry import RetryPolicy
 from dispatchlake.api.token_store import TokenStore
 from dispatchlake.errors import CenterError, CenterUnavailable, ConfigError, ContractBroken
 from dispatchlake.model import DispatchCenter, Page, Resource, Scope
 from dispatchlake.payload import NotJson, Payload, PayloadError, decode_payload
-from dispatchlake.redaction import is_secret_name
+from dispatchlake.redaction import is_secret_name, redact
 from dispatchlake.windows import Window
 
 logger = logging.getLogger(__name__)
@@ -54,11 +53,11 @@ class Patience:
 class Fetched:
     """One answer: the URL it came from, its status and headers, its body and what the body holds."""
 
-    url: httpx.URL
+    url: httpx.URL = field(repr=False)
     response: httpx.Response
     requested_at: datetime
     received_at: datetime
-    body: bytes
+    body: bytes = field(repr=False)
     payload: Payload
 
 
@@ -69,7 +68,7 @@ class CenterClient:
         self.center = center
         self._patience = patience or Patience()
         self._state_dir = state_dir
-        self._origin = httpx.URL(center.base_url)
+        self._origin = _origin_of(center)
         self._retry = RetryPolicy(self._patience.retry_budget_s)
         self._rate = RateBudget(
             state_dir / "rates",
@@ -77,13 +76,7 @@ class CenterClient:
             requests_per_s=center.max_requests_per_s,
             patience_s=self._patience.retry_budget_s,
         )
-        self._http = httpx.Client(
-            http2=True,
-            timeout=self._patience.timeout_s,
-            follow_redirects=False,
-            headers={"Accept": "application/json", "User-Agent": f"dispatchlake/{dispatchlake.__version__}"},
-            trust_env=not center.is_on_this_machine,  # a proxy of the environment has no way to loopback
-        )
+        self._http = _open_http(center, self._patience)
         self._auths: dict[Scope, CenterAuth] = {}
 
     def __enter__(self) -> Self:
@@ -145,16 +138,22 @@ class CenterClient:
         return self._retry.run(lambda: self._attempt(resource, url))
 
     def _attempt(self, resource: Resource, url: httpx.URL) -> Fetched:
-        self._rate.take()
         requested_at = datetime.now(UTC)
         target = url
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 self._keep_to_origin(target)
+                self._rate.take()
                 with self._http.stream("GET", target, auth=self._auth(resource.scope)) as response:
                     if not response.has_redirect_location:
                         self._refuse(resource, response)
-                        body = self._read(response)
+                        body = read_body(
+                            response,
+                            self.center.center_id,
+                            what=f"a page of {resource.path}",
+                            longest_s=self._patience.page_timeout_s,
+                            most_bytes=MAX_BODY_BYTES,
+                        )
                         return Fetched(
                             url,
                             response,
@@ -163,7 +162,7 @@ class CenterClient:
                             body,
                             self._decode(resource, response, body),
                         )
-                    target = target.join(response.headers["location"])
+                    target = resolve(target, response.headers["location"])
         except httpx.HTTPError as error:
             raise transport_error(error, center_id=self.center.center_id, url=str(target)) from None
         except httpx.InvalidURL:
@@ -197,7 +196,7 @@ class CenterClient:
         return self._auths[scope]
 
     def _keep_to_origin(self, url: httpx.URL) -> None:
-        if not is_same_origin(url, self._origin):
+        if url.userinfo or not is_same_origin(url, self._origin):
             raise ContractBroken(
                 f"{self.center.center_id}: the center named another origin ({url.scheme}://{url.host}) for "
                 "what comes next. It is not followed: a token is only ever sent to the center's own.",
@@ -212,28 +211,6 @@ class CenterClient:
         if error.retry_after_s is not None:
             self._rate.pause(error.retry_after_s)
         raise error
-
-    def _read(self, response: httpx.Response) -> bytes:
-        """Return the whole body, unless it takes too long, steadily as it may come, or has no end."""
-        deadline_s = time.monotonic() + self._patience.page_timeout_s
-        body = bytearray()
-        for chunk in response.iter_bytes():
-            body += chunk
-            if time.monotonic() > deadline_s:
-                raise CenterUnavailable(
-                    f"{self.center.center_id}: a page took longer than {self._patience.page_timeout_s:.0f} s "
-                    "to come.",
-                    self.center.center_id,
-                    response.status_code,
-                )
-            if len(body) > MAX_BODY_BYTES:
-                raise ContractBroken(
-                    f"{self.center.center_id}: a page is longer than {MAX_BODY_BYTES >> 20} MiB. Ask for "
-                    "smaller ones (paging.page_size).",
-                    self.center.center_id,
-                    response.status_code,
-                )
-        return bytes(body)
 
     def _decode(self, resource: Resource, response: httpx.Response, body: bytes) -> Payload:
         kind: type[CenterError]
@@ -267,6 +244,49 @@ class CenterClient:
             body=fetched.body,
             records=fetched.payload.records,
         )
+
+
+def _origin_of(center: DispatchCenter) -> httpx.URL:
+    """Return where a center's API is.
+
+    Raises:
+        ConfigError: No host can have this name.
+    """
+    try:
+        origin = httpx.URL(center.base_url)
+        origin.host.encode("idna")  # as the name is looked up
+    except (httpx.InvalidURL, UnicodeError):
+        raise ConfigError(
+            f"{center.center_id}: the base URL {center.base_url} is none: check the host's name and the port."
+        ) from None
+    return origin
+
+
+def _open_http(center: DispatchCenter, patience: Patience) -> httpx.Client:
+    """Return the center's pool of connections.
+
+    Raises:
+        ConfigError: The environment names a proxy or certificates that cannot be used.
+    """
+    try:
+        return httpx.Client(
+            http2=True,
+            timeout=patience.timeout_s,
+            follow_redirects=False,
+            headers={"Accept": "application/json", "User-Agent": f"dispatchlake/{dispatchlake.__version__}"},
+            verify=httpx.create_ssl_context(),  # with SSL_CERT_FILE, also where no proxy is asked for
+            trust_env=not center.is_on_this_machine,  # a proxy of the environment has no way to loopback
+        )
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(
+            f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {reason}."
+        ) from None
+    except (httpx.InvalidURL, ValueError, ImportError) as error:
+        raise ConfigError(
+            "The proxy that the environment names (HTTPS_PROXY, ALL_PROXY) cannot be used: "
+            f"{redact(str(error))}"
+        ) from None
 
 
 def _text(instant: datetime) -> str:

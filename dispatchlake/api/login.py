@@ -7,18 +7,19 @@ fault is tried again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import re
 
 import httpx
 
-from dispatchlake.api.answers import is_web_page, transport_error
+from dispatchlake.api.answers import is_web_page, read_body, transport_error
 from dispatchlake.api.clock import monotonic_s
 from dispatchlake.api.rate import RateBudget
 from dispatchlake.api.retry import RetryPolicy, parse_retry_after
 from dispatchlake.api.token_store import Token
-from dispatchlake.errors import AuthRejected, CenterUnavailable, ContractBroken, RateLimited
+from dispatchlake.errors import AuthRejected, CenterError, CenterUnavailable, ContractBroken, RateLimited
 from dispatchlake.model import DispatchCenter, Scope
 from dispatchlake.payload import NotJson, decode_json
 
@@ -26,6 +27,13 @@ logger = logging.getLogger(__name__)
 
 _TOKEN_FORM = re.compile(r"[\x21-\x7e]+")
 """What may stand in a header: anything else could smuggle a second one."""
+
+LONGEST_ANSWER_S = 60.0
+MOST_ANSWER_BYTES = 2**20
+"""A token is a few hundred bytes, and everybody waits for it."""
+
+_PASSING = {408, 425}
+"""Statuses below 500 that say nothing about the credentials, beside 429."""
 
 _WHAT_TO_DO = {
     "invalid_client": "The client id or secret is wrong or no longer valid. Register the right ones "
@@ -82,21 +90,32 @@ class Login:
         self._rate.take()
         began_s = monotonic_s()  # before the request: a token may be younger than we think, never older
         try:
-            response = self._http.post(
+            with self._http.stream(
+                "POST",
                 url,
                 data=fields if is_form else None,
                 json=None if is_form else fields,
                 follow_redirects=False,
-            )
+            ) as response:
+                self._refuse(response)
+                body = self._body(response)
         except httpx.HTTPError as error:
             raise transport_error(error, center_id=self._center.center_id, url=url) from None
-        self._refuse(response)
-        return self._read(response, began_s)
+        return self._read(response, body, began_s)
+
+    def _body(self, response: httpx.Response) -> bytes:
+        return read_body(
+            response,
+            self._center.center_id,
+            what="the answer of the token endpoint",
+            longest_s=LONGEST_ANSWER_S,
+            most_bytes=MOST_ANSWER_BYTES,
+        )
 
     def _refuse(self, response: httpx.Response) -> None:
         status = response.status_code
         is_limit = status == httpx.codes.TOO_MANY_REQUESTS
-        if is_limit or response.is_server_error:
+        if is_limit or response.is_server_error or status in _PASSING:
             retry_after_s = parse_retry_after(response.headers.get("retry-after"))
             if retry_after_s is not None:
                 self._rate.pause(retry_after_s)
@@ -111,19 +130,21 @@ class Login:
                 status,
             )
         if response.is_client_error:
-            code = _error_code(response)
+            code = ""
+            with contextlib.suppress(httpx.HTTPError, CenterError):  # refused, even if the reason is cut off
+                code = _error_code(self._body(response))
             advice = _WHAT_TO_DO.get(code, "Check the center's base URL and token path.")
             named = f" ({code})" if code in _WHAT_TO_DO else ""
             raise AuthRejected(f"{self._said(status)}{named}. {advice}", self._center.center_id, status)
 
-    def _read(self, response: httpx.Response, began_s: float) -> Token:
+    def _read(self, response: httpx.Response, body: bytes, began_s: float) -> Token:
         center_id, status = self._center.center_id, response.status_code
-        if is_web_page(response, response.content):
+        if is_web_page(response, body):
             raise CenterUnavailable(
                 f"{self._said(status)} with a web page; it may be under maintenance.", center_id, status
             )
         try:
-            content = decode_json(response.content)
+            content = decode_json(body)
         except NotJson as error:
             raise CenterUnavailable(f"{self._said(status)}, and {error}.", center_id, status) from None
         value = content.get("access_token") if isinstance(content, dict) else None
@@ -156,9 +177,9 @@ def parse_life_s(expires_in: object) -> float:
     return life_s if life_s > 0 and math.isfinite(life_s) else math.inf
 
 
-def _error_code(response: httpx.Response) -> str:
+def _error_code(body: bytes) -> str:
     try:
-        content = decode_json(response.content)
+        content = decode_json(body)
     except NotJson:
         return ""
     return str(content.get("error", "")) if isinstance(content, dict) else ""

@@ -2,7 +2,8 @@
 
 One small file per center holds the time of the next free slot; whoever sends a request takes the slot and
 moves the time on, under a lock (the generic cell rate algorithm, with a burst of one second's worth). When a
-center asks for a pause, the next free slot lies after it, for everybody.
+center asks for a pause, the next free slot lies after it, for everybody; whoever took one before it and still
+waits takes another.
 """
 
 from __future__ import annotations
@@ -11,17 +12,30 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
 from dispatchlake.api.clock import boot_id, monotonic_s
+from dispatchlake.api.folders import explained, private_folder
 from dispatchlake.errors import RateLimited
 
 LONGEST_PAUSE_S = 3600.0
 """A center that asks for a longer pause than this is asked again after it: the header may be nonsense."""
 
 BURST_S = 1.0
+
+_POLL_S = 0.005
+"""The lock is held for a moment only; to look seldom would cost more than to look."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """When the next request may begin, and until when none may because the center asked for a pause."""
+
+    slot_s: float = 0.0
+    paused_until_s: float = 0.0
 
 
 class RateBudget:
@@ -40,11 +54,10 @@ class RateBudget:
         patience_s: float,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.patience_s = patience_s
         self._center_id = center_id
-        self._path = folder / f"{center_id}.rate"
-        self._lock = FileLock(folder / f"{center_id}.lock", mode=0o600)
+        self._path = private_folder(folder) / f"{center_id}.rate"
+        self._lock = FileLock(folder / f"{center_id}.lock", mode=0o600, poll_interval=_POLL_S)
         self._interval_s = 1.0 / requests_per_s
         self._sleep = sleep
 
@@ -55,34 +68,50 @@ class RateBudget:
             RateLimited: The next slot is further away than our patience: the center has asked for a pause,
                 or too many wait already.
         """
-        with self._lock:
-            now_s = monotonic_s()
-            slot_s = max(self._read(now_s), now_s - BURST_S + self._interval_s)
-            wait_s = slot_s - now_s
-            if wait_s > self.patience_s:
-                raise RateLimited(
-                    f"{self._center_id}: no request may be sent for {wait_s:.0f} s: the center has asked for "
-                    "a pause, or its rate budget is used up.",
-                    self._center_id,
-                    retry_after_s=wait_s,
-                )
-            self._write(slot_s + self._interval_s)
-        if wait_s > 0:
+        while (wait_s := self._reserve()) > 0:
             self._sleep(wait_s)
+            if not self._is_paused():
+                return
 
     def pause(self, seconds: float) -> None:
         """Let no request of any process begin before `seconds` from now, an hour at most."""
-        with self._lock:
+        with explained(self._path.parent), self._lock:
             now_s = monotonic_s()
-            self._write(max(self._read(now_s), now_s + min(seconds, LONGEST_PAUSE_S)))
+            state = self._read(now_s)
+            until_s = max(state.paused_until_s, now_s + min(seconds, LONGEST_PAUSE_S))
+            self._write(_State(max(state.slot_s, until_s), until_s))
 
-    def _read(self, now_s: float) -> float:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent, or cut off by a crash
+    def _reserve(self) -> float:
+        """Take the next slot and return how far away it is, in seconds; not above zero means now."""
+        with explained(self._path.parent), self._lock:
+            now_s = monotonic_s()
+            state = self._read(now_s)
+            slot_s = max(state.slot_s, now_s - max(0.0, BURST_S - self._interval_s))
+            wait_s = slot_s - now_s
+            if wait_s <= self.patience_s:
+                self._write(_State(slot_s + self._interval_s, state.paused_until_s))
+                return wait_s
+        raise RateLimited(
+            f"{self._center_id}: no request may be sent for {wait_s:.0f} s: the center has asked for a "
+            "pause, or its rate budget is used up.",
+            self._center_id,
+            retry_after_s=wait_s,
+        )
+
+    def _is_paused(self) -> bool:
+        with explained(self._path.parent), self._lock:
+            now_s = monotonic_s()
+            return self._read(now_s).paused_until_s > now_s
+
+    def _read(self, now_s: float) -> _State:
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # or cut off by a crash
             content = json.loads(self._path.read_text())
-            slot_s = float(content["slot_s"])
-            if content["boot_id"] == boot_id() and slot_s <= now_s + LONGEST_PAUSE_S + self.patience_s:
-                return slot_s
-        return 0.0
+            state = _State(float(content["slot_s"]), float(content["paused_until_s"]))
+            latest_s = now_s + LONGEST_PAUSE_S + self.patience_s
+            is_sane = 0 <= state.slot_s <= latest_s and 0 <= state.paused_until_s <= latest_s
+            if is_sane and content["boot_id"] == boot_id():
+                return state
+        return _State()
 
-    def _write(self, slot_s: float) -> None:
-        self._path.write_text(json.dumps({"boot_id": boot_id(), "slot_s": slot_s}))
+    def _write(self, state: _State) -> None:
+        self._path.write_text(json.dumps(asdict(state) | {"boot_id": boot_id()}))

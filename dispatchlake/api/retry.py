@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
 import email.utils
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +21,9 @@ T = TypeVar("T")
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
+
+_ends_s: contextvars.ContextVar[float] = contextvars.ContextVar("ends_s", default=math.inf)
+"""When the budget of the call we are in ends, on the monotonic clock: a login within a request has no own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,10 @@ class RetryPolicy:
         """Call `attempt` until it succeeds, fails for good, or the budget is spent.
 
         Waits as long as the server asked (Retry-After), else exponentially longer with jitter. A wait that
-        would outlast the budget is not begun.
+        would outlast the budget is not begun; within another call, neither is one that outlasts its budget.
         """
+        began_s = time.monotonic()
+        ends_s = min(began_s + self.budget_s, _ends_s.get())
         jittered = tenacity.wait_exponential_jitter(
             multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S
         )
@@ -45,20 +52,26 @@ class RetryPolicy:
         def wait_s(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
             asked_s = error.retry_after_s if isinstance(error, CenterError) else None
-            return float(jittered(state)) if asked_s is None else asked_s
+            # Asked to wait for no time at all, we back off as if not asked.
+            return asked_s or float(jittered(state))
 
         def report(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             logger.info("Trying again (%s): %s", state.attempt_number, error)
 
-        return tenacity.Retrying(
+        retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_transient),
             wait=wait_s,
-            stop=tenacity.stop_before_delay(self.budget_s),
+            stop=tenacity.stop_before_delay(max(0.0, ends_s - began_s)),
             sleep=self.sleep,
             before_sleep=report,
             reraise=True,
-        )(attempt)
+        )
+        within = _ends_s.set(ends_s)
+        try:
+            return retrying(attempt)
+        finally:
+            _ends_s.reset(within)
 
 
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
@@ -73,7 +86,7 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> floa
         return float(text[:9])
     try:
         instant = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)

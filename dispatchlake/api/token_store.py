@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from filelock import FileLock, Timeout
 
 from dispatchlake.api.clock import boot_id
+from dispatchlake.api.folders import explained, private_folder
 from dispatchlake.errors import CenterUnavailable
 
 logger = logging.getLogger(__name__)
@@ -65,8 +66,7 @@ class TokenStore:
 
     def __init__(self, folder: Path, *, origin: str, client_id: str, scope: str, client_secret: str) -> None:
         name = hashlib.sha256(f"{origin}\0{client_id}\0{scope}".encode()).hexdigest()[:32]
-        self._path = folder / f"{name}.token"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = private_folder(folder) / f"{name}.token"
         self._lock = FileLock(folder / f"{name}.lock", timeout=LOCK_WAIT_S, mode=0o600)
         # The key lives nowhere but in the client secret: the file is worthless without it, and a token of
         # a rotated secret is no longer readable.
@@ -85,12 +85,13 @@ class TokenStore:
         Raises:
             CenterUnavailable: Somebody else held it for too long.
         """
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise CenterUnavailable(
-                f"Another process of this machine has been logging in for more than {LOCK_WAIT_S:.0f} s."
-            ) from None
+        with explained(self._path.parent):
+            try:
+                self._lock.acquire()
+            except Timeout:
+                raise CenterUnavailable(
+                    f"Another process of this machine has been logging in for more than {LOCK_WAIT_S:.0f} s."
+                ) from None
         try:
             yield
         finally:
@@ -116,17 +117,19 @@ class TokenStore:
     def write(self, token: Token) -> None:
         """Store the token; whoever reads sees the old one or the new one, whole."""
         content = self._fernet.encrypt(json.dumps(asdict(token) | {"boot_id": boot_id()}).encode())
-        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".token-")  # mode 0600
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(self._path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with explained(self._path.parent):
+            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".token-")  # mode 0600
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(temporary).replace(self._path)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
 
     def drop(self) -> None:
         """Forget the stored token."""
-        self._path.unlink(missing_ok=True)
+        with explained(self._path.parent):
+            self._path.unlink(missing_ok=True)
