@@ -6,7 +6,7 @@ For people and tests on the same machine; there is no login.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, cast
 
@@ -208,4 +208,4 @@ def _center(request: Request) -> Center:
 
 
 def _z(instant: datetime) -> str:
-    return instant.isoformat().replace("+00:00", "Z")
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
