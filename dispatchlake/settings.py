@@ -21,6 +21,7 @@ class Settings(BaseSettings):
         retry_budget_s: How long one request may be retried, in seconds.
         timeout_s: Longest silence of a server we sit through, in seconds.
         page_timeout_s: Longest a whole page may take, however steadily it drips, in seconds.
+        retry_tasks: Whether Prefect tries a cell again, minutes after a passing fault.
         lock_wait_s: How long a commit waits for another writer, in seconds.
         memory_limit_mb: DuckDB's memory budget per process; more is spilled to disk.
     """
@@ -32,6 +33,7 @@ class Settings(BaseSettings):
     retry_budget_s: Annotated[float, Field(gt=0)] = 60.0
     timeout_s: Annotated[float, Field(gt=0)] = 30.0
     page_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    retry_tasks: bool = True
     lock_wait_s: Annotated[float, Field(gt=0)] = 120.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 256
 

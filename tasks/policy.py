@@ -8,6 +8,7 @@ from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 
 from dispatchlake.errors import is_transient
+from dispatchlake.settings import load_settings
 
 RETRY_DELAYS_S = [60.0, 300.0]
 """Minutes between tries of a cell. Seconds are spent inside `dispatchlake.api`, and nowhere else."""
@@ -15,4 +16,6 @@ RETRY_DELAYS_S = [60.0, 300.0]
 
 def worth_retrying(_task: Task[..., Any], _task_run: TaskRun, state: State[Any]) -> bool:
     """Ask the product's one judge whether a failed task may succeed later with nothing changed."""
+    if not load_settings().retry_tasks:
+        return False
     return isinstance(state.data, BaseException) and is_transient(state.data)

@@ -8,9 +8,10 @@ import sys
 
 
 def run(
-    *arguments: str, stdin: str = "", env: dict[str, str] | None = None, timeout_s: float = 120
+    *arguments: str, stdin: str = "", env: dict[str, str | None] | None = None, timeout_s: float = 120
 ) -> subprocess.CompletedProcess[str]:
-    """Run `dispatchlake` with the arguments; the environment of this process plus `env`."""
+    """Run `dispatchlake` with the arguments; this process's environment plus `env` (None takes one away)."""
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **(env or {})}
     return subprocess.run(
         [sys.executable, "-c", "from dispatchlake.cli.app import main; main()", *arguments],
         input=stdin,
@@ -18,5 +19,5 @@ def run(
         text=True,
         timeout=timeout_s,
         check=False,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | (env or {}),
+        env={name: value for name, value in environment.items() if value is not None},
     )

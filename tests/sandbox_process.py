@@ -25,7 +25,20 @@ class SandboxProcess:
         self.foreign_url = ""
 
     def __enter__(self) -> Self:
-        folder = Path(self._folder.name)
+        try:
+            self._start(Path(self._folder.name))
+        except BaseException:
+            self._stop()
+            raise
+        self.foreign_url = self.call("GET", "health")["foreign_url"]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _start(self, folder: Path) -> None:
         config, ready, log = folder / "config.json", folder / "url", folder / "log"
         config.write_text(json.dumps(self._config))
         with log.open("wb") as output:
@@ -40,12 +53,8 @@ class SandboxProcess:
                 raise RuntimeError(f"the sandbox did not start: {log.read_text()}")
             time.sleep(0.02)
         self.url = ready.read_text()
-        self.foreign_url = self.call("GET", "health")["foreign_url"]
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
             self._process.wait(10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -28,6 +29,8 @@ def ingest_with_progress(
     Raises:
         ConfigError: There was nothing to run.
     """
+    # Whoever waits at a terminal would rather be told now than have it tried again in some minutes.
+    os.environ.setdefault("DISPATCHLAKE_RETRY_TASKS", "false")
     with waiting("Starting the run ..."):
         from flows.ingest import ingest
 

@@ -59,6 +59,30 @@ def assert_equal(lake_dir: Path, center_id: str, resource: str, truth: list[dict
     assert not wrong, f"{len(wrong)} values differ, the first: {wrong[:5]}"
 
 
+def assert_versions_equal(lake_dir: Path, center_id: str, resource: str, truth: list[dict[str, Any]]) -> None:
+    """Fail unless the lake's versions are exactly the ones given, by id and time of change."""
+    _current, versions, key = TABLES[resource]
+    rows = query_arrow(
+        f"SELECT * FROM {versions} WHERE center_id = '{center_id}'", lake_dir=lake_dir
+    ).to_pylist()
+    ours = {(row[key], row["updated_at"]): row for row in rows}
+    assert len(ours) == len(rows), "a version is there twice"
+    theirs = {
+        (record["id"], datetime.fromisoformat(record["updated_at"])): next(
+            iter(expected([record], resource).values())
+        )
+        for record in truth
+    }
+    assert set(ours) == set(theirs), f"{len(set(ours) ^ set(theirs))} versions are missing or invented"
+    wrong = [
+        (identity, field)
+        for identity, record in theirs.items()
+        for field, value in record.items()
+        if not _same(ours[identity][field], value)
+    ]
+    assert not wrong, f"{len(wrong)} values differ, the first: {wrong[:5]}"
+
+
 def _same(ours: Any, theirs: Any) -> bool:
     if isinstance(theirs, float) and isinstance(ours, float):
         return abs(ours - theirs) < NUMBERS_WITH_TOLERANCE

@@ -1,0 +1,72 @@
+"""`dispatchlake sql`: one question, many at a prompt, or an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dispatchlake.ingest import ingest_cell
+from dispatchlake.lake.reading import query_frame
+from dispatchlake.settings import Settings
+from tests.centers import put_center
+from tests.command_line import run
+from tests.sandbox_process import SandboxProcess
+
+
+@pytest.fixture
+def lake(sandbox: SandboxProcess, settings: Settings) -> str:
+    """A lake with one center's CAD incidents; the center's id."""
+    center = put_center(sandbox)
+    ingest_cell(center, "cad_incidents", settings=settings, run_id="r")
+    return center.center_id
+
+
+def test_a_question_is_answered_as_a_table(lake: str) -> None:
+    result = run("sql", "SELECT center_id, count(*) AS calls FROM cad_incidents GROUP BY ALL")
+
+    assert result.returncode == 0, result.stderr
+    assert lake in result.stdout
+    assert "300" in result.stdout
+
+
+def test_the_prompt_takes_statements_over_lines_and_survives_mistakes(lake: str) -> None:
+    typed = "SELECT count(*) AS calls\nFROM cad_incidents;\nSELECT nonsense;\nSELECT 40 + 2 AS answer;\n"
+
+    result = run("sql", stdin=typed)
+
+    assert result.returncode == 0, result.stderr
+    assert "300" in result.stdout
+    assert "The query cannot be answered" in result.stderr
+    assert "42" in result.stdout, "a mistake does not end the prompt"
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_an_export_holds_every_row(lake: str, tmp_path: Path, form: str) -> None:
+    import duckdb
+
+    target = tmp_path / f"it's here.{form}"
+
+    result = run("sql", "FROM cad_incidents", f"--{form}", str(target))
+
+    assert result.returncode == 0, result.stderr
+    assert "300 rows written" in result.stderr
+    quoted = str(target).replace("'", "''")
+    row = duckdb.connect().execute(f"SELECT count(*) FROM '{quoted}'").fetchone()
+    assert row == (300,)
+    assert [file.name for file in tmp_path.glob("*here*")] == [target.name], "no partial file is left"
+
+
+def test_an_export_to_nowhere_is_one_message(lake: str, tmp_path: Path) -> None:
+    result = run("sql", "FROM cad_incidents", "--csv", str(tmp_path / "no" / "folder.csv"))
+
+    assert result.returncode == 1
+    assert "could not be written" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_lake_cannot_be_changed_from_there(lake: str, settings: Settings) -> None:
+    result = run("sql", "DELETE FROM cad_incidents")
+
+    assert result.returncode == 1
+    assert len(query_frame("FROM cad_incidents")) == 300
