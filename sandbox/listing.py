@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -144,17 +145,9 @@ def _by_cursor(
     cursor = _decode_cursor(query.get("cursor") or START_CURSOR)
     if cursor is None:
         raise ValueError("the cursor is invalid")
-    if cursor.after is not None:
-        after = cursor.after
-        records = [
-            version
-            for version in records
-            if (
-                _cursor_key(center, version) < after
-                if center.is_descending
-                else _cursor_key(center, version) > after
-            )
-        ]
+    if (after := cursor.after) is not None:
+        is_behind = operator.lt if center.is_descending else operator.gt
+        records = [version for version in records if is_behind(_cursor_key(center, version), after)]
     found = Answer([] if is_empty else list(records[:size]))
     has_more = len(records) > len(found.records)
     last = _cursor_key(center, found.records[-1]) if found.records else cursor.after
