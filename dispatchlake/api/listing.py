@@ -1,8 +1,12 @@
-"""When a listing ends, when it must be read again, and when it goes wrong: the guards of one reading.
+"""When a listing ends, when part of it must be read again, and when it goes wrong: the guards of one reading.
 
-A listing is read while it changes. A cursor stands it; page numbers and offsets do not: when a record that
-was read moves to the end (a list in order of change), everything behind it moves up, and the record at the
-next page's edge is skipped. What gives that away is seen here, and the listing is read once more.
+A listing is read while it changes. A cursor stands that; page numbers and offsets do not:
+
+- A record that was read moves to the end (a list in order of change, oldest first). Everything behind it
+  moves up, and the record at the next page's edge is skipped. It shows when the moved record comes again,
+  changed: the pages from where it first stood are read once more.
+- A record that was not read yet moves to the front (newest first), as a new one does. Everything before its
+  place moves down, and the next page begins with what the last one ended with: the front is looked at again.
 """
 
 from __future__ import annotations
@@ -19,10 +23,13 @@ from dispatchlake.errors import CenterUnavailable, ContractBroken
 from dispatchlake.model import Resource
 from dispatchlake.payload import Payload
 
-MAX_READINGS = 3
+MAX_READINGS = 10
+MAX_READINGS_SHORT = 3
+"""Readings after which a listing that keeps moving, or stays shorter than it says, is given up."""
+
 MAX_STALE_PAGES = 3
-"""So many pages in a row may bring no new id although the server names a next one: a burst of new records
-can push a whole page of known ones down, but not three."""
+"""So many pages in a row may bring no new id although more are named or counted on to: a burst of new records
+can push a whole page of known ones down, and a page may come twice, but not three times."""
 
 
 class Listing:
@@ -32,21 +39,26 @@ class Listing:
         self.next_url: httpx.URL | None = first_url
         self._resource = resource
         self._center_id = center_id
-        self._first_url = first_url
-        self._readings = 0
         self._ids = SeenHashes()
-        self._begin()
-
-    def _begin(self) -> None:
-        self._readings += 1
-        self._ids_of_this = SeenHashes()
         self._versions = SeenHashes()
-        self._contents = SeenHashes()
-        self._without_id = 0
-        self._asked: dict[str, int] = {}
-        self._pages = self._stale_pages = 0
         self._totals: list[int] = []
-        self._is_positional = self._has_moved = False
+        self._page_size = self._without_id = 0
+        self._changes = self._changes_then = self._changes_before = 0
+        self._readings = self._looks = 0
+        self._is_look = self._has_grown = False
+        self._begin([])
+
+    def _begin(self, urls_before: list[httpx.URL]) -> None:
+        """Begin a reading after the pages that need not be read again."""
+        self._urls = urls_before
+        self._began_on = len(urls_before) + 1
+        self._asked: dict[str, int] = {}
+        self._ids_of_this = SeenHashes()
+        self._contents = SeenHashes()
+        self._last_ids: list[str] | None = None
+        self._stale_pages = self._without_id_here = self._returns = self._slips = self._gaps = 0
+        self._overlaps = self._is_positional = False
+        self._moved_from: int | None = None
 
     def take(self, asked: httpx.URL, response: httpx.Response, payload: Payload) -> None:
         """Take note of a page, and decide what follows.
@@ -55,83 +67,158 @@ class Listing:
             ContractBroken: A paging loop, the page cap, or a rest that is not named.
             CenterUnavailable: The list kept changing in every reading.
         """
-        self._pages += 1
-        is_new = self._note(payload.records)
+        self._urls.append(asked)
+        is_new, is_known = self._note(payload.records)
         if (total := named_total(response, payload)) is not None:
             self._totals.append(total)
         following = self._following(asked, response, payload)
-        # Counted on, and nothing new came: the end, or a server that ignores the count.
-        is_end = following is not None and not following.is_named and not is_new
-        if following is None or following.url is None or is_end:
+        self._stale_pages = 0 if is_new else self._stale_pages + 1
+        # A look at the front has seen all that is new there when it comes to what has not changed since.
+        is_seen = self._is_look and is_known
+        if following is None or following.url is None or self._is_counted_out(following) or is_seen:
             self._finish()
             return
         self._is_positional = self._is_positional or following.is_positional
-        self._stale_pages = 0 if is_new else self._stale_pages + 1
         self._guard(following.url)
         self.next_url = following.url
 
     def _following(self, asked: httpx.URL, response: httpx.Response, payload: Payload) -> Next | None:
         try:
-            return next_request(self._resource.paging, asked, response, payload, is_first=self._pages == 1)
+            return next_request(
+                self._resource.paging, asked, response, payload, is_first=len(self._urls) == 1
+            )
         except UnnamedRest as error:
-            raise ContractBroken(
-                f"{self._where()} {error}. Find out how this center pages "
-                f"(dispatchlake check {self._center_id}) and pin it: paging.style page or offset, or single "
-                "if that really is all.",
-                self._center_id,
-            ) from None
-        except httpx.InvalidURL:
+            raise self._unnamed(str(error)) from None
+        except (httpx.InvalidURL, ValueError):
             raise ContractBroken(
                 f"{self._where()} names a next page that is no URL.", self._center_id
             ) from None
 
-    def _note(self, records: list[Any]) -> bool:
-        """Remember the page's ids; say whether any record is new in this reading."""
+    def _unnamed(self, what: str) -> ContractBroken:
+        return ContractBroken(
+            f"{self._where()} {what}. Find out how this center pages (dispatchlake check {self._center_id}) "
+            "and pin it: paging.style page or offset, or single if that really is all.",
+            self._center_id,
+        )
+
+    def _is_counted_out(self, following: Next) -> bool:
+        """Say whether counting on has come to an end: nothing new comes, whatever is counted to."""
+        if following.is_named or self._stale_pages < MAX_STALE_PAGES:
+            return False
+        size = self._resource.paging.page_size if self._resource.paging.size_param else None
+        if len(self._urls) - self._stale_pages == 1 and len(self._ids) == size:
+            raise self._unnamed(
+                f"brings the same {size:,} records, as many as were asked for, whatever is counted to"
+            )
+        return True
+
+    def _note(self, records: list[Any]) -> tuple[bool, bool]:
+        """Remember a page; say whether it has what is new to this reading, and what is as it was before."""
+        page = len(self._urls)
         id_field, changed_field = self._resource.id_field, self._resource.changed_field
         ids: list[str] = []
         versions: list[str] = []
         for record in records:
             identity = record.get(id_field) if type(record) is dict else None
             if type(identity) is str or type(identity) is int:
+                changed = record.get(changed_field)
                 ids.append(str(identity))
-                versions.append(f"{identity}|{record.get(changed_field)}")
+                versions.append(f"{identity}|{changed if isinstance(changed, _PLAIN) else None}")
+        is_new = self._ids_of_this.add(ids, page) == 0
+        is_new_version = self._versions.add(versions, page) == 0
+        first_seen_on = self._ids.add(ids, page)
+        is_changed = is_new_version & (first_seen_on > 0)
+        if is_changed.any():
+            self._changes += int(is_changed.sum())
+            self._returns += int((is_changed & ~is_new).sum())
+            self._has_moved(int(first_seen_on[is_changed].min()))
+        if self._last_ids is not None:
+            self._note_shift(ids, ~is_new, is_changed)
+        self._last_ids = ids
+        self._page_size = self._page_size or len(self._ids)
+        self._overlaps = self._resource.paging.style == "offset" and len(records) == len(ids) > 1
+        is_any_new = bool(is_new.any())
         # What has no id is told apart by its content, and counted apart: two of them may be alike.
-        without_id = len(records) - len(ids)
-        is_new = False
-        if without_id:
-            self._without_id += without_id
-            is_new = bool(self._contents.add([repr(records)])[0])
-        new_ids = self._ids_of_this.add(ids)
-        new_versions = self._versions.add(versions)
-        self._ids.add(ids)
-        if bool(np.any(new_versions & ~new_ids)):
-            self._has_moved = True  # here again, changed since: it has moved on while we read
-        if self._resource.paging.style == "offset" and self._pages > 1 and new_ids[:1].any():
-            self._has_moved = True  # the overlapping record is not the one we know
-        return is_new or bool(new_ids.any())
+        if without_id := len(records) - len(ids):
+            self._without_id_here += without_id
+            self._without_id = max(self._without_id, self._without_id_here)
+            is_any_new |= self._contents.add([_text(records)], page)[0] == 0
+        return is_any_new, bool((is_new & ~is_new_version).any())
+
+    def _note_shift(self, ids: list[str], is_known: NDArray[np.bool_], is_changed: NDArray[np.bool_]) -> None:
+        """Note whether the list has moved down or up between the last page and this one."""
+        again = int(np.argmin(np.append(is_known, False)))  # so many known ones the page begins with
+        expected = int(self._overlaps)
+        is_tail = self._last_ids is not None and ids[:again] == self._last_ids[len(self._last_ids) - again :]
+        is_gap = again < expected
+        is_slip = not is_tail or bool((is_known & ~is_changed)[again:].any())
+        if is_gap or is_slip:
+            self._gaps += is_gap
+            self._slips += is_slip
+            self._has_moved(len(self._urls) - 1)
+        self._has_grown |= again > expected
+
+    def _has_moved(self, page: int) -> None:
+        self._moved_from = page if self._moved_from is None else min(self._moved_from, page)
 
     def _finish(self) -> None:
-        """End, or begin anew where this reading may have skipped a record."""
+        """End; or read again where a record may have been skipped."""
         promised = min(self._totals[0], self._totals[-1]) if self._totals else 0
         found = len(self._ids) + self._without_id
-        is_short = self._resource.paging.check_total and found < promised
-        if not is_short and not (self._is_positional and self._has_moved):
-            self.next_url = None
+        self.next_url = None
+        if self._is_look:
+            # A page is of one moment; from one to the next, the front may have changed once more.
+            if self._is_positional and (self._has_grown or self._returns or self._slips or self._gaps):
+                self._look_at_front()
             return
-        if self._readings == MAX_READINGS:
-            what = (
-                f"promises {promised:,} records and lists {found:,}"
-                if is_short
-                else "keeps changing while it is read"
-            )
-            raise CenterUnavailable(
-                f"{self._where()} {what}, in {MAX_READINGS} readings; records may have been skipped, so "
-                "nothing is taken. Larger pages (paging.page_size) or a proven filter make readings shorter; "
-                "if the center's totals are wrong, set paging.check_total to false.",
-                self._center_id,
-            )
-        self._begin()
-        self.next_url = self._first_url
+        self._readings += 1
+        if self._resource.paging.check_total and found < promised:
+            self._read_again(1, MAX_READINGS_SHORT, f"promises {promised:,} records and lists {found:,}")
+        elif self._is_positional and self._moved_from is not None:
+            # Each change may have moved what was skipped up by one more place.
+            page = max(1, self._moved_from - 1 - self._changes // max(1, self._page_size))
+            if not self._is_made_good(page):
+                self._read_again(page, MAX_READINGS, _KEEPS_CHANGING)
+            elif self._has_grown:
+                self._look_at_front()
+        elif self._is_positional and self._has_grown:
+            self._look_at_front()
+
+    def _is_made_good(self, page: int) -> bool:
+        """Say whether this reading must have met what the one before it skipped, on this page or after it.
+
+        That stood at the edge of a page. To be skipped again it must move up by a whole page, and it moves by
+        one place for each record that changes.
+        """
+        if self._readings == 1:
+            return False
+        is_still = self._changes == self._changes_then and not self._gaps
+        changes = self._changes - self._changes_before
+        is_explained = self._slips + self._gaps <= self._returns
+        return is_still or (is_explained and self._began_on <= page and changes + 1 < self._page_size)
+
+    def _read_again(self, page: int, most: int, why: str) -> None:
+        if self._readings >= most:
+            raise self._given_up(why, most)
+        self._changes_before, self._changes_then = self._changes_then, self._changes
+        self.next_url = self._urls[page - 1]
+        self._begin(self._urls[: page - 1])
+
+    def _look_at_front(self) -> None:
+        if self._looks >= MAX_READINGS:
+            raise self._given_up(_KEEPS_CHANGING, self._looks)
+        self._looks += 1
+        self._is_look, self._has_grown = True, False
+        self.next_url = self._urls[0]
+        self._begin([])
+
+    def _given_up(self, why: str, readings: int) -> CenterUnavailable:
+        return CenterUnavailable(
+            f"{self._where()} {why}, in {readings} readings; records may have been skipped, so nothing is "
+            "taken. Larger pages (paging.page_size) or a proven filter make readings shorter; if the totals "
+            "are wrong, set paging.check_total to false.",
+            self._center_id,
+        )
 
     def _guard(self, url: httpx.URL) -> None:
         asked = self._asked[str(url)] = self._asked.get(str(url), 0) + 1
@@ -141,7 +228,7 @@ class Listing:
                 f"{self._where()} goes round in circles: it names pages that bring nothing new.",
                 self._center_id,
             )
-        if self._pages >= self._resource.paging.max_pages:
+        if len(self._urls) >= self._resource.paging.max_pages:
             raise ContractBroken(
                 f"{self._where()} has more than {self._resource.paging.max_pages:,} pages. Read a shorter "
                 "span, ask for larger pages (paging.page_size), or raise paging.max_pages.",
@@ -149,33 +236,46 @@ class Listing:
             )
 
     def _where(self) -> str:
-        return f"{self._center_id}: the listing {self._resource.name} (page {self._pages})"
+        return f"{self._center_id}: the listing {self._resource.name} (page {len(self._urls)})"
+
+
+_KEEPS_CHANGING = "keeps changing while it is read"
+_PLAIN = (str, int, float)
+
+
+def _text(records: list[Any]) -> str:
+    try:
+        return repr(records)
+    except RecursionError:
+        return f"{len(records)} records, nested too deeply to be told apart"
 
 
 class SeenHashes:
-    """A set that only says what is new, in 8 bytes an entry: a listing may have millions.
+    """What has been seen and on which page, in 12 bytes an entry: a listing may have millions.
 
     Keeps 64-bit hashes in sorted runs, each at least twice as long as the next, merged as they grow.
     """
 
     def __init__(self) -> None:
-        self._runs: list[NDArray[np.int64]] = []
+        self._runs: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
 
     def __len__(self) -> int:
-        return sum(len(run) for run in self._runs)
+        return sum(len(hashes) for hashes, _pages in self._runs)
 
-    def add(self, texts: Iterable[str]) -> NDArray[np.bool_]:
-        """Add texts; return for each whether it had not been added before this call."""
+    def add(self, texts: Iterable[str], page: int) -> NDArray[np.int32]:
+        """Add texts seen on a page; return for each the page it was first seen on before, or 0."""
         hashes = np.fromiter(map(hash, texts), np.int64)
-        is_new = np.ones(len(hashes), np.bool_)
-        for run in self._runs:
-            places = np.searchsorted(run, hashes)
-            places[places == len(run)] = 0
-            is_new &= run[places] != hashes
-        run = np.unique(hashes[is_new])
-        if run.size:
-            self._runs.append(run)
-        while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
-            last, before = self._runs.pop(), self._runs.pop()
-            self._runs.append(np.union1d(before, last))
-        return is_new
+        seen_on = np.zeros(len(hashes), np.int32)
+        for known, pages in self._runs:
+            places = np.searchsorted(known, hashes)
+            places[places == len(known)] = 0
+            seen_on += np.where(known[places] == hashes, pages[places], 0)
+        fresh = np.unique(hashes[seen_on == 0])
+        if fresh.size:
+            self._runs.append((fresh, np.full(len(fresh), page, np.int32)))
+        while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
+            (later, later_pages), (earlier, earlier_pages) = self._runs.pop(), self._runs.pop()
+            merged = np.concatenate([earlier, later])
+            order = np.argsort(merged, kind="stable")
+            self._runs.append((merged[order], np.concatenate([earlier_pages, later_pages])[order]))
+        return seen_on
