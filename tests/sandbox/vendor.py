@@ -38,13 +38,13 @@ class Vendor:
             scope: {"client_id": f"{self.center_id}-{scope}", "client_secret": secrets.token_urlsafe(24)}
             for scope in ("incident_events", "cad_incidents")
         }
-        defaults = {
+        defaults: dict[str, Any] = {
             "dataset": synthetic(),
             "epoch": "2024-03-03T00:00:00Z",
             "page_size": 10,
             "credentials": self.credentials,
         }
-        self.config = defaults | config
+        self.config: dict[str, Any] = defaults | config
         self._tokens: dict[str, str] = {}
         sandbox.put_center(self.center_id, self.config)
 
@@ -74,14 +74,14 @@ class Vendor:
     def url(self, resource: str = "incident_events") -> httpx.URL:
         return httpx.URL(self.sandbox.url).join(self.config.get("paths", {}).get(resource, f"/v1/{resource}"))
 
-    def get(self, resource: str = "incident_events", **params: Any) -> httpx.Response:
+    def get(self, resource: str = "incident_events", /, **params: Any) -> httpx.Response:
         """Ask for one page of a listing."""
         return self.fetch(self.url(resource).copy_merge_params(params), self.token(resource))
 
     def fetch(self, url: httpx.URL | str, token: str) -> httpx.Response:
         return self.http.get(url, headers={"Authorization": f"Bearer {token}"})
 
-    def pages(self, resource: str = "incident_events", **params: Any) -> list[httpx.Response]:
+    def pages(self, resource: str = "incident_events", /, **params: Any) -> list[httpx.Response]:
         """Walk a listing to its end, as its form demands."""
         found = list(islice(self._walk(resource, params), MAX_PAGES))
         assert len(found) < MAX_PAGES, "the listing does not end"
@@ -95,7 +95,7 @@ class Vendor:
             yield response
             url = following(self.form, url, response)
 
-    def listed(self, resource: str = "incident_events", **params: Any) -> list[str]:
+    def listed(self, resource: str = "incident_events", /, **params: Any) -> list[str]:
         """Return the ids of a whole listing, page by page."""
         return [identity for page in self.pages(resource, **params) for identity in ids(page)]
 
