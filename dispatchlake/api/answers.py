@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,7 +22,6 @@ from dispatchlake.errors import (
     DispatchLakeError,
     RateLimited,
     RequestRejected,
-    iter_causes,
 )
 
 
@@ -82,7 +81,7 @@ def transport_error(error: httpx.HTTPError, *, center_id: str, url: str) -> Disp
     host = parts.netloc
     if isinstance(error, httpx.ConnectError):
         # Only while a connection is made: one that is cut later fails in TLS too, and may work again.
-        for cause in iter_causes(error):
+        for cause in _iter_origins(error):
             if not isinstance(cause, ssl.SSLError) or isinstance(cause, _CUT_OFF):
                 continue
             reason = getattr(cause, "verify_message", "") or cause.reason or type(cause).__name__
@@ -103,6 +102,14 @@ def transport_error(error: httpx.HTTPError, *, center_id: str, url: str) -> Disp
     return CenterUnavailable(
         f"{center_id}: the connection to {host} broke ({type(error).__name__}, {parts.path}).", center_id
     )
+
+
+def _iter_origins(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and what it came from; the HTTP libraries chain some of it by context alone."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
 
 
 _CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
