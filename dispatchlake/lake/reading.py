@@ -52,9 +52,9 @@ def query_arrow(sql: str, *, lake_dir: Path | None = None) -> pa.Table:
 
 
 def query_frame(sql: str, *, lake_dir: Path | None = None) -> pd.DataFrame:
-    """Return a query's answer as a pandas frame."""
-    with connect(lake_dir) as connection, _own_words():
-        return _answer(connection, sql).df()
+    """Return a query's answer as a pandas frame; times are aware, in UTC."""
+    frame: pd.DataFrame = query_arrow(sql, lake_dir=lake_dir).to_pandas()
+    return frame
 
 
 def show(connection: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int, max_width: int) -> None:
