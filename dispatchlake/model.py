@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from dispatchlake.errors import ConfigError
 
+PRODUCTION_URL = "https://api.prepared911.com"
+
 CENTER_ID_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 """Lower-case letters, digits and inner hyphens: safe in a path, a block name and a partition."""
 

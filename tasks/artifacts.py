@@ -49,7 +49,7 @@ def headline(results: Sequence[CellResult]) -> str:
 def summary_table(results: Sequence[CellResult]) -> str:
     """Return the run as a Markdown table, one row per cell, and each failure's sentence below it."""
     lines = [
-        "| center | resource | state | pages | records | new | changed | unchanged | quarantined | seconds |",
+        "| center | resource | state | rows | new | changed | quarantined | unchanged | pages | seconds |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for result in results:
@@ -58,22 +58,15 @@ def summary_table(results: Sequence[CellResult]) -> str:
             lines.append(f"{name}| **failed** |  |  |  |  |  |  |  |")
         else:
             lines.append(
-                f"{name}| landed | {s.pages:,} | {s.records:,} | {s.new:,} | {s.changed:,} "
-                f"| {s.unchanged:,} | {s.quarantined:,} | {s.seconds:.1f} |"
+                f"{name}| landed | {s.records:,} | {s.new:,} | {s.changed:,} | {s.quarantined:,} "
+                f"| {s.unchanged:,} | {s.pages:,} | {s.seconds:.1f} |"
             )
     failures = [
         f"- **{result.cell.center_id} {result.cell.resource}**: {result.error}"
         for result in results
         if result.error
     ]
-    return "\n".join(
-        [
-            headline(results),
-            "",
-            *lines,
-            *(["", "What failed, and what to do:", "", *failures] if failures else []),
-        ]
-    )
+    return "\n".join([*lines, *(["", "What failed, and what to do:", "", *failures] if failures else [])])
 
 
 @task(task_run_name="summary")

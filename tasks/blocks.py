@@ -11,7 +11,7 @@ from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
 from dispatchlake.errors import ConfigError
-from dispatchlake.model import RESOURCES, Credentials, DispatchCenter, Scope, configure_center
+from dispatchlake.model import PRODUCTION_URL, RESOURCES, Credentials, DispatchCenter, Scope, configure_center
 
 PLACEHOLDER = "********"
 """What Prefect shows in a secret's place; saving a form must never store it as the secret."""
@@ -31,26 +31,25 @@ class DispatchCenterBlock(Block):
     time_zone: Annotated[str, Field(description="IANA name of its local time, such as America/Chicago.")] = (
         "UTC"
     )
-    base_url: Annotated[
-        str, Field(description="Origin of the partner API, such as https://api.prepared911.com.")
-    ]
+    base_url: Annotated[str, Field(description="Origin of the partner API.")] = PRODUCTION_URL
+    # Empty and not null where there are none: the form shows a choice of types for what may be null.
+    cad_incidents_client_id: Annotated[
+        str, Field(description="Client id for the scope cad_incidents; empty if not issued.")
+    ] = ""
+    cad_incidents_client_secret: Annotated[
+        SecretStr, Field(description="Client secret for the scope cad_incidents.")
+    ] = SecretStr("")
+    incident_events_client_id: Annotated[
+        str, Field(description="Client id for the scope incident_events; empty if not issued.")
+    ] = ""
+    incident_events_client_secret: Annotated[
+        SecretStr, Field(description="Client secret for the scope incident_events.")
+    ] = SecretStr("")
     token_path: Annotated[str, Field(description="Path of the token endpoint.")] = "/oauth/token"  # noqa: S105
     token_body: Annotated[
         Literal["json", "form"],
         Field(description="How the token endpoint wants its request; json is what the vendor documents."),
     ] = "json"  # noqa: S105 - a way of writing
-    incident_events_client_id: Annotated[
-        str | None, Field(description="Client id for the scope incident_events; empty if not issued.")
-    ] = None
-    incident_events_client_secret: Annotated[
-        SecretStr | None, Field(description="Client secret for the scope incident_events.")
-    ] = None
-    cad_incidents_client_id: Annotated[
-        str | None, Field(description="Client id for the scope cad_incidents; empty if not issued.")
-    ] = None
-    cad_incidents_client_secret: Annotated[
-        SecretStr | None, Field(description="Client secret for the scope cad_incidents.")
-    ] = None
     max_requests_per_s: Annotated[
         float, Field(gt=0, description="Rate budget, shared by all that runs on one machine.")
     ] = 10.0
@@ -72,10 +71,10 @@ class DispatchCenterBlock(Block):
         credentials: dict[Scope, Credentials] = {}
         for scope in Scope:
             client_id = getattr(self, f"{scope}_client_id")
-            secret: SecretStr | None = getattr(self, f"{scope}_client_secret")
+            secret: SecretStr = getattr(self, f"{scope}_client_secret")
             if not client_id:
                 continue
-            if secret is None or secret.get_secret_value() in {"", PLACEHOLDER}:
+            if secret.get_secret_value() in {"", PLACEHOLDER}:
                 raise ConfigError(
                     f"Dispatch center {center_id} has a client id for {scope} but no client secret. "
                     f"Add it: dispatchlake centers add {center_id} --scope {scope} ..."

@@ -14,10 +14,8 @@ from pydantic import SecretStr
 from dispatchlake.cli.prefect_api import prefect_api
 from dispatchlake.cli.terminal import console, table
 from dispatchlake.errors import ConfigError
-from dispatchlake.model import Credentials, DispatchCenter, Scope, configure_center
+from dispatchlake.model import PRODUCTION_URL, Credentials, DispatchCenter, Scope, configure_center
 from dispatchlake.settings import load_settings
-
-PRODUCTION_URL = "https://api.prepared911.com"
 
 CSV_COLUMNS = ("center_id", "scope", "client_id", "client_secret")
 """Columns a CSV must have; `name`, `time_zone` and `base_url` may follow."""
