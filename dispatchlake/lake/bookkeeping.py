@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -90,41 +90,47 @@ def advance_watermark(
     return after
 
 
-def is_detached(connection: duckdb.DuckDBPyConnection, cell: Cell) -> bool:
-    """Say whether the cell's window neither meets nor overlaps what the live reading has covered."""
-    row = connection.execute(
-        """SELECT 1 FROM coverage
-        WHERE center_id = ? AND resource = ? AND kind = 'ingest' AND state = 'complete'
-            AND (window_end < ? OR window_start > ?)""",
-        [cell.center_id, cell.resource.name, cell.window.start, cell.window.end],
-    ).fetchone()
-    return row is not None
+def cover(connection: duckdb.DuckDBPyConnection, cell: Cell, *, records: int, run_id: str) -> Cell:
+    """Record that the cell's window has been read whole, and forget failures over it.
 
-
-def cover(connection: duckdb.DuckDBPyConnection, cell: Cell, *, records: int, run_id: str) -> None:
-    """Record that the cell's window has been read whole, and forget failures over it."""
-    names = [cell.center_id, cell.resource.name, cell.kind]
+    Returns:
+        Cell: As it counts. A live reading that does not meet what was covered before is a backfill: joined
+            to it, it would claim the gap between them.
+    """
     start, end = cell.window.start, cell.window.end
     if cell.kind == "ingest":
-        # The live reading begins before where it ended (see `is_detached`): its spans join into one row.
-        row = connection.execute(
-            """SELECT window_start, window_end, window_start IS NULL FROM coverage
-            WHERE center_id = ? AND resource = ? AND kind = ? AND state = 'complete'""",
-            names,
-        ).fetchone()
-        if row is not None:
-            start = None if row[2] or start is None else min(start, row[0])
-            end = max(end, row[1])
-        connection.execute("DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = ?", names)
-    else:
-        connection.execute(
-            """DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = ?
-            AND window_start IS NOT DISTINCT FROM ? AND window_end = ?""",
-            [*names, start, end],
-        )
+        covered = _live_span(connection, cell)
+        if covered is not None and _are_apart(covered, cell.window):
+            cell = replace(cell, kind="backfill")
+        elif covered is not None:
+            start = None if start is None or covered.start is None else min(start, covered.start)
+            end = max(end, covered.end)
+    names = [cell.center_id, cell.resource.name, cell.kind]
+    # One row for all of the live reading, one for each window of a backfill.
+    connection.execute(
+        """DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = ?
+        AND (kind = 'ingest' OR (window_start IS NOT DISTINCT FROM ? AND window_end = ?))""",
+        [*names, start, end],
+    )
     connection.execute(
         "INSERT INTO coverage VALUES (?, ?, ?, 'complete', ?, ?, ?, 1, NULL, ?, ?)",
         [*names, start, end, records, run_id, datetime.now(UTC)],
+    )
+    return cell
+
+
+def _live_span(connection: duckdb.DuckDBPyConnection, cell: Cell) -> Window | None:
+    row = connection.execute(
+        """SELECT window_start, window_end FROM coverage
+        WHERE center_id = ? AND resource = ? AND kind = 'ingest' AND state = 'complete'""",
+        [cell.center_id, cell.resource.name],
+    ).fetchone()
+    return Window(*row) if row else None
+
+
+def _are_apart(one: Window, other: Window) -> bool:
+    return (one.start is not None and other.end < one.start) or (
+        other.start is not None and one.end < other.start
     )
 
 

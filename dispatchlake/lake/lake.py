@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -116,14 +115,11 @@ class Lake:
     ) -> LoadSummary:
         """Write what one load changes: tables, quarantine, coverage, watermark, run."""
         connection, center_id, resource = self._connection, cell.center_id, cell.resource.name
-        if cell.kind == "ingest" and bookkeeping.is_detached(connection, cell):
-            # Joined to what the live reading has covered, it would claim the gap between them.
-            cell = replace(cell, kind="backfill")
         span = commit.staged_span(connection)
         merged = commit.merge(connection, RECORD_TYPES[resource], center_id, span)
         if staging.quarantined:
             commit.quarantine(connection, center_id=center_id, resource=resource)
-        bookkeeping.cover(connection, cell, records=staging.records, run_id=run_id)
+        cell = bookkeeping.cover(connection, cell, records=staging.records, run_id=run_id)
         watermark = bookkeeping.advance_watermark(
             connection, cell, span.newest_updated_at, reading=reading, run_id=run_id
         )

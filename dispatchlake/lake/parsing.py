@@ -36,6 +36,15 @@ _JSON_TYPES: dict[Kind, frozenset[type]] = {
     "texts": frozenset({list, type(None)}),
 }
 
+_NOUNS: dict[Kind, str] = {
+    "text": "a text",
+    "boolean": "a boolean",
+    "integer": "an integer",
+    "number": "a number",
+    "instant": "a time with a zone",
+    "texts": "a list of texts",
+}
+
 _COORDINATE_LIMITS_DEGREES = {"lat": 90.0, "lng": 180.0}
 
 
@@ -106,7 +115,7 @@ def _parse_column(values: list[Any], spec: Field) -> tuple[pa.Array, dict[int, s
         texts = pa.array(values, pa.string())
         column = parse_instants(texts)
         for index in pc.indices_nonzero(is_unparsed(texts, column)).to_pylist():
-            problems[index] = f"{spec.source}: not a time with a zone"
+            problems[index] = f"{spec.source}: not {_NOUNS[spec.kind]}"
     else:
         column = pa.array(values, ARROW_TYPES[spec.kind])
     if spec.required and column.null_count:
@@ -120,7 +129,7 @@ def _wrong_types(values: list[Any], spec: Field) -> dict[int, str]:
     allowed = _JSON_TYPES[spec.kind]
     if set(map(type, values)) <= allowed and _is_convertible(values, spec.kind):
         return {}
-    wrong = f"{spec.source}: not {'an' if spec.kind[0] in 'aeiou' else 'a'} {spec.kind}"
+    wrong = f"{spec.source}: not {_NOUNS[spec.kind]}"
     return {
         index: wrong
         for index, value in enumerate(values)
