@@ -176,7 +176,8 @@ class Listing:
             self._read_again(1, MAX_READINGS_SHORT, f"promises {promised:,} records and lists {found:,}")
         elif self._is_positional and self._moved_from is not None:
             # Each change may have moved what was skipped up by one more place.
-            page = max(1, self._moved_from - 1 - self._changes // max(1, self._page_size))
+            margin = 1 + self._changes // max(1, self._page_size)
+            page = min(max(1, self._moved_from - margin), len(self._urls))
             if not self._is_made_good(page):
                 self._read_again(page, MAX_READINGS, _KEEPS_CHANGING)
             elif self._has_grown:
