@@ -59,6 +59,7 @@ class Listing:
         self._stale_pages = self._without_id_here = self._returns = self._slips = self._gaps = 0
         self._overlaps = self._is_positional = False
         self._moved_from: int | None = None
+        self._idle_from: int | None = None
 
     def take(self, asked: httpx.URL, response: httpx.Response, payload: Payload) -> None:
         """Take note of a page, and decide what follows.
@@ -73,9 +74,17 @@ class Listing:
             self._totals.append(total)
         following = self._following(asked, response, payload)
         self._stale_pages = 0 if is_new else self._stale_pages + 1
+        if following is not None and self._is_counted_out(following):
+            self._idle_from = None
+            following = None
         # A look at the front has seen all that is new there when it comes to what has not changed since.
-        is_seen = self._is_look and is_known
-        if following is None or following.url is None or self._is_counted_out(following) or is_seen:
+        is_last = following is None or following.url is None or (self._is_look and is_known)
+        if self._idle_from is not None and (is_new or is_last):
+            # A page of known records, and then others: it may have come in the place of the one asked for.
+            self._slips += 1
+            self._has_moved(self._idle_from)
+            self._idle_from = None
+        if following is None or following.url is None or is_last:
             self._finish()
             return
         self._is_positional = self._is_positional or following.is_positional
@@ -134,10 +143,12 @@ class Listing:
             self._has_moved(int(first_seen_on[is_changed].min()))
         if self._last_ids is not None:
             self._note_shift(ids, ~is_new, is_changed)
+        is_any_new = bool(is_new.any())
+        if self._idle_from is None and len(ids) > self._overlaps and not is_any_new:
+            self._idle_from = page
         self._last_ids = ids
         self._page_size = self._page_size or len(self._ids)
         self._overlaps = self._resource.paging.style == "offset" and len(records) == len(ids) > 1
-        is_any_new = bool(is_new.any())
         # What has no id is told apart by its content, and counted apart: two of them may be alike.
         if without_id := len(records) - len(ids):
             self._without_id_here += without_id
