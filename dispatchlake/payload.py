@@ -72,8 +72,8 @@ def decode_json(body: bytes) -> Any:
     """Decode JSON, strictly first; leniently only where strictness would lose a whole page.
 
     The lenient way takes what sloppy servers send: NaN, infinities and numbers of thousands of digits (as
-    None), integers beyond 64 bits, lone surrogates, and bytes that are not UTF-8 (replaced, so the record
-    lands and the raw page keeps the original).
+    None), integers beyond 64 bits, lone surrogates, line breaks and other control characters as they are,
+    and bytes that are not UTF-8 (replaced, so the record lands and the raw page keeps the original).
     """
     try:
         return orjson.loads(body)
@@ -82,6 +82,7 @@ def decode_json(body: bytes) -> Any:
     try:
         return json.loads(
             body.decode("utf-8-sig", errors="replace"),
+            strict=False,
             parse_constant=lambda _name: None,
             parse_float=_finite,
             parse_int=_of_sane_length,

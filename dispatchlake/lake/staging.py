@@ -5,6 +5,7 @@ Holds what one load has read, however large, within the connection's memory limi
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import duckdb
@@ -111,6 +112,7 @@ class Staging:
             self._connection.unregister("parsed")
 
     def close(self) -> None:
-        """Drop what was staged."""
-        self._connection.execute("DROP TABLE IF EXISTS staged")
-        self._connection.execute("DROP TABLE IF EXISTS rejected")
+        """Drop what was staged; where that fails, the next load replaces it."""
+        with contextlib.suppress(duckdb.Error):  # the load itself has landed, or has failed for a reason
+            self._connection.execute("DROP TABLE IF EXISTS staged")
+            self._connection.execute("DROP TABLE IF EXISTS rejected")
