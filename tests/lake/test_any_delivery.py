@@ -1,0 +1,154 @@
+"""However versions are cut into pages and loads, repeated and shuffled, the lake is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dispatchlake.lake import Lake, migrations
+from dispatchlake.lake.reading import connect
+from tests.lake.model import Model
+from tests.lake.pages import Center, incident, see_one_center, stamp
+
+DAY_S = 86_400
+
+Deliveries = list[list[list[dict[str, Any]]]]
+"""Loads of pages of records."""
+
+
+def version(identity: str, updated: int, is_ended: bool, phone: str) -> dict[str, Any]:
+    # A corrected created_at goes with some versions: other months, other partitions.
+    created = {0: 0, 1: 0, 2: -40 * DAY_S, 3: 400 * DAY_S}[updated]
+    return incident(
+        identity,
+        updated=updated,
+        created=created,
+        audio_call_ended_at=stamp(0) if is_ended else None,
+        caller_phone_number=phone,
+    )
+
+
+versions = st.builds(
+    version, st.sampled_from("xyz"), st.integers(0, 3), st.booleans(), st.sampled_from(["", "a", "b"])
+)
+without_ties = st.builds(version, st.sampled_from("xyz"), st.integers(0, 3), st.booleans(), st.just("a"))
+
+
+def stored(center: Center, table: str) -> set[tuple[Any, ...]]:
+    rows = center.ask(
+        f"SELECT incident_id, updated_at, created_at, audio_call_ended_at, caller_phone_number FROM {table}"
+    )
+    assert len(set(rows)) == len(rows), f"{table} has a row twice"
+    return set(rows)
+
+
+def expected(records: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
+    def time(text: str | None) -> datetime | None:
+        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC) if text else None
+
+    return {
+        (
+            record["id"],
+            time(record["updated_at"]),
+            time(record["created_at"]),
+            time(record["audio_call_ended_at"]),
+            record["caller_phone_number"],
+        )
+        for record in records
+    }
+
+
+def deliver(center: Center, loads: Deliveries) -> None:
+    for pages in loads:
+        center.load_pages([center.page(*records, sequence=n) for n, records in enumerate(pages, 1)])
+
+
+def assert_as_modelled(center: Center, loads: Deliveries) -> None:
+    model = Model()
+    for pages in loads:
+        for records in pages:
+            model.receive(*records)
+    assert stored(center, "incidents") == expected(model.current())
+    assert stored(center, "incident_versions") == expected(model.versions())
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.lists(st.lists(st.lists(versions, max_size=4), max_size=3), max_size=4))
+def test_any_deliveries_give_what_plain_python_says(
+    new_center: Callable[[], Center], loads: Deliveries
+) -> None:
+    center = new_center()
+
+    deliver(center, loads)
+
+    assert_as_modelled(center, loads)
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.data())
+def test_any_cut_order_and_repetition_gives_the_same_lake(
+    new_center: Callable[[], Center], data: st.DataObject
+) -> None:
+    content = data.draw(st.lists(without_ties, min_size=1, max_size=8))
+    one, other = new_center(), new_center()
+    deliver(one, [[content]])
+
+    repeated = content + data.draw(st.lists(st.sampled_from(content), max_size=6))
+    shuffled = data.draw(st.permutations(repeated))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(shuffled)), max_size=5)))
+    pages = [shuffled[start:end] for start, end in zip([0, *cuts], [*cuts, None], strict=True)]
+    size = data.draw(st.integers(1, 3))
+    deliver(other, [pages[start : start + size] for start in range(0, len(pages), size)])
+
+    assert stored(other, "incidents") == stored(one, "incidents")
+    assert stored(other, "incident_versions") == stored(one, "incident_versions")
+
+
+@pytest.fixture(scope="module")
+def mixed_center(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Center]]:
+    """New centers of a lake that keeps up to 2 rows in its catalog, and more in files."""
+    folder = tmp_path_factory.mktemp("mixed") / "lake"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrations, "INLINED_ROWS", 2)
+        lake = Lake.open(folder)
+    with lake, connect(folder) as reader:
+        see_one_center(reader)
+        count = iter(range(10**6))
+        yield lambda: Center(lake, reader, f"center-{next(count)}")
+
+
+def flush(center: Center) -> None:
+    center.lake._connection.execute("CALL ducklake_flush_inlined_data('lake')")
+
+
+def compact(center: Center) -> None:
+    connection = center.lake._connection
+    connection.execute("CALL ducklake_flush_inlined_data('lake')")
+    connection.execute("CALL ducklake_rewrite_data_files('lake', delete_threshold => 0)")
+    connection.execute("CALL ducklake_merge_adjacent_files('lake')")
+
+
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(st.lists(versions, max_size=6), st.sampled_from([None, None, flush, compact])),
+        max_size=5,
+    )
+)
+def test_rows_kept_in_the_catalog_and_in_files_merge_alike_also_after_flush_and_compaction(
+    mixed_center: Callable[[], Center],
+    steps: list[tuple[list[dict[str, Any]], Callable[[Center], None] | None]],
+) -> None:
+    center = mixed_center()
+
+    for records, maintain in steps:
+        deliver(center, [[records]])
+        if maintain:
+            maintain(center)
+
+    assert_as_modelled(center, [[records] for records, _ in steps])
