@@ -16,6 +16,9 @@ import orjson
 _MOST_DIGITS = 4000
 """Python refuses to convert more than 4300, and would take the whole page with it."""
 
+_NOT_RECORDS = frozenset({"error", "errors", "warnings", "messages"})
+"""Names of arrays that are about a listing, and none."""
+
 
 class PayloadError(ValueError):
     """The body is not a page of records. The text never quotes the body."""
@@ -62,6 +65,8 @@ def decode_payload(body: bytes, records_key: str | None) -> Payload:
                 "set records_key in the center's configuration to name the records"
             )
         key = arrays[0]
+        if key in _NOT_RECORDS:
+            raise PayloadError(f"the body is an object whose only array is named {key!r}")
     records = content.get(key)
     if not isinstance(records, list):
         raise PayloadError(f"the body has no array named {key!r}")

@@ -84,7 +84,8 @@ def transport_error(error: httpx.HTTPError, *, center_id: str, url: str) -> Disp
         for cause in _iter_origins(error):
             if not isinstance(cause, ssl.SSLError) or isinstance(cause, _CUT_OFF):
                 continue
-            reason = getattr(cause, "verify_message", "") or cause.reason or type(cause).__name__
+            named = getattr(cause, "verify_message", "") or getattr(cause, "reason", "")
+            reason = named or type(cause).__name__
             return ConfigError(
                 f"{center_id}: no secure connection to {host}: {reason}. If your network inspects TLS, name "
                 "its certificates in SSL_CERT_FILE; otherwise check the center's base URL."

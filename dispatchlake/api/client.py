@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -255,10 +256,13 @@ def _origin_of(center: DispatchCenter) -> httpx.URL:
     try:
         origin = httpx.URL(center.base_url)
         origin.host.encode("idna")  # as the name is looked up
+        is_possible = re.fullmatch(rb"[\w.:-]+", origin.raw_host) and (origin.port or 0) < 2**16
     except (httpx.InvalidURL, UnicodeError):
+        is_possible = False
+    if not is_possible:
         raise ConfigError(
             f"{center.center_id}: the base URL {center.base_url} is none: check the host's name and the port."
-        ) from None
+        )
     return origin
 
 
