@@ -98,14 +98,18 @@ def test_one_failing_center_does_not_stop_another(
 def test_the_run_leaves_a_table_of_what_landed(
     prefect_url: str, sandbox: SandboxProcess, settings: Settings
 ) -> None:
-    from prefect.artifacts import Artifact
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
     center = put_center(sandbox)
 
-    ingest(save(center))
+    state = ingest(save(center))
 
-    artifact = Artifact.get("ingest-summary")
-    assert artifact is not None
+    of_this_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:  # Artifact.get would leave its connection open
+        (artifact,) = client.read_artifacts(artifact_filter=of_this_run)
+    assert artifact.key == "ingest-summary"
+    assert artifact.description == state.message
     assert f"| {center.center_id} | cad_incidents | landed |" in str(artifact.data)
 
 
