@@ -29,20 +29,31 @@ def connect(lake_dir: Path | None = None) -> duckdb.DuckDBPyConnection:
     """
     folder = lake_dir or load_settings().lake_dir
     if not catalog_path(folder).exists():
-        raise ConfigError(
-            f"There is no lake in {folder} yet. Land something first (dispatchlake ingest), or name its home "
-            "in DISPATCHLAKE_DATA_DIR."
-        )
+        raise _no_lake(folder)
     connection = connect_reader(folder)
     try:
-        migrations.refuse_newer(migrations.applied(connection))
-    except duckdb.Error as error:
-        connection.close()
-        raise LakeError(f"The lake cannot be read: {catalog_path(folder)} may be damaged. {error}") from error
+        _check_layout(connection, folder)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check_layout(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    try:
+        done = migrations.applied(connection)
+    except duckdb.Error as error:
+        raise LakeError(f"The lake cannot be read: {catalog_path(folder)} may be damaged. {error}") from error
+    migrations.refuse_newer(done)
+    if not done:  # a catalog without its first tables: being made, or never finished
+        raise _no_lake(folder)
+
+
+def _no_lake(folder: Path) -> ConfigError:
+    return ConfigError(
+        f"There is no lake in {folder} yet. Land something first (dispatchlake ingest), or name its home "
+        "in DISPATCHLAKE_DATA_DIR."
+    )
 
 
 def query_arrow(sql: str, *, lake_dir: Path | None = None) -> pa.Table:

@@ -1,0 +1,321 @@
+"""Watermark, coverage and runs: where to go on, what was read, and what each run brought."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dispatchlake.model import Page
+from tests.lake.pages import END, Center, cell, incident, instant
+from tests.lake.test_merge import NewCenter
+
+HOUR = timedelta(hours=1)
+
+
+def watermark(center: Center) -> datetime | None:
+    return center.lake.watermark(center.center_id, "incident_events")
+
+
+def land(center: Center, updated: float | None = None, **of: Any) -> None:
+    """Land one record changed then, or none."""
+    records = [] if updated is None else [incident(f"i{updated}", updated=updated)]
+    center.load_pages([center.page(*records)], **of)
+
+
+def fail(center: Center, error: str = "It was down.", run_id: str = "run", **of: Any) -> None:
+    center.lake.record_failure(
+        cell(center.center_id, **of), run_id=run_id, started_at=datetime.now(UTC), error=error
+    )
+
+
+def coverage(center: Center) -> list[tuple[Any, ...]]:
+    return center.ask(
+        "SELECT kind, state, window_start, window_end, attempts, last_error FROM coverage ORDER BY ALL"
+    )
+
+
+def complete_through(center: Center) -> list[tuple[Any, ...]]:
+    return center.ask("SELECT resource, complete_through FROM complete_through ORDER BY ALL")
+
+
+# --- watermark --------------------------------------------------------------------------------------
+
+
+def test_there_is_no_watermark_before_the_first_record(center: Center) -> None:
+    assert watermark(center) is None
+    land(center)
+    assert watermark(center) is None
+    assert coverage(center) == [("ingest", "complete", None, END, 1, None)]
+
+
+def test_the_watermark_stays_behind_the_newest_change_by_as_long_as_reading_took(center: Center) -> None:
+    """What changed while we read may have been missed; the next run reads from where this one began."""
+    reading_s = 0.3
+
+    def slowly() -> Iterator[Page]:
+        yield center.page(incident("i1", updated=100))
+        time.sleep(reading_s)
+        yield center.page(incident("i2", updated=50), sequence=2)
+
+    summary = center.load_pages(slowly())
+
+    assert summary.watermark is not None
+    assert summary.watermark == watermark(center)
+    assert instant(100 - 60) < summary.watermark <= instant(100 - reading_s)
+    assert center.ask("SELECT watermark_at FROM watermarks") == [(summary.watermark,)]
+
+
+def test_the_watermark_never_goes_back(center: Center) -> None:
+    land(center, 1000)
+    before = watermark(center)
+
+    land(center, 10)
+    assert watermark(center) == before
+    land(center)
+    assert watermark(center) == before
+
+    land(center, 2000)
+    after = watermark(center)
+    assert before is not None
+    assert after is not None
+    assert after > before
+    assert center.ask("SELECT count(*) FROM watermarks") == [(1,)]
+
+
+def test_a_record_dated_in_the_future_moves_the_watermark_to_the_windows_end_at_most(center: Center) -> None:
+    year_s = 365 * 86_400.0
+
+    land(center, year_s)
+
+    assert watermark(center) == END
+
+
+def test_a_backfill_leaves_the_watermark_alone(center: Center) -> None:
+    land(center, 5000, kind="backfill")
+    assert watermark(center) is None
+
+    land(center, 1000)
+    before = watermark(center)
+    land(center, 6000, kind="backfill")
+    assert watermark(center) == before
+
+
+@pytest.mark.parametrize(
+    "stamp", ["0001-01-01 00:00:00 UTC", "1899-12-30T00:00:00Z", "1900-01-01 00:00:00 UTC"]
+)
+def test_a_date_that_stands_for_none_is_no_watermark(center: Center, stamp: str) -> None:
+    center.load(incident("i1") | {"updated_at": stamp})
+
+    assert center.ask("SELECT count(*) FROM incidents") == [(1,)]
+    assert watermark(center) is None
+
+
+def test_each_center_and_resource_has_a_watermark_of_its_own(new_center: NewCenter) -> None:
+    one, other = new_center(), new_center()
+
+    one.load(incident("i1", updated=100))
+    other.load(incident("i1", updated=5000))
+    one.load(incident("i1", updated=9000), resource="cad_incidents")
+
+    watermarks = [
+        one.lake.watermark(one.center_id, "incident_events"),
+        other.lake.watermark(other.center_id, "incident_events"),
+        one.lake.watermark(one.center_id, "cad_incidents"),
+    ]
+    assert all(w is not None for w in watermarks)
+    assert watermarks == sorted(watermarks)  # type: ignore[type-var]  # none is None
+    assert len(set(watermarks)) == 3
+
+
+@settings(deadline=None, max_examples=6)
+@given(st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 3000), st.booleans()), max_size=5))
+def test_a_watermark_only_moves_forward_and_never_past_what_was_read(
+    new_center: NewCenter, loads: list[tuple[int, int, bool]]
+) -> None:
+    center = new_center()
+    before: datetime | None = None
+
+    for updated, end, is_backfill in loads:
+        land(center, updated, end=instant(end), kind="backfill" if is_backfill else "ingest")
+        after = watermark(center)
+        if is_backfill:
+            assert after == before
+        elif before is not None:
+            assert after is not None
+            assert after >= before
+        if after != before:
+            assert after is not None
+            assert after <= min(instant(updated), instant(end))
+        before = after
+
+
+# --- coverage ---------------------------------------------------------------------------------------
+
+
+def test_live_readings_grow_one_row(center: Center) -> None:
+    land(center, end=END)
+    land(center, start=END - HOUR, end=END + HOUR)
+    land(center, start=END, end=END + 3 * HOUR)
+
+    assert coverage(center) == [("ingest", "complete", None, END + 3 * HOUR, 1, None)]
+    assert complete_through(center) == [("incident_events", END + 3 * HOUR)]
+
+
+def test_a_live_reading_since_a_day_begins_there_until_an_earlier_one_is_read(center: Center) -> None:
+    land(center, start=END - HOUR, end=END)
+    assert coverage(center) == [("ingest", "complete", END - HOUR, END, 1, None)]
+
+    land(center, start=END - 9 * HOUR, end=END - HOUR)
+    assert coverage(center) == [("ingest", "complete", END - 9 * HOUR, END, 1, None)]
+
+    land(center, end=END - 2 * HOUR)
+    assert coverage(center) == [("ingest", "complete", None, END, 1, None)]
+
+
+def test_a_reading_that_leaves_a_gap_claims_nothing_and_the_next_one_fills_it(center: Center) -> None:
+    """`ingest --since` a day after the last run: what changed in between has not been read."""
+    land(center, 1000, end=END)
+    before = watermark(center)
+
+    land(center, 200_000, start=END + HOUR, end=END + 2 * HOUR)
+
+    assert complete_through(center) == [("incident_events", END)]
+    assert watermark(center) == before
+    assert coverage(center) == [
+        ("backfill", "complete", END + HOUR, END + 2 * HOUR, 1, None),
+        ("ingest", "complete", None, END, 1, None),
+    ]
+
+    land(center, start=before, end=END + 3 * HOUR)
+    assert complete_through(center) == [("incident_events", END + 3 * HOUR)]
+
+
+def test_a_failure_is_recorded_counted_and_forgotten_after_a_success(center: Center) -> None:
+    land(center, end=END)
+    fail(center, "First.", start=END - HOUR, end=END + HOUR)
+    fail(center, "Second.", start=END - HOUR, end=END + 2 * HOUR)
+
+    assert coverage(center) == [
+        ("ingest", "complete", None, END, 1, None),
+        ("ingest", "failed", END - HOUR, END + 2 * HOUR, 2, "Second."),
+    ]
+    assert complete_through(center) == [("incident_events", END)], "a failure completes nothing"
+
+    land(center, start=END - HOUR, end=END + 3 * HOUR)
+    assert coverage(center) == [("ingest", "complete", None, END + 3 * HOUR, 1, None)]
+
+    fail(center, "Third.", start=END, end=END + 4 * HOUR)
+    assert coverage(center)[1][4:] == (1, "Third."), "attempts are counted since the last success"
+
+
+def test_a_center_that_never_could_be_read_has_a_failure_and_nothing_complete(center: Center) -> None:
+    fail(center)
+
+    assert coverage(center) == [("ingest", "failed", None, END, 1, "It was down.")]
+    assert complete_through(center) == []
+
+
+def test_each_window_of_a_backfill_has_a_row_of_its_own(center: Center) -> None:
+    windows: list[dict[str, Any]] = [{"start": END + n * HOUR, "end": END + (n + 1) * HOUR} for n in range(3)]
+    land(center, **windows[0], kind="backfill")
+    fail(center, **windows[1], kind="backfill")
+    fail(center, **windows[1], kind="backfill")
+    fail(center, **windows[2], kind="backfill")
+    land(center, **windows[2], kind="backfill")
+    land(center, **windows[0], kind="backfill")
+
+    assert coverage(center) == [
+        ("backfill", "complete", END, END + HOUR, 1, None),
+        ("backfill", "complete", END + 2 * HOUR, END + 3 * HOUR, 1, None),
+        ("backfill", "failed", END + HOUR, END + 2 * HOUR, 2, "It was down."),
+    ]
+    assert complete_through(center) == [], "only the live reading is complete through a time"
+
+
+def test_a_backfill_that_fails_over_a_window_it_had_read_leaves_it_complete(center: Center) -> None:
+    window: dict[str, Any] = {"start": END, "end": END + HOUR, "kind": "backfill"}
+    land(center, **window)
+    fail(center, **window)
+
+    assert [row[:2] for row in coverage(center)] == [("backfill", "complete"), ("backfill", "failed")]
+
+    land(center, **window)
+    assert [row[:2] for row in coverage(center)] == [("backfill", "complete")]
+
+
+def test_coverage_of_one_center_and_resource_is_not_anothers(new_center: NewCenter) -> None:
+    one, other = new_center(), new_center()
+    one.load(incident())
+    fail(one, resource="cad_incidents")
+    fail(other)
+
+    one.load(incident(), resource="cad_incidents")
+
+    assert one.ask("SELECT resource, state FROM coverage ORDER BY ALL") == [
+        ("cad_incidents", "complete"),
+        ("incident_events", "complete"),
+    ]
+    assert other.ask("SELECT resource, state FROM coverage") == [("incident_events", "failed")]
+
+
+def test_coverage_tells_how_many_records_the_last_run_read(center: Center) -> None:
+    center.load(incident("i1"), incident("i2"), "no object")
+    center.load_pages([center.page(incident("i1"))], run_id="last")
+
+    assert center.ask("SELECT records, run_id, updated_at <= now() FROM coverage") == [(1, "last", True)]
+
+
+# --- runs -------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_landed_has_a_row_of_what_it_brought(center: Center) -> None:
+    center.load(incident("i1"), incident("i2"))
+    before = datetime.now(UTC)
+
+    summary = center.load_pages(
+        [
+            center.page(incident("i1"), incident("i2", updated=5), incident("i3", created=-9), "no object"),
+            center.page(sequence=2),
+        ],
+        run_id="second",
+    )
+
+    rows = center.ask("SELECT * EXCLUDE (center_id, started_at, seconds) FROM runs WHERE run_id = 'second'")
+    assert rows == [
+        ("second", "incident_events", "landed", None, 2, 4, 1, 1, 1, 1, instant(-9), instant(5))
+    ]  # fmt: skip
+    ((started_at, seconds),) = center.ask("SELECT started_at, seconds FROM runs WHERE run_id = 'second'")
+    assert before <= started_at <= datetime.now(UTC)
+    assert seconds == summary.seconds >= 0
+
+
+def test_a_run_that_failed_has_a_row_with_its_reason(center: Center) -> None:
+    started_at = datetime.now(UTC) - timedelta(seconds=30)
+
+    center.lake.record_failure(
+        cell(center.center_id), run_id="bad", started_at=started_at, error="The center's gone."
+    )
+
+    assert center.ask("SELECT * EXCLUDE (center_id, seconds) FROM runs") == [
+        ("bad", "incident_events", "failed", "The center's gone.", *[None] * 8, started_at)
+    ]
+    ((seconds,),) = center.ask("SELECT seconds FROM runs")
+    assert seconds >= 30
+
+
+def test_every_try_of_a_run_has_a_row(center: Center) -> None:
+    fail(center, "First.")
+    fail(center, "Second.")
+    land(center, 1)
+
+    assert center.ask("SELECT run_id, state, error FROM runs ORDER BY started_at, state") == [
+        ("run", "failed", "First."),
+        ("run", "failed", "Second."),
+        ("run", "landed", None),
+    ]
