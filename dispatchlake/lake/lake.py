@@ -18,7 +18,7 @@ from dispatchlake.errors import CatalogBusy, ConfigError, LakeError
 from dispatchlake.lake import bookkeeping, commit, migrations
 from dispatchlake.lake.archive import archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, LoadSummary
-from dispatchlake.lake.connection import connect_writer
+from dispatchlake.lake.connection import catalog_path, connect_writer
 from dispatchlake.lake.schemas import RECORD_TYPES
 from dispatchlake.lake.staging import Staging
 from dispatchlake.model import Page
@@ -44,12 +44,7 @@ class Lake:
         """
         _make_folder(lake_dir)
         lock = FileLock(lake_dir / "commit.lock", timeout=lock_wait_s, mode=0o600)
-        try:
-            connection = connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=False)
-        except LakeError:  # there is none, or another writer is making it at this moment
-            with _held(lock):
-                connection = connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=True)
-        lake = cls(connection, lock)
+        lake = cls(_open_or_make(lake_dir, lock, memory_limit_mb=memory_limit_mb), lock)
         try:
             with _duckdb_errors():
                 lake._migrate()
@@ -164,6 +159,14 @@ class Lake:
                     self._connection.execute("ROLLBACK")
                 raise
             return result
+
+
+def _open_or_make(lake_dir: Path, lock: FileLock, *, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
+    if catalog_path(lake_dir).exists():
+        with contextlib.suppress(LakeError):  # another writer may be making it at this moment: wait for that
+            return connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=False)
+    with _held(lock):
+        return connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=True)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,236 @@
+"""Many writers, one commit at a time: they wait, they give up, they outlive each other, they lose nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from dispatchlake.errors import CatalogBusy, is_transient
+from dispatchlake.lake import Lake, LoadSummary, connection
+from dispatchlake.lake.connection import catalog_path
+from dispatchlake.lake.reading import connect
+from dispatchlake.model import Page
+from tests.lake.conftest import Ask
+from tests.lake.pages import cell, incident, incidents, load, page
+from tests.lake.scripts import Script
+
+HOLDER = """
+import sys
+from filelock import FileLock
+
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    input()
+print("released", flush=True)
+"""
+
+
+def holder(lake_dir: Path) -> Script:
+    script = Script(HOLDER, lake_dir / "commit.lock")
+    assert script.line() == "held"
+    return script
+
+
+def test_a_commit_waits_for_another_process(lake: Lake, lake_dir: Path) -> None:
+    landed: list[LoadSummary] = []
+    with holder(lake_dir) as other:
+        waiting = threading.Thread(target=lambda: landed.append(load(lake, incident())))
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+        assert not landed
+
+        other.go_on()
+        waiting.join(60)
+
+    assert [summary.new for summary in landed] == [1]
+
+
+def test_a_commit_that_waited_too_long_says_so_and_works_later(lake_dir: Path, ask: Ask) -> None:
+    with Lake.open(lake_dir, lock_wait_s=0.2) as lake:
+        with holder(lake_dir) as other:
+            with pytest.raises(CatalogBusy, match="Another writer has held the lake") as caught:
+                load(lake, incident())
+            assert is_transient(caught.value)
+            assert ask("SELECT count(*) FROM raw_pages") == [(0,)]
+            other.go_on()
+            assert other.line() == "released"
+
+        assert load(lake, incident()).new == 1
+
+
+def test_a_lake_is_opened_and_read_while_another_writer_holds_the_lock(lake: Lake, lake_dir: Path) -> None:
+    load(lake, incident())
+    with holder(lake_dir), Lake.open(lake_dir, lock_wait_s=0) as second, connect(lake_dir) as reader:
+        assert second.watermark("center-a", "incident_events") is not None
+        assert reader.sql("SELECT count(*) FROM incidents").fetchall() == [(1,)]
+
+
+def test_a_new_lake_is_made_by_who_holds_the_lock(lake_dir: Path) -> None:
+    lake_dir.mkdir()
+    with holder(lake_dir) as other:
+        with pytest.raises(CatalogBusy):
+            Lake.open(lake_dir, lock_wait_s=0.2)
+        assert not catalog_path(lake_dir).exists()
+        other.kill()
+
+        with Lake.open(lake_dir) as lake:
+            assert load(lake, incident()).new == 1
+
+
+def test_a_killed_holder_of_the_lock_blocks_nobody(lake: Lake, lake_dir: Path) -> None:
+    with holder(lake_dir) as other:
+        other.kill()
+
+    assert load(lake, incident()).new == 1
+
+
+def test_a_catalog_locked_by_another_program_is_busy_and_works_later(
+    lake_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = """
+import sqlite3, sys
+
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+input()
+"""
+    monkeypatch.setattr(connection, "_BUSY_TIMEOUT_MS", 100)
+    with Lake.open(lake_dir) as lake:
+        load(lake, incident("i1"))
+        with Script(script, catalog_path(lake_dir)) as other:
+            assert other.line() == "held"
+            with pytest.raises(CatalogBusy, match="locked by another program"):
+                load(lake, incident("i2"))
+
+        assert load(lake, incident("i1"), incident("i2")).new == 1
+
+
+LOADER = """
+import sys
+from pathlib import Path
+from dispatchlake.lake import Lake
+from tests.lake.pages import cell, incident, incidents, page
+
+lake_dir, name, center_id = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+print("ready", flush=True)
+input()
+new = 0
+for number in range(4):
+    with Lake.open(lake_dir) as lake:
+        size = 120 if number % 2 else 8
+        records = [*incidents(size, f"i{number}-"), incident("always", updated=number)]
+        pages = [page(*records, center_id=center_id)]
+        new += lake.load(pages, cell=cell(center_id), run_id=f"{name}-{number}").new
+print(new)
+"""
+
+LOADED = 2 * 120 + 2 * 8 + 1
+"""Incidents that one loader's loads hold."""
+
+
+def run_together(lake_dir: Path, centers: list[str]) -> list[int]:
+    """Run a loader for each of the centers, all at once; return how many incidents each found new."""
+    loaders = [Script(LOADER, lake_dir, f"loader-{n}", center) for n, center in enumerate(centers)]
+    for loader in loaders:
+        assert loader.line() == "ready"
+    for loader in loaders:
+        loader.go_on()
+    return [int(loader.finish()) for loader in loaders]
+
+
+COUNTS = """
+SELECT (SELECT count(*) FROM incidents), (SELECT count(DISTINCT (center_id, incident_id)) FROM incidents),
+    (SELECT count(*) FROM incident_versions),
+    (SELECT count(DISTINCT (center_id, incident_id, version_hash)) FROM incident_versions),
+    (SELECT count(*) FROM coverage), (SELECT count(*) FROM watermarks), (SELECT count(*) FROM runs)
+"""
+
+
+def test_processes_that_load_different_centers_at_once_all_land(lake_dir: Path) -> None:
+    found = run_together(lake_dir, ["center-a", "center-b", "center-c"])
+
+    assert found == [LOADED] * 3
+    with connect(lake_dir) as reader:
+        # The incident that always changes has a version of each load.
+        rows, versions = 3 * LOADED, 3 * (LOADED + 3)
+        assert reader.sql(COUNTS).fetchall() == [(rows, rows, versions, versions, 3, 3, 12)]
+
+
+def test_processes_that_load_the_same_center_at_once_lose_and_double_nothing(lake_dir: Path) -> None:
+    found = run_together(lake_dir, ["center-a"] * 3)
+
+    assert sum(found) == LOADED, "each incident was new to one of them"
+    with connect(lake_dir) as reader:
+        rows, versions = LOADED, LOADED + 3
+        assert reader.sql(COUNTS).fetchall() == [(rows, rows, versions, versions, 1, 1, 12)]
+        newest = reader.sql(
+            "SELECT epoch(updated_at - created_at) FROM incidents WHERE incident_id = 'always'"
+        )
+        assert newest.fetchall() == [(3,)]
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["different centers", "the same center"])
+def test_threads_that_open_load_and_close_at_once_all_land(lake_dir: Path, same: bool) -> None:
+    """The writers of a process share one DuckDB; the last to close takes it down, and another opens it."""
+    threads, loads = 4, 4
+    barrier = threading.Barrier(threads)
+
+    def work(number: int) -> int:
+        center_id = "center" if same else f"center-{number}"
+        barrier.wait()
+        new = 0
+        for step in range(loads):
+            with Lake.open(lake_dir) as lake:
+                size = 120 if step % 2 else 5
+                pages = [page(*incidents(size, f"i{step}-"), center_id=center_id)]
+                new += lake.load(pages, cell=cell(center_id), run_id=f"{number}-{step}").new
+        return new
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(work, range(threads)))
+
+    each = 2 * 120 + 2 * 5
+    assert sum(found) == each * (1 if same else threads)
+    with connect(lake_dir) as reader:
+        rows, cells = sum(found), 1 if same else threads
+        assert reader.sql(COUNTS).fetchall() == [(rows, rows, rows, rows, cells, cells, threads * loads)]
+
+
+def test_one_thread_may_close_while_another_is_half_way(lake_dir: Path) -> None:
+    first, second = Lake.open(lake_dir), Lake.open(lake_dir)
+
+    def pages() -> Iterator[Page]:
+        yield page(incident("i1"))
+        first.close()
+        yield page(incident("i2"), sequence=2)
+
+    with second:
+        assert second.load(pages(), cell=cell(), run_id="run").new == 2
+    with Lake.open(lake_dir) as third:
+        assert load(third, incident("i3")).new == 1
+
+
+def test_two_loads_may_be_under_way_at_once_in_one_process(lake_dir: Path, ask: Ask) -> None:
+    """What one has staged is not the other's."""
+    with Lake.open(lake_dir) as one, Lake.open(lake_dir) as other:
+
+        def pages() -> Iterator[Page]:
+            yield page(incident("i1"), "no object", center_id="one")
+            summary = load(other, incident("i2"), center_id="other")
+            assert (summary.new, summary.quarantined) == (1, 0)
+            yield page(incident("i3"), center_id="one", sequence=2)
+
+        summary = one.load(pages(), cell=cell("one"), run_id="run")
+
+    assert (summary.new, summary.quarantined) == (2, 1)
+    assert ask("SELECT center_id, incident_id FROM incidents ORDER BY ALL") == [
+        ("one", "i1"),
+        ("one", "i3"),
+        ("other", "i2"),
+    ]
