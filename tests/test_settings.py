@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dispatchlake.errors import ConfigError
+from dispatchlake.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"DISPATCHLAKE_{name.upper()}", raising=False)
+
+
+def test_everything_has_a_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    settings = load_settings()
+
+    assert settings.data_dir == tmp_path / "data"
+    assert settings.lookback == timedelta(hours=1)
+
+
+def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = {
+        "DATA_DIR": str(tmp_path),
+        "LOOKBACK_S": "0",
+        "RETRY_BUDGET_S": "1.5",
+        "TIMEOUT_S": "2",
+        "PAGE_TIMEOUT_S": "3",
+        "RETRY_TASKS": "false",
+        "LOCK_WAIT_S": "4",
+        "MEMORY_LIMIT_MB": "512",
+    }
+    assert {name.lower() for name in given} == set(Settings.model_fields)
+    for name, value in given.items():
+        monkeypatch.setenv(f"DISPATCHLAKE_{name}", value)
+
+    settings = load_settings()
+
+    assert settings == Settings(
+        data_dir=tmp_path,
+        lookback_s=0,
+        retry_budget_s=1.5,
+        timeout_s=2,
+        page_timeout_s=3,
+        retry_tasks=False,
+        lock_wait_s=4,
+        memory_limit_mb=512,
+    )
+
+
+def test_every_folder_lies_in_the_data_folder(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+
+    folders = [settings.lake_dir, settings.state_dir, settings.prefect_dir]
+
+    assert len(set(folders)) == 3
+    assert {folder.parent for folder in folders} == {tmp_path}
+
+
+def test_the_data_folder_is_made_absolute_and_may_begin_at_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DISPATCHLAKE_DATA_DIR", "~/lake/../data")
+
+    assert load_settings().data_dir == tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DISPATCHLAKE_LOOKBACK_S", "an hour"),
+        ("DISPATCHLAKE_LOOKBACK_S", "-1"),
+        ("DISPATCHLAKE_TIMEOUT_S", "0"),
+        ("DISPATCHLAKE_RETRY_BUDGET_S", ""),
+        ("DISPATCHLAKE_MEMORY_LIMIT_MB", "1"),
+        ("DISPATCHLAKE_MEMORY_LIMIT_MB", "1.5"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigError, match=f"a setting that cannot be used. {name}: "):
+        load_settings()
+
+
+def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPATCHLAKE_SOMETHING_ELSE", "x")
+
+    load_settings()
+
+
+def test_settings_do_not_change(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+
+    with pytest.raises(ValueError, match="frozen"):
+        settings.timeout_s = 5  # type: ignore[misc]
