@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from dispatchlake.cli.prefect_api import prefect_api
 from dispatchlake.settings import Settings
+
+# On a busy machine an example may take its time; that is no finding.
+hypothesis_settings.register_profile("patient", deadline=None)
+hypothesis_settings.load_profile("patient")
 
 
 @pytest.fixture
