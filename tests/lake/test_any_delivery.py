@@ -77,7 +77,7 @@ def assert_as_modelled(center: Center, loads: Deliveries) -> None:
     assert stored(center, "incident_versions") == expected(model.versions())
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(st.lists(st.lists(st.lists(versions, max_size=4), max_size=3), max_size=4))
 def test_any_deliveries_give_what_plain_python_says(
     new_center: Callable[[], Center], loads: Deliveries

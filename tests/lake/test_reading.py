@@ -231,9 +231,8 @@ with connect(Path(sys.argv[1])) as reader:
 """
 
 
-@pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Kiritimati"])
-def test_the_session_is_in_utc_wherever_the_machine_is(tmp_path: Path, zone: str) -> None:
-    script = Script(ANYWHERE, tmp_path / "lake", environment={"TZ": zone})
+def test_the_session_is_in_utc_wherever_the_machine_is(tmp_path: Path) -> None:
+    script = Script(ANYWHERE, tmp_path / "lake", environment={"TZ": "Pacific/Kiritimati"})
 
     assert script.finish().splitlines() == [
         "UTC",
