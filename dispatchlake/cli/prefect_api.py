@@ -77,11 +77,17 @@ def local_server(home: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}/api"
     log_path = home / "server.log"
     environment = os.environ | _QUIET | {"PREFECT_HOME": str(home), "PREFECT_SERVER_LOGGING_LEVEL": "WARNING"}
+    tether = [sys.executable, "-m", "dispatchlake.cli.tether"]  # it does not outlive us, however we end
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with log_path.open("w") as log:
         # Its own process group: Ctrl-C reaches us alone, and we stop the server last.
         server = subprocess.Popen(  # noqa: S603 - our own interpreter and fixed arguments
-            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, process_group=0
+            [*tether, *command],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            process_group=0,
         )
     try:
         with waiting("Starting the local Prefect server ..."):
