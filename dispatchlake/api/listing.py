@@ -122,7 +122,7 @@ class Listing:
         return True
 
     def _note(self, records: list[Any]) -> tuple[bool, bool]:
-        """Remember a page; say whether it has what is new to this reading, and what is as it was before."""
+        """Remember a page; say whether any of it is new to this reading, and any as it was before looks."""
         page = len(self._urls)
         id_field, changed_field = self._resource.id_field, self._resource.changed_field
         ids: list[str] = []
@@ -134,7 +134,8 @@ class Listing:
                 ids.append(str(identity))
                 versions.append(f"{identity}|{changed if isinstance(changed, _PLAIN) else None}")
         is_new = self._ids_of_this.add(ids, page) == 0
-        is_new_version = self._versions.add(versions, page) == 0
+        version_seen_on = self._versions.add(versions, _LOOK if self._is_look else page)
+        is_new_version = version_seen_on == 0
         first_seen_on = self._ids.add(ids, page)
         is_changed = is_new_version & (first_seen_on > 0)
         if is_changed.any():
@@ -154,7 +155,7 @@ class Listing:
             self._without_id_here += without_id
             self._without_id = max(self._without_id, self._without_id_here)
             is_any_new |= self._contents.add([_text(records)], page)[0] == 0
-        return is_any_new, bool((is_new & ~is_new_version).any())
+        return is_any_new, bool(((version_seen_on > 0) & (version_seen_on < _LOOK)).any())
 
     def _note_shift(self, ids: list[str], is_known: NDArray[np.bool_], is_changed: NDArray[np.bool_]) -> None:
         """Note whether the list has moved down or up between the last page and this one."""
@@ -250,6 +251,9 @@ class Listing:
     def _where(self) -> str:
         return f"{self._center_id}: the listing {self._resource.name} (page {len(self._urls)})"
 
+
+_LOOK = 2**31 - 1
+"""In the place of a page: a version that was seen in a look at the front."""
 
 _KEEPS_CHANGING = "keeps changing while it is read"
 _PLAIN = (str, int, float)
