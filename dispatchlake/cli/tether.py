@@ -1,4 +1,4 @@
-"""Run a program that ends with whoever started it: `python -m dispatchlake.cli.tether PROGRAM [ARGUMENT ...]`.
+"""Run a program that ends with whoever started it: `python -m dispatchlake.cli.tether PROGRAM [ARGUMENT]`.
 
 A command that is killed outright has no chance to stop the servers it runs; the kernel does it then. On
 systems other than Linux the program just runs.
