@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 import dispatchlake
 from dispatchlake.cli.terminal import errors
@@ -15,14 +15,21 @@ app = App(
     name="dispatchlake",
     help="Emergency-dispatch records: from the Prepared partner API to Parquet and SQL, without loss.",
     version=dispatchlake.__version__,
+    default_parameter=Parameter(negative=()),
 )
 # Named by import path, so that `dispatchlake sql` does not pay for importing Prefect, nor `check` for DuckDB.
-app.command("dispatchlake.cli.demo:demo")
-app.command("dispatchlake.cli.centers:app", name="centers")
-app.command("dispatchlake.cli.check:check")
-app.command("dispatchlake.cli.ingest:ingest")
-app.command("dispatchlake.cli.sql:sql")
-app.command("dispatchlake.cli.sandbox:sandbox")
+app.command("dispatchlake.cli.demo:demo", help="Show the whole way with real records, on this machine alone.")
+app.command(
+    "dispatchlake.cli.centers:app", name="centers", help="Register dispatch centers: add, import, list."
+)
+app.command("dispatchlake.cli.check:check", help="Try centers: login, paging, filters; say what to fix.")
+app.command("dispatchlake.cli.ingest:ingest", help="Land what each center changed since the last run.")
+app.command("dispatchlake.cli.sql:sql", help="Ask the lake in SQL; read-only; exports to CSV and Parquet.")
+app.command(
+    "dispatchlake.cli.sandbox:sandbox",
+    help="Serve real dispatch records as the vendor would; options: see its --help.",
+    help_flags=[],  # its own answers
+)
 
 
 def main() -> None:

@@ -12,12 +12,6 @@ from cyclopts import Parameter
 def sandbox(
     *arguments: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
 ) -> None:
-    """Serve real dispatch records the way the vendor's API would, on loopback.
-
-    Takes the options of `python -m sandbox`; see them with `dispatchlake sandbox --help-sandbox`, and
-    `sandbox/README.md`.
-    """
+    """Serve real dispatch records the way the vendor's API would, on loopback; see `sandbox/README.md`."""
     # The sandbox shares no code with the client, so it is not imported: this process becomes it.
-    passed = ["--help" if argument == "--help-sandbox" else argument for argument in arguments]
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "sandbox", *passed])  # noqa: S606 - our own interpreter
+    os.execv(sys.executable, [sys.executable, "-m", "sandbox", *arguments])  # noqa: S606 - our own interpreter
