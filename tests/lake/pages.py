@@ -37,8 +37,11 @@ def incident(identity: Any = "i1", updated: float = 0, created: float = 0, **fie
 
 
 def incidents(count: int, prefix: str = "i", **fields: Any) -> list[dict[str, Any]]:
-    """Return so many records with ids of their own, in order of change."""
-    return [incident(f"{prefix}{number}", updated=number, **fields) for number in range(count)]
+    """Return so many records with ids of their own, in order of change, created one an hour."""
+    return [
+        incident(f"{prefix}{number}", updated=number, created=number * 3600, **fields)
+        for number in range(count)
+    ]
 
 
 def page(

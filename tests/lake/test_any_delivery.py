@@ -123,14 +123,19 @@ def mixed_center(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 
 def flush(center: Center) -> None:
-    center.lake._connection.execute("CALL ducklake_flush_inlined_data('lake')")
+    """Write inlined rows to files, one table at a time: for all at once DuckLake 1.5.5 may end the process.
+
+    It did in about 1 of 8 runs of 50 flushes (double free, segmentation fault), and never table by table.
+    """
+    for name in ("incidents", "incident_versions"):
+        center.lake._connection.execute(f"CALL ducklake_flush_inlined_data('lake', table_name => '{name}')")
 
 
 def compact(center: Center) -> None:
-    connection = center.lake._connection
-    connection.execute("CALL ducklake_flush_inlined_data('lake')")
-    connection.execute("CALL ducklake_rewrite_data_files('lake', delete_threshold => 0)")
-    connection.execute("CALL ducklake_merge_adjacent_files('lake')")
+    flush(center)
+    for name in ("incidents", "incident_versions"):
+        for procedure in ("ducklake_rewrite_data_files", "ducklake_merge_adjacent_files"):
+            center.lake._connection.execute(f"CALL {procedure}('lake', '{name}')")
 
 
 @settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.too_slow])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatchlake.errors import CatalogBusy, is_transient
+from dispatchlake.errors import CatalogBusy, LakeError, is_transient
 from dispatchlake.lake import Lake, LoadSummary, connection
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.reading import connect
@@ -70,12 +70,19 @@ def test_a_lake_is_opened_and_read_while_another_writer_holds_the_lock(lake: Lak
         assert reader.sql("SELECT count(*) FROM incidents").fetchall() == [(1,)]
 
 
-def test_a_new_lake_is_made_by_who_holds_the_lock(lake_dir: Path) -> None:
+@pytest.mark.parametrize("exists", [False, True], ids=["no catalog", "an empty catalog"])
+def test_a_new_lake_is_made_by_who_holds_the_lock(lake_dir: Path, exists: bool) -> None:
+    """The catalog's file is there a moment before it is a lake."""
     lake_dir.mkdir()
+    if exists:
+        catalog_path(lake_dir).touch()
     with holder(lake_dir) as other:
         with pytest.raises(CatalogBusy):
             Lake.open(lake_dir, lock_wait_s=0.2)
-        assert not catalog_path(lake_dir).exists()
+        assert catalog_path(lake_dir).exists() is exists
+        if exists:
+            with pytest.raises(LakeError, match="not a lake"):
+                connect(lake_dir)
         other.kill()
 
         with Lake.open(lake_dir) as lake:
@@ -190,6 +197,22 @@ def test_threads_that_open_load_and_close_at_once_lose_and_double_nothing(lake_d
     with connect(lake_dir) as reader:
         rows = 3 * each
         assert reader.sql(COUNTS).fetchall() == [(rows, rows, rows, rows, 3, 3, 4 * loads)]
+
+
+def test_threads_that_open_at_once_each_meet_a_whole_lake(lake: Lake, lake_dir: Path) -> None:
+    """DuckDB has the name of a database that another thread is still attaching."""
+    lake.close()
+    barrier = threading.Barrier(6)
+
+    def work(_: int) -> None:
+        for _ in range(3):
+            barrier.wait()
+            with Lake.open(lake_dir) as own:
+                assert own.watermark("center-a", "incident_events") is None
+            barrier.wait()  # all closed: the next to open brings DuckDB up again
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(work, range(6))) == [None] * 6
 
 
 def test_one_thread_may_close_while_another_is_half_way(lake_dir: Path) -> None:

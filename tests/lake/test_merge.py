@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dispatchlake.lake import LoadSummary
+from dispatchlake.lake import LoadSummary, archive
 from tests.lake.pages import END, Center, incident, incidents, instant, stamp
 
 Current = Callable[[], list[tuple[Any, ...]]]
@@ -147,15 +147,25 @@ def test_of_two_versions_in_one_second_the_one_whose_call_ended_is_current(
     assert [row[1] for row in current()] == ["ended"]
 
 
-@pytest.mark.parametrize("loads", [1, 2], ids=["in one load", "in two loads"])
+@pytest.mark.parametrize("apart_by", ["record", "batch", "load"])
 @pytest.mark.parametrize("ended_at", [None, stamp(0)], ids=["live", "ended"])
 def test_of_two_alike_in_one_second_the_one_received_last_is_current(
-    center: Center, current: Current, ended_at: str | None, loads: int
+    center: Center,
+    current: Current,
+    monkeypatch: pytest.MonkeyPatch,
+    ended_at: str | None,
+    apart_by: str,
 ) -> None:
+    monkeypatch.setattr(archive, "MAX_PAGES", 1)
     order = [incident("i1", caller_phone_number=name, audio_call_ended_at=ended_at) for name in "zab"]
 
-    for records in [order] if loads == 1 else [[record] for record in order]:
-        center.load(*records)
+    loads = {
+        "record": [[order]],
+        "batch": [[[record] for record in order]],
+        "load": [[[record]] for record in order],
+    }
+    for pages in loads[apart_by]:
+        center.load_pages([center.page(*records) for records in pages])
     center.load(order[0])  # known by now: reading it again does not make it the last one received
 
     assert [row[1] for row in current()] == ["b"]
@@ -270,10 +280,10 @@ def test_no_records_at_all_is_a_load_too(center: Center) -> None:
 def test_a_record_set_aside_is_kept_once_with_its_page_and_place(center: Center) -> None:
     bad = incident("i2", is_audio_live="yes")
 
-    first = center.load(incident("i1"), bad, incident("i3"))
+    first = center.load(incident("i1"), bad, incident("i3"), bad)
     again = center.load(bad, bad)
 
-    assert counts(first) == (2, 0, 0, 1)
+    assert counts(first) == (2, 0, 0, 2)
     assert counts(again) == (0, 0, 0, 2)
     rows = center.ask(
         """SELECT resource, reason, record::JSON->>'id', position, body_bytes > 0, q.received_at

@@ -73,6 +73,7 @@ def test_the_order_of_fields_makes_no_difference(database: duckdb.DuckDBPyConnec
         pytest.param({"address": "a", "city": "bc"}, {"address": "ab", "city": "c"}, id="border moved"),
         pytest.param({"address": "abc"}, {"city": "abc"}, id="field moved"),
         pytest.param({"address": "a|city:1:b"}, {"address": "a", "city": "b"}, id="text that looks like two"),
+        pytest.param({"address": "a|city:b"}, {"address": "a", "city": "b"}, id="or like these"),
         pytest.param({"address": ""}, {}, id="empty and null"),
         pytest.param({"address": "null"}, {}, id="null as a text"),
         pytest.param({"address": "a"}, {"address": "a "}, id="trailing space"),
