@@ -77,7 +77,7 @@ def assert_as_modelled(center: Center, loads: Deliveries) -> None:
     assert stored(center, "incident_versions") == expected(model.versions())
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=6)
 @given(st.lists(st.lists(st.lists(versions, max_size=4), max_size=3), max_size=4))
 def test_any_deliveries_give_what_plain_python_says(
     new_center: Callable[[], Center], loads: Deliveries
@@ -89,7 +89,7 @@ def test_any_deliveries_give_what_plain_python_says(
     assert_as_modelled(center, loads)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 @given(st.data())
 def test_any_cut_order_and_repetition_gives_the_same_lake(
     new_center: Callable[[], Center], data: st.DataObject
@@ -138,7 +138,7 @@ def compact(center: Center) -> None:
             center.lake._connection.execute(f"CALL {procedure}('lake', '{name}')")
 
 
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(st.lists(versions, max_size=6), st.sampled_from([None, None, flush, compact])),

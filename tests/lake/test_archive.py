@@ -59,7 +59,7 @@ def test_a_page_is_archived_with_where_it_came_from(center: Center) -> None:
     ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=5)
 @given(bodies=st.lists(st.binary(max_size=200), max_size=5))
 def test_any_bytes_are_archived_as_they_are(new_center: Callable[[], Center], bodies: list[bytes]) -> None:
     """Also what is no JSON at all: the archive does not look inside."""

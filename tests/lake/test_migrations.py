@@ -62,15 +62,15 @@ def test_personal_information_is_named_in_the_catalog(ask: Ask) -> None:
     assert marked == [("incidents", "caller_phone_number"), ("incidents", "extra")]
 
 
-def test_opening_again_applies_nothing_again(lake_dir: Path) -> None:
+def test_opening_again_applies_nothing_again(lake: Lake, lake_dir: Path) -> None:
     def history() -> list[tuple[object, ...]]:
         with connect(lake_dir) as connection:
             return connection.sql(
                 "SELECT name, applied_at, (SELECT max(snapshot_id) FROM lake.snapshots()) FROM migrations"
             ).fetchall()
 
-    with Lake.open(lake_dir) as lake:
-        load(lake, incident())
+    load(lake, incident())
+    lake.close()
     before = history()
 
     with Lake.open(lake_dir), Lake.open(lake_dir):
@@ -81,10 +81,10 @@ def test_opening_again_applies_nothing_again(lake_dir: Path) -> None:
 
 
 def test_an_older_lake_is_brought_up_to_date_and_keeps_its_rows(
-    lake_dir: Path, monkeypatch: pytest.MonkeyPatch
+    lake: Lake, lake_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Lake.open(lake_dir) as lake:
-        load(lake, incident("i1"))
+    load(lake, incident("i1"))
+    lake.close()
     add_steps(monkeypatch, {"9001 colour": add_colour})
 
     with Lake.open(lake_dir):
@@ -126,10 +126,10 @@ def create_and_meet_an_error(connection: duckdb.DuckDBPyConnection) -> None:
     ids=["a fault", "an error of DuckDB"],
 )
 def test_a_migration_that_fails_is_undone_and_tried_again_next_time(
-    lake_dir: Path, monkeypatch: pytest.MonkeyPatch, step: Step, error: type[Exception]
+    lake: Lake, lake_dir: Path, monkeypatch: pytest.MonkeyPatch, step: Step, error: type[Exception]
 ) -> None:
-    with Lake.open(lake_dir) as lake:
-        load(lake, incident("i1"))
+    load(lake, incident("i1"))
+    lake.close()
     done_before = len(migrations.MIGRATIONS)
     with monkeypatch.context() as patch:
         add_steps(patch, {"9001 good": create_table, "9002 bad": step})
@@ -161,10 +161,10 @@ def test_a_new_lake_whose_first_migration_fails_is_no_lake_yet(
         assert load(lake, incident()).new == 1
 
 
-def test_a_lake_of_a_newer_version_is_refused_and_left_alone(lake_dir: Path) -> None:
-    with Lake.open(lake_dir) as lake:
-        load(lake, incident())
-        lake._connection.execute("INSERT INTO migrations VALUES ('0999 of the future', now())")
+def test_a_lake_of_a_newer_version_is_refused_and_left_alone(lake: Lake, lake_dir: Path) -> None:
+    load(lake, incident())
+    lake._connection.execute("INSERT INTO migrations VALUES ('9999 of the future', now())")
+    lake.close()
     before = fingerprints(lake_dir)
 
     with pytest.raises(LakeTooNew) as writing:
@@ -175,7 +175,7 @@ def test_a_lake_of_a_newer_version_is_refused_and_left_alone(lake_dir: Path) -> 
     assert fingerprints(lake_dir) == before
     for error in (writing.value, reading.value):
         assert "newer version" in str(error)
-        assert "'0999 of the future'" in str(error)
+        assert "'9999 of the future'" in str(error)
         assert not is_transient(error)
 
 
