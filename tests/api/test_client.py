@@ -226,9 +226,10 @@ def test_no_request_is_sent_while_a_pause_lasts(sandbox: SandboxProcess, state_d
     seen = [r for r in sandbox.requests(center.center_id) if r["on"] == LISTING]
     limited = [number for number, r in enumerate(seen) if r["status"] == 429]
     assert len(limited) == 1
-    # Those that were on their way when the answer came are allowed; then nothing for a second.
+    # Each of the other three may have had one on its way when the answer came; then nothing for a second.
     after = [r["at_s"] - seen[limited[0]]["at_s"] for r in seen[limited[0] + 1 :]]
-    assert [s for s in after if 0.3 < s < 0.9] == []
+    assert sum(1 for seconds in after if seconds < 0.9) <= 3
+    assert len(after) == 12 - limited[0]
 
 
 def test_a_centers_own_limit_is_kept_by_the_budget(sandbox: SandboxProcess, state_dir: Path) -> None:
