@@ -133,8 +133,8 @@ def test_each_center_and_resource_has_a_watermark_of_its_own(new_center: NewCent
     assert len(set(watermarks)) == 3
 
 
-@settings(deadline=None, max_examples=6)
-@given(st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 3000), st.booleans()), max_size=5))
+@settings(deadline=None, max_examples=4)
+@given(st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 3000), st.booleans()), max_size=4))
 def test_a_watermark_only_moves_forward_and_never_past_what_was_read(
     new_center: NewCenter, loads: list[tuple[int, int, bool]]
 ) -> None:

@@ -161,14 +161,14 @@ SELECT (SELECT count(*) FROM incidents), (SELECT count(DISTINCT (center_id, inci
 
 def test_processes_that_load_at_once_lose_and_double_nothing(lake_dir: Path) -> None:
     """Two of them load the same center."""
-    same, also_same, *others = run_together(lake_dir, ["center-a", "center-a", "center-b", "center-c"])
+    same, also_same, other = run_together(lake_dir, ["center-a", "center-a", "center-b"])
 
     assert same + also_same == LOADED, "each incident was new to one of them"
-    assert others == [LOADED] * 2
+    assert other == LOADED
     with connect(lake_dir) as reader:
         # The incident that always changes has a version of each load.
-        rows, versions = 3 * LOADED, 3 * (LOADED + 2)
-        assert reader.sql(COUNTS).fetchall() == [(rows, rows, versions, versions, 3, 3, 12)]
+        rows, versions = 2 * LOADED, 2 * (LOADED + 2)
+        assert reader.sql(COUNTS).fetchall() == [(rows, rows, versions, versions, 2, 2, 9)]
         newest = reader.sql("SELECT DISTINCT updated_at FROM incidents WHERE incident_id = 'always'")
         assert newest.fetchall() == [(instant(2),)]
 
@@ -205,7 +205,7 @@ def test_threads_that_open_at_once_each_meet_a_whole_lake(lake: Lake, lake_dir: 
     barrier = threading.Barrier(6)
 
     def work(_: int) -> None:
-        for _ in range(3):
+        for _ in range(2):
             barrier.wait()
             with Lake.open(lake_dir) as own:
                 assert own.watermark("center-a", "incident_events") is None

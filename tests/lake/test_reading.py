@@ -35,7 +35,7 @@ def landed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lake_dir
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def reader(landed: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with connect(landed) as connection:
         yield connection
