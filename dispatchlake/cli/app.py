@@ -32,11 +32,11 @@ app.command(
 )
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a known failure is one message on stderr and exit status 1."""
     _keep_loopback_off_proxies()
     try:
-        app()
+        app(arguments)
     except DispatchLakeError as error:
         errors.print(f"[bold red]dispatchlake:[/] {error}", highlight=False, markup=True)
         sys.exit(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from dispatchlake.lake.reading import query_arrow
 from dispatchlake.model import DispatchCenter, Scope
 from dispatchlake.settings import Settings
 from tests.centers import put_center
-from tests.command_line import run
+from tests.command_line import Outcome, run, run_process
 from tests.sandbox_process import SandboxProcess
 from tests.tls_server import tls_server
 
@@ -52,7 +51,7 @@ def landed(sandbox: SandboxProcess, settings: Settings, prefect_url: str) -> Dis
     return center
 
 
-def assert_one_message(result: subprocess.CompletedProcess[str], *parts: str) -> None:
+def assert_one_message(result: Outcome, *parts: str) -> None:
     said = " ".join((result.stdout + result.stderr).split())
     assert result.returncode == 1, said
     assert "Traceback" not in said
@@ -63,7 +62,7 @@ def assert_one_message(result: subprocess.CompletedProcess[str], *parts: str) ->
 def test_an_unknown_center(landed: DispatchCenter, settings: Settings) -> None:
     before = snapshot(settings)
 
-    result = run("ingest", "nowhere-tx")
+    result = run_process("ingest", "nowhere-tx")
 
     assert_one_message(result, "dispatchlake: Unknown dispatch center: nowhere-tx.", landed.center_id)
     assert snapshot(settings) == before
@@ -97,7 +96,7 @@ def test_a_wrong_scope(sandbox: SandboxProcess, settings: Settings, prefect_url:
 
 
 def test_no_center_is_registered(settings: Settings) -> None:
-    result = run("ingest", env={"PREFECT_API_URL": None, "PREFECT_HOME": None})
+    result = run_process("ingest", env={"PREFECT_API_URL": None, "PREFECT_HOME": None})
 
     assert_one_message(result, "No dispatch center is registered.", "dispatchlake centers add")
     assert not settings.lake_dir.exists()
@@ -114,7 +113,7 @@ def test_the_center_is_down(landed: DispatchCenter, settings: Settings) -> None:
 
 
 def test_the_prefect_server_is_down(settings: Settings) -> None:
-    result = run("ingest", env={"PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    result = run_process("ingest", env={"PREFECT_API_URL": "http://127.0.0.1:9/api"})
 
     assert_one_message(
         result, "The Prefect server at http://127.0.0.1:9/api does not answer.", "PREFECT_API_URL"
@@ -152,7 +151,7 @@ def test_a_center_configured_for_a_resource_that_does_not_exist(prefect_url: str
 
 
 def test_a_setting_that_cannot_be_used() -> None:
-    result = run("ingest", env={"DISPATCHLAKE_LOOKBACK_S": "an hour"})
+    result = run_process("ingest", env={"DISPATCHLAKE_LOOKBACK_S": "an hour"})
 
     assert_one_message(result, "DISPATCHLAKE_LOOKBACK_S")
 
@@ -199,7 +198,7 @@ def test_a_damaged_catalog(landed: DispatchCenter, settings: Settings) -> None:
     catalog = settings.lake_dir / "catalog.sqlite"
     catalog.write_bytes(b"this is not a database" * 100)
 
-    result = run("sql", "FROM cad_incidents")
+    result = run_process("sql", "FROM cad_incidents")
 
     assert_one_message(
         result, "The lake's catalog cannot be opened", str(catalog), "restore it from a backup"
@@ -228,7 +227,7 @@ def test_a_csv_without_its_columns(tmp_path: Path, prefect_url: str) -> None:
 
 
 def test_an_option_that_does_not_exist() -> None:
-    result = run("ingest", "--everything")
+    result = run_process("ingest", "--everything")
 
     assert result.returncode != 0
     assert "--everything" in result.stdout + result.stderr

@@ -11,7 +11,7 @@ import pytest
 from dispatchlake.ingest import ingest_cell
 from dispatchlake.settings import Settings
 from tests.centers import put_center
-from tests.command_line import run
+from tests.command_line import run_process
 from tests.sandbox_process import SandboxProcess
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def test_every_command_and_option_is_known(command: str) -> None:
     words = shlex.split(command)[1:]
     name = words[:2] if words[0] == "centers" else words[:1]
 
-    result = run(*name, "--help")
+    result = run_process(*name, "--help")
 
     assert result.returncode == 0, result.stderr
     for option in (word for word in words if word.startswith("--")):
