@@ -80,7 +80,7 @@ def _findings(client: CenterClient, resource: Resource, changes: dict[str, Any])
     first = probe.fetch_first(client, resource)
     count = len(first.payload.records)
     yield Finding("login", f"logged in, and {resource.path} answers")
-    preview = preview_records(first.payload.records, resource.name)
+    preview = preview_records(first.payload.records, resource)
     yield _records(preview, count)
     yield _paging(client, resource, first, changes)
     if not count:

@@ -19,7 +19,7 @@ from dispatchlake.lake import bookkeeping, commit, migrations
 from dispatchlake.lake.archive import archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, LoadSummary
 from dispatchlake.lake.connection import catalog_path, connect_writer
-from dispatchlake.lake.schemas import RECORD_TYPES
+from dispatchlake.lake.schemas import record_type_of
 from dispatchlake.lake.staging import Staging
 from dispatchlake.model import Page
 
@@ -93,7 +93,7 @@ class Lake:
 
     def _load(self, pages: Iterable[Page], cell: Cell, run_id: str) -> LoadSummary:
         started_at, started_s = datetime.now(UTC), time.monotonic()
-        staging = Staging(self._connection, RECORD_TYPES[cell.resource.name])
+        staging = Staging(self._connection, record_type_of(cell.resource))
         try:
             for batch in iter_batches(pages):
                 self._transact(partial(archive_pages, self._connection, batch, run_id=run_id))
@@ -111,7 +111,7 @@ class Lake:
         """Write what one load changes: tables, quarantine, coverage, watermark, run."""
         connection, center_id, resource = self._connection, cell.center_id, cell.resource.name
         span = commit.staged_span(connection)
-        merged = commit.merge(connection, RECORD_TYPES[resource], center_id, span)
+        merged = commit.merge(connection, record_type_of(cell.resource), center_id, span)
         if staging.quarantined:
             commit.quarantine(connection, center_id=center_id, resource=resource)
         cell = bookkeeping.cover(connection, cell, records=staging.records, run_id=run_id)
@@ -166,7 +166,17 @@ def _open_or_make(lake_dir: Path, lock: FileLock, *, memory_limit_mb: int) -> du
         with contextlib.suppress(LakeError):  # another writer may be making it at this moment: wait for that
             return connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=False)
     with _held(lock):
+        _refuse_orphans(lake_dir)
         return connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=True)
+
+
+def _refuse_orphans(lake_dir: Path) -> None:
+    """Raise LakeError where data lies without a catalog: a new lake beside it would begin from nothing."""
+    if not catalog_path(lake_dir).exists() and next((lake_dir / "data").rglob("*.parquet"), None):
+        raise LakeError(
+            f"There are Parquet files in {lake_dir / 'data'}, and the catalog that knows them is gone: "
+            f"{catalog_path(lake_dir)}. Restore it from a backup, or move the files away to begin anew."
+        )
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from dispatchlake.lake.parsing import parse_records
-from dispatchlake.lake.schemas import RECORD_TYPES
+from dispatchlake.lake.schemas import record_type_of
+from dispatchlake.model import Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,9 @@ class RecordsPreview:
     changed: tuple[str, datetime] | None
 
 
-def preview_records(records: Sequence[Any], resource: str) -> RecordsPreview:
+def preview_records(records: Sequence[Any], resource: Resource) -> RecordsPreview:
     """Type the records as a load would, and say what became of them."""
-    record_type = RECORD_TYPES[resource]
+    record_type = record_type_of(resource)
     parsed = parse_records(records, record_type)
     rows = parsed.table.select([record_type.key, "created_at", "updated_at"]).to_pylist()
     later = [

@@ -7,8 +7,10 @@ What a value is made of is `parsing`'s business; what is written when is `commit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from dispatchlake.model import Resource
 
 Kind = Literal["text", "boolean", "integer", "number", "instant", "texts"]
 
@@ -151,6 +153,22 @@ CAD_INCIDENTS = RecordType(
 RECORD_TYPES: Mapping[str, RecordType] = {
     record_type.resource: record_type for record_type in (INCIDENT_EVENTS, CAD_INCIDENTS)
 }
+
+
+def record_type_of(resource: Resource) -> RecordType:
+    """Return how a center's records of a resource are typed, under the field names its configuration gives."""
+    record_type = RECORD_TYPES[resource.name]
+    sources = {
+        record_type.key: resource.id_field,
+        "created_at": resource.created_field,
+        "updated_at": resource.changed_field,
+    }
+    fields = tuple(
+        replace(field, source=sources.get(field.name, field.source), column=field.name)
+        for field in record_type.fields
+    )
+    return replace(record_type, fields=fields)
+
 
 _CENTER = Column(
     "center_id", "VARCHAR", "Dispatch center; part of every key, known from the credential only."

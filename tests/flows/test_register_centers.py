@@ -76,6 +76,7 @@ def test_one_bad_row_registers_nothing(prefect_url: str, tmp_path: Path) -> None
 
 def test_a_removed_center_is_forgotten(prefect_url: str) -> None:
     add("removed-tx")
+    add("stays-tx")
 
     removed = run("centers", "remove", "removed-tx")
     again = run("centers", "remove", "removed-tx")

@@ -135,3 +135,16 @@ def test_a_disk_that_is_full_is_an_error_of_ours_and_loses_nothing(lake_dir: Pat
         {"incident_id": "i1"},
         {"incident_id": "i2"},
     ]
+
+
+def test_data_without_its_catalog_is_not_taken_for_a_new_lake(lake: Lake, lake_dir: Path) -> None:
+    load(lake, *incidents(300))
+    lake.close()
+    catalog_path(lake_dir).unlink()
+
+    with pytest.raises(LakeError, match="the catalog that knows them is gone: .*Restore it from a backup"):
+        Lake.open(lake_dir)
+
+    assert not catalog_path(lake_dir).exists()
+    shutil.rmtree(lake_dir / "data")
+    Lake.open(lake_dir).close()

@@ -335,3 +335,21 @@ def test_a_run_since_a_day_reads_from_there(sandbox: SandboxProcess, settings: S
     summary = ingest(center, settings, since=date(2024, 3, 1))
 
     assert (summary.records, summary.unchanged) == (300, 300)
+
+
+def test_a_center_that_calls_its_fields_otherwise(sandbox: SandboxProcess, settings: Settings) -> None:
+    stamps = {"created_at": "2024-03-01T00:00:00Z", "updated_at": "2024-03-01T00:00:00Z"}
+    record = {"id": "vendor-1", **stamps, "number": "C-1", "opened_at": "2024-03-01T00:00:01Z"}
+    version = {"visible_at": stamps["updated_at"], "record": record | {"changed_at": "2024-03-01T00:00:02Z"}}
+    names = {"id_field": "number", "created_field": "opened_at", "changed_field": "changed_at"}
+    center = put_center(sandbox, sandbox_side={"dataset": {"records": {CAD: [version]}}}, override=names)
+
+    summary = ingest(center, settings)
+
+    (row,) = query_arrow(
+        "SELECT cad_incident_id, created_at, updated_at, extra FROM cad_incidents", lake_dir=settings.lake_dir
+    ).to_pylist()
+    assert row["cad_incident_id"] == "C-1"
+    assert row["created_at"] == datetime(2024, 3, 1, 0, 0, 1, tzinfo=UTC)
+    assert row["updated_at"] == summary.newest_updated_at == datetime(2024, 3, 1, 0, 0, 2, tzinfo=UTC)
+    assert "vendor-1" in row["extra"], "what is not asked for is kept"
