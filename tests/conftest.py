@@ -11,6 +11,7 @@ from hypothesis import settings as hypothesis_settings
 
 from dispatchlake.cli.prefect_api import prefect_api
 from dispatchlake.settings import Settings
+from tests.sandbox_process import SandboxProcess
 
 # On a busy machine an example may take its time; that is no finding.
 hypothesis_settings.register_profile("patient", deadline=None)
@@ -26,12 +27,16 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def sandbox():
-    """A sandbox without centers; each test puts its own, under ids of its own."""
-    from tests.sandbox_process import SandboxProcess
-
+def _sandbox_process() -> Iterator[SandboxProcess]:
     with SandboxProcess({"centers": {}}) as process:
         yield process
+
+
+@pytest.fixture
+def sandbox(_sandbox_process: SandboxProcess) -> SandboxProcess:
+    """A sandbox whose clock is at zero; each test puts centers of its own, under ids of their own."""
+    _sandbox_process.call("POST", "clock", {"elapsed_s": 0})
+    return _sandbox_process
 
 
 @pytest.fixture(scope="session")

@@ -156,7 +156,7 @@ RECORD_TYPES: Mapping[str, RecordType] = {
 
 
 def record_type_of(resource: Resource) -> RecordType:
-    """Return how a center's records of a resource are typed, under the field names its configuration gives."""
+    """Return how records of a resource are typed, under the field names that a center gives them."""
     record_type = RECORD_TYPES[resource.name]
     sources = {
         record_type.key: resource.id_field,

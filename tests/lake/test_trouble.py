@@ -142,7 +142,7 @@ def test_data_without_its_catalog_is_not_taken_for_a_new_lake(lake: Lake, lake_d
     lake.close()
     catalog_path(lake_dir).unlink()
 
-    with pytest.raises(LakeError, match="the catalog that knows them is gone: .*Restore it from a backup"):
+    with pytest.raises(LakeError, match=r"the catalog that knows them is gone: .*Restore it from a backup"):
         Lake.open(lake_dir)
 
     assert not catalog_path(lake_dir).exists()

@@ -24,8 +24,7 @@ def http() -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def new_center(sandbox: SandboxProcess, http: httpx.Client) -> Callable[..., Vendor]:
-    """Put a center into the sandbox, with the given keys of its configuration; the clock begins at zero."""
-    sandbox.call("POST", "clock", {"elapsed_s": 0})
+    """Put a center into the sandbox, with the given keys of its configuration."""
 
     def put(**config: Any) -> Vendor:
         return Vendor(sandbox, http, config)
