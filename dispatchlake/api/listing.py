@@ -11,7 +11,8 @@ A listing is read while it changes. A cursor stands that; page numbers and offse
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dispatchlake.api.paging import Next, UnnamedRest, named_total, next_request
+from dispatchlake.api.seen import SeenHashes
 from dispatchlake.errors import CenterUnavailable, ContractBroken
 from dispatchlake.model import Resource
 from dispatchlake.payload import Payload
@@ -30,6 +32,48 @@ MAX_READINGS_SHORT = 3
 MAX_STALE_PAGES = 3
 """So many pages in a row may bring no new id although more are named or counted on to: a burst of new records
 can push a whole page of known ones down, and a page may come twice, but not three times."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What one reading has shown; each reading begins without it."""
+
+    began_on: int
+    """Its first page; those before it were not read again."""
+    ids: SeenHashes = field(default_factory=SeenHashes)
+    contents: SeenHashes = field(default_factory=SeenHashes)
+    """Pages by their content, where records have no id."""
+    asked: Counter[str] = field(default_factory=Counter)
+    """How often each URL was named."""
+    last_ids: list[str] | None = None
+    """The ids of the page before."""
+    without_id: int = 0
+    """Records without an id."""
+    stale_pages: int = 0
+    """Pages in a row, up to now, that brought no new id."""
+    returns: int = 0
+    """Records that came again in this reading, changed."""
+    slips: int = 0
+    """Signs that the list moved up: known records where new ones, or none, were due."""
+    gaps: int = 0
+    """Pages that do not begin with the overlap that was asked for."""
+    overlaps: bool = False
+    """Whether the next page must begin with the last record of this one."""
+    is_positional: bool = False
+    """Whether pages are counted to, by number or offset."""
+    moved_from: int | None = None
+    """The first page that a record may have been skipped from."""
+    idle_from: int | None = None
+    """The first of the last pages that brought only known records."""
+
+    @property
+    def has_shifted(self) -> bool:
+        """Whether anything in it says that records changed their places."""
+        return bool(self.returns or self.slips or self.gaps)
+
+    def move(self, page: int) -> None:
+        """Note that a record may have been skipped on this page or after it."""
+        self.moved_from = page if self.moved_from is None else min(self.moved_from, page)
 
 
 class Listing:
@@ -51,15 +95,7 @@ class Listing:
     def _begin(self, urls_before: list[httpx.URL]) -> None:
         """Begin a reading after the pages that need not be read again."""
         self._urls = urls_before
-        self._began_on = len(urls_before) + 1
-        self._asked: dict[str, int] = {}
-        self._ids_of_this = SeenHashes()
-        self._contents = SeenHashes()
-        self._last_ids: list[str] | None = None
-        self._stale_pages = self._without_id_here = self._returns = self._slips = self._gaps = 0
-        self._overlaps = self._is_positional = False
-        self._moved_from: int | None = None
-        self._idle_from: int | None = None
+        self._reading = _Reading(began_on=len(urls_before) + 1)
 
     def take(self, asked: httpx.URL, response: httpx.Response, payload: Payload) -> None:
         """Take note of a page, and decide what follows.
@@ -73,21 +109,21 @@ class Listing:
         if (total := named_total(response, payload)) is not None:
             self._totals.append(total)
         following = self._following(asked, response, payload)
-        self._stale_pages = 0 if is_new else self._stale_pages + 1
+        self._reading.stale_pages = 0 if is_new else self._reading.stale_pages + 1
         if following is not None and self._is_counted_out(following):
-            self._idle_from = None
+            self._reading.idle_from = None
             following = None
         # A look at the front has seen all that is new there when it comes to what has not changed since.
         is_last = following is None or following.url is None or (self._is_look and is_known)
-        if self._idle_from is not None and (is_new or is_last):
+        if self._reading.idle_from is not None and (is_new or is_last):
             # A page of known records, and then others: it may have come in the place of the one asked for.
-            self._slips += 1
-            self._has_moved(self._idle_from)
-            self._idle_from = None
+            self._reading.slips += 1
+            self._reading.move(self._reading.idle_from)
+            self._reading.idle_from = None
         if following is None or following.url is None or is_last:
             self._finish()
             return
-        self._is_positional = self._is_positional or following.is_positional
+        self._reading.is_positional = self._reading.is_positional or following.is_positional
         self._guard(following.url)
         self.next_url = following.url
 
@@ -112,10 +148,10 @@ class Listing:
 
     def _is_counted_out(self, following: Next) -> bool:
         """Say whether counting on has come to an end: nothing new comes, whatever is counted to."""
-        if following.is_named or self._stale_pages < MAX_STALE_PAGES:
+        if following.is_named or self._reading.stale_pages < MAX_STALE_PAGES:
             return False
         size = self._resource.paging.page_size if self._resource.paging.size_param else None
-        if len(self._urls) - self._stale_pages == 1 and len(self._ids) == size:
+        if len(self._urls) - self._reading.stale_pages == 1 and len(self._ids) == size:
             raise self._unnamed(
                 f"brings the same {size:,} records, as many as were asked for, whatever is counted to"
             )
@@ -133,45 +169,45 @@ class Listing:
                 changed = record.get(changed_field)
                 ids.append(str(identity))
                 versions.append(f"{identity}|{changed if isinstance(changed, _PLAIN) else None}")
-        is_new = self._ids_of_this.add(ids, page) == 0
+        is_new = self._reading.ids.add(ids, page) == 0
         version_seen_on = self._versions.add(versions, _LOOK if self._is_look else page)
         is_new_version = version_seen_on == 0
         first_seen_on = self._ids.add(ids, page)
         is_changed = is_new_version & (first_seen_on > 0)
         if is_changed.any():
             self._changes += int(is_changed.sum())
-            self._returns += int((is_changed & ~is_new).sum())
-            self._has_moved(int(first_seen_on[is_changed].min()))
-        if self._last_ids is not None:
+            self._reading.returns += int((is_changed & ~is_new).sum())
+            self._reading.move(int(first_seen_on[is_changed].min()))
+        if self._reading.last_ids is not None:
             self._note_shift(ids, ~is_new, is_changed)
         is_any_new = bool(is_new.any())
-        if self._idle_from is None and len(ids) > self._overlaps and not is_any_new:
-            self._idle_from = page
-        self._last_ids = ids
+        if self._reading.idle_from is None and len(ids) > self._reading.overlaps and not is_any_new:
+            self._reading.idle_from = page
+        self._reading.last_ids = ids
         self._page_size = self._page_size or len(self._ids)
-        self._overlaps = self._resource.paging.style == "offset" and len(records) == len(ids) > 1
+        self._reading.overlaps = self._resource.paging.style == "offset" and len(records) == len(ids) > 1
         # What has no id is told apart by its content, and counted apart: two of them may be alike.
         if without_id := len(records) - len(ids):
-            self._without_id_here += without_id
-            self._without_id = max(self._without_id, self._without_id_here)
-            is_any_new |= self._contents.add([_text(records)], page)[0] == 0
+            self._reading.without_id += without_id
+            self._without_id = max(self._without_id, self._reading.without_id)
+            is_any_new |= self._reading.contents.add([_text(records)], page)[0] == 0
         return is_any_new, bool(((version_seen_on > 0) & (version_seen_on < _LOOK)).any())
 
     def _note_shift(self, ids: list[str], is_known: NDArray[np.bool_], is_changed: NDArray[np.bool_]) -> None:
         """Note whether the list has moved down or up between the last page and this one."""
         again = int(np.argmin(np.append(is_known, False)))  # so many known ones the page begins with
-        expected = int(self._overlaps)
-        is_tail = self._last_ids is not None and ids[:again] == self._last_ids[len(self._last_ids) - again :]
+        expected = int(self._reading.overlaps)
+        is_tail = (
+            self._reading.last_ids is not None
+            and ids[:again] == self._reading.last_ids[len(self._reading.last_ids) - again :]
+        )
         is_gap = again < expected
         is_slip = not is_tail or bool((is_known & ~is_changed)[again:].any())
         if is_gap or is_slip:
-            self._gaps += is_gap
-            self._slips += is_slip
-            self._has_moved(len(self._urls) - 1)
+            self._reading.gaps += is_gap
+            self._reading.slips += is_slip
+            self._reading.move(len(self._urls) - 1)
         self._has_grown |= again > expected
-
-    def _has_moved(self, page: int) -> None:
-        self._moved_from = page if self._moved_from is None else min(self._moved_from, page)
 
     def _finish(self) -> None:
         """End; or read again where a record may have been skipped."""
@@ -180,21 +216,21 @@ class Listing:
         self.next_url = None
         if self._is_look:
             # A page is of one moment; from one to the next, the front may have changed once more.
-            if self._is_positional and (self._has_grown or self._returns or self._slips or self._gaps):
+            if self._reading.is_positional and (self._has_grown or self._reading.has_shifted):
                 self._look_at_front()
             return
         self._readings += 1
         if self._resource.paging.check_total and found < promised:
             self._read_again(1, MAX_READINGS_SHORT, f"promises {promised:,} records and lists {found:,}")
-        elif self._is_positional and self._moved_from is not None:
+        elif self._reading.is_positional and self._reading.moved_from is not None:
             # Each change may have moved what was skipped up by one more place.
             margin = 1 + self._changes // max(1, self._page_size)
-            page = min(max(1, self._moved_from - margin), len(self._urls))
+            page = min(max(1, self._reading.moved_from - margin), len(self._urls))
             if not self._is_made_good(page):
                 self._read_again(page, MAX_READINGS, _KEEPS_CHANGING)
             elif self._has_grown:
                 self._look_at_front()
-        elif self._is_positional and self._has_grown:
+        elif self._reading.is_positional and self._has_grown:
             self._look_at_front()
 
     def _is_made_good(self, page: int) -> bool:
@@ -205,10 +241,10 @@ class Listing:
         """
         if self._readings == 1:
             return False
-        is_still = self._changes == self._changes_then and not self._gaps
+        is_still = self._changes == self._changes_then and not self._reading.gaps
         changes = self._changes - self._changes_before
-        is_explained = self._slips + self._gaps <= self._returns
-        return is_still or (is_explained and self._began_on <= page and changes + 1 < self._page_size)
+        is_explained = self._reading.slips + self._reading.gaps <= self._reading.returns
+        return is_still or (is_explained and self._reading.began_on <= page and changes + 1 < self._page_size)
 
     def _read_again(self, page: int, most: int, why: str) -> None:
         if self._readings >= most:
@@ -234,9 +270,9 @@ class Listing:
         )
 
     def _guard(self, url: httpx.URL) -> None:
-        asked = self._asked[str(url)] = self._asked.get(str(url), 0) + 1
+        self._reading.asked[str(url)] += 1
         # Twice is a slip; the third time it is a circle.
-        if asked > 2 or self._stale_pages >= MAX_STALE_PAGES:
+        if self._reading.asked[str(url)] > 2 or self._reading.stale_pages >= MAX_STALE_PAGES:
             raise ContractBroken(
                 f"{self._where()} goes round in circles: it names pages that bring nothing new.",
                 self._center_id,
@@ -264,34 +300,3 @@ def _text(records: list[Any]) -> str:
         return repr(records)
     except RecursionError:
         return f"{len(records)} records, nested too deeply to be told apart"
-
-
-class SeenHashes:
-    """What has been seen and on which page, in 12 bytes an entry: a listing may have millions.
-
-    Keeps 64-bit hashes in sorted runs, each at least twice as long as the next, merged as they grow.
-    """
-
-    def __init__(self) -> None:
-        self._runs: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
-
-    def __len__(self) -> int:
-        return sum(len(hashes) for hashes, _pages in self._runs)
-
-    def add(self, texts: Iterable[str], page: int) -> NDArray[np.int32]:
-        """Add texts seen on a page; return for each the page it was first seen on before, or 0."""
-        hashes = np.fromiter(map(hash, texts), np.int64)
-        seen_on = np.zeros(len(hashes), np.int32)
-        for known, pages in self._runs:
-            places = np.searchsorted(known, hashes)
-            places[places == len(known)] = 0
-            seen_on += np.where(known[places] == hashes, pages[places], 0)
-        fresh = np.unique(hashes[seen_on == 0])
-        if fresh.size:
-            self._runs.append((fresh, np.full(len(fresh), page, np.int32)))
-        while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
-            (later, later_pages), (earlier, earlier_pages) = self._runs.pop(), self._runs.pop()
-            merged = np.concatenate([earlier, later])
-            order = np.argsort(merged, kind="stable")
-            self._runs.append((merged[order], np.concatenate([earlier_pages, later_pages])[order]))
-        return seen_on
