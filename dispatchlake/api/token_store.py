@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -115,19 +114,18 @@ class TokenStore:
             return None
 
     def write(self, token: Token) -> None:
-        """Store the token; whoever reads sees the old one or the new one, whole."""
+        """Store the token. The caller holds the lock; whoever reads sees the old one or the new, whole."""
         content = self._fernet.encrypt(json.dumps(asdict(token) | {"boot_id": boot_id()}).encode())
+        unfinished = self._path.with_suffix(
+            ".new"
+        )  # one for all, who hold the lock: a killed writer's is reused
         with explained(self._path.parent):
-            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".token-")  # mode 0600
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(temporary).replace(self._path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(self._path)
 
     def drop(self) -> None:
         """Forget the stored token."""

@@ -1,0 +1,205 @@
+"""Killed at every write, and at any time: the lake is as before or as after; the next run makes it whole."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dispatchlake.model import DispatchCenter
+from tests.guarantees import work
+from tests.guarantees.calls import CAD, is_typed, put_busy_center
+from tests.guarantees.content import Content, read_content
+from tests.guarantees.ledger import Ledger
+from tests.guarantees.victims import Point, Victim
+from tests.sandbox_process import SandboxProcess
+from tests.truth.comparison import assert_equal
+
+RANDOM_KILLS = int(os.environ.get("DISPATCHLAKE_RANDOM_KILLS", "30"))
+
+ARCHIVE = ("BEGIN", "INSERT INTO raw_pages", "COMMIT")
+TABLES = (
+    "INSERT INTO cad_incident_versions",
+    "DELETE FROM cad_incidents",
+    "INSERT INTO cad_incidents",
+    "INSERT INTO quarantine",
+    "DELETE FROM coverage",
+    "INSERT INTO coverage",
+    "DELETE FROM watermarks",
+    "INSERT INTO watermarks",
+    "INSERT INTO runs",
+)
+LOAD = [
+    *(Point(statement, when=when) for statement in ARCHIVE for when in ("before", "after")),
+    *(Point(statement, when=when) for statement in TABLES for when in ("before", "after")),
+    *(Point("COMMIT", nth, when) for nth in (1, 2) for when in (0.5, 2.0, 5.0, 10.0, 20.0)),
+    *(Point("COMMIT", 2, when) for when in ("before", "after")),
+]
+"""Every write of a load: before it, after it, and within each commit."""
+
+MAKING = [
+    Point("CREATE TABLE IF NOT EXISTS migrations"),
+    Point("CREATE TABLE cad_incidents"),
+    Point("INSERT INTO migrations"),
+    Point("INSERT INTO migrations", 2, "after"),
+    *(Point("COMMIT", nth, when) for nth in (1, 2) for when in ("before", "after", 2.0, 10.0, 30.0)),
+]
+"""Writes that make a lake, or bring it to this version's layout."""
+
+
+STORING = [Point(call, when=when) for call in ("open", "fsync", "replace") for when in ("before", "after")]
+"""Steps of storing a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lakes:
+    """A lake after its first load, to be copied, and what the second load makes of it."""
+
+    center: DispatchCenter
+    first: Path
+    before: Content
+    after: Content
+    seconds: float
+
+
+@pytest.fixture(scope="session")
+def lakes(_sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Lakes:
+    sandbox, folder = _sandbox_process, tmp_path_factory.mktemp("lakes")
+    sandbox.call("POST", "clock", {"elapsed_s": 0})
+    center = put_busy_center(sandbox)
+    Victim(work.ingest, center, CAD, folder / "first").result()
+    before = read_content(folder / "first" / "lake", center.center_id, CAD)
+    sandbox.advance_clock(3600)
+    shutil.copytree(folder / "first", folder / "second")
+    started_s = time.monotonic()
+    Victim(work.ingest, center, CAD, folder / "second").result()
+    seconds = time.monotonic() - started_s
+    after = read_content(folder / "second" / "lake", center.center_id, CAD)
+    assert len(before.current) < len(after.current)
+    assert len(before.versions) < len(after.versions) > len(after.current)
+    assert len(before.quarantined) < len(after.quarantined)
+    truth = sandbox.truth(center.center_id, CAD)["current"]
+    typed = [record for record in truth if is_typed(record)]
+    assert_equal(folder / "second" / "lake", center.center_id, CAD, typed)
+    return Lakes(center, folder / "first", before, after, seconds)
+
+
+@pytest.fixture
+def data_dir(lakes: Lakes, sandbox: SandboxProcess, tmp_path: Path) -> Path:
+    """A copy of the lake after its first load; the center has moved on by an hour."""
+    sandbox.advance_clock(3600)
+    shutil.copytree(lakes.first, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def assert_before_or_after(lakes: Lakes, data_dir: Path, ledger: Ledger) -> bool:
+    """Fail unless a reader sees all of the second load or nothing of it; say which."""
+    found = read_content(data_dir / "lake", lakes.center.center_id, CAD)
+    if found.landed == lakes.before.landed:
+        assert (found.watermark, found.complete_through) == (
+            lakes.before.watermark,
+            lakes.before.complete_through,
+        )
+        ledger.compare(found, lakes.before)
+        return False
+    assert found.landed == lakes.before.landed + 1
+    ledger.compare(found, lakes.after)
+    assert_moved_on(lakes, found)
+    return True
+
+
+def assert_moved_on(lakes: Lakes, found: Content) -> None:
+    """Fail unless the next run begins later than after the first load."""
+    for then, now in (
+        (lakes.before.watermark, found.watermark),
+        (lakes.before.complete_through, found.complete_through),
+    ):
+        assert then is not None
+        assert now is not None
+        assert now > then
+
+
+def assert_whole(lakes: Lakes, data_dir: Path, ledger: Ledger) -> None:
+    """Run again, and fail unless the lake is what an undisturbed second load makes of it."""
+    work.ingest(lakes.center, CAD, data_dir)
+
+    content = read_content(data_dir / "lake", lakes.center.center_id, CAD)
+    ledger.compare(content, lakes.after)
+    assert_moved_on(lakes, content)
+
+
+@pytest.mark.fault("SIGKILL at a write of a load, and within its commits")
+@pytest.mark.parametrize("point", LOAD, ids=str)
+def test_a_load_killed_at_a_write(lakes: Lakes, data_dir: Path, ledger: Ledger, point: Point) -> None:
+    victim = Victim(work.ingest, lakes.center, CAD, data_dir, point)
+
+    assert victim.wait_until_killed()
+    ledger.tried()
+
+    is_committed = assert_before_or_after(lakes, data_dir, ledger)
+    if point == Point("COMMIT", 2, "after"):
+        assert is_committed
+    elif not (point.statement == "COMMIT" and point.nth == 2):
+        assert not is_committed
+    assert_whole(lakes, data_dir, ledger)
+
+
+def test_every_write_of_a_load_is_one_that_is_killed_at(lakes: Lakes, data_dir: Path) -> None:
+    statements = Victim(work.ingest, lakes.center, CAD, data_dir).result()
+
+    writes = [text for text in statements if not text.startswith(("SELECT", "DROP")) and " TEMP " not in text]
+    temporary = ("INSERT INTO staged", "INSERT INTO rejected", "INSERT INTO known")
+    writes = [text for text in writes if not text.startswith(temporary)]
+    unknown = [text[:60] for text in writes if not text.startswith((*ARCHIVE, *TABLES))]
+    assert not unknown
+    assert [text for text in writes if text in ARCHIVE] == ["BEGIN", "COMMIT", "BEGIN", "COMMIT"]
+
+
+@pytest.mark.fault("SIGKILL of a load at any time")
+@pytest.mark.parametrize("turn", range(RANDOM_KILLS))
+def test_a_load_killed_at_any_time(lakes: Lakes, data_dir: Path, ledger: Ledger, turn: int) -> None:
+    """Killed and run again and killed, until it was quicker."""
+    for _ in range(3):
+        victim = Victim(work.ingest, lakes.center, CAD, data_dir)
+        time.sleep(random.uniform(0, lakes.seconds))
+        victim.kill()
+        ledger.tried()
+        if assert_before_or_after(lakes, data_dir, ledger):
+            break
+    assert_whole(lakes, data_dir, ledger)
+
+
+@pytest.mark.fault("SIGKILL while a lake is made")
+@pytest.mark.parametrize("point", MAKING, ids=str)
+@pytest.mark.usefixtures("sandbox")  # its clock is at zero
+def test_a_lake_killed_while_it_is_made(lakes: Lakes, tmp_path: Path, ledger: Ledger, point: Point) -> None:
+    victim = Victim(work.make_lake, tmp_path, point)
+
+    assert victim.wait_until_killed()
+    ledger.tried()
+
+    work.ingest(lakes.center, CAD, tmp_path)
+    ledger.compare(read_content(tmp_path / "lake", lakes.center.center_id, CAD), lakes.before)
+
+
+@pytest.mark.fault("SIGKILL while a token is stored")
+@pytest.mark.parametrize("point", STORING, ids=str)
+def test_a_login_killed_while_it_stores_its_token(
+    sandbox: SandboxProcess, lakes: Lakes, data_dir: Path, ledger: Ledger, point: Point
+) -> None:
+    shutil.rmtree(data_dir / "state")
+    logins = sandbox.counts(lakes.center.center_id)["logins_ok"]
+    victim = Victim(work.ingest_storing, lakes.center, CAD, data_dir, point)
+
+    assert victim.wait_until_killed()
+    ledger.tried()
+
+    assert_whole(lakes, data_dir, ledger)
+    is_stored = point == Point("replace", when="after")
+    assert sandbox.counts(lakes.center.center_id)["logins_ok"] - logins == (1 if is_stored else 2)
+    assert not [path.name for path in (data_dir / "state").rglob("*") if path.suffix in {".new", ".tmp"}]

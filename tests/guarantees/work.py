@@ -1,0 +1,116 @@
+"""What a victim does: the product's own ways to the lake, with its connection watched."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from filelock import FileLock
+
+from dispatchlake.ingest import ingest_cell, open_client, open_lake
+from dispatchlake.lake import Cell, LoadSummary
+from dispatchlake.lake import lake as lake_module
+from dispatchlake.model import DispatchCenter
+from dispatchlake.settings import Settings
+from dispatchlake.windows import Window
+from tests.guarantees.content import Content, read_content
+from tests.guarantees.victims import Point, Watched, at
+
+
+def settings_of(data_dir: Path) -> Settings:
+    """Return settings that give up soon enough for a test."""
+    return Settings(data_dir=data_dir, retry_budget_s=20, lock_wait_s=60)
+
+
+@contextmanager
+def watched(point: Point | None) -> Iterator[list[str]]:
+    """Let every statement of a writer be noted, and the process die at the point."""
+    statements: list[str] = []
+    connect = lake_module.connect_writer
+
+    def connect_watched(*arguments: Any, **options: Any) -> Any:
+        return Watched(connect(*arguments, **options), statements, point)
+
+    with mock.patch.object(lake_module, "connect_writer", connect_watched):
+        yield statements
+
+
+def ingest(center: DispatchCenter, resource: str, data_dir: Path, point: Point | None = None) -> list[str]:
+    """Land one cell; return the statements it took."""
+    with watched(point) as statements:
+        ingest_cell(center, resource, settings=settings_of(data_dir), run_id="run")
+    return statements
+
+
+def make_lake(data_dir: Path, point: Point | None = None) -> list[str]:
+    """Open the lake, which makes it; return the statements it took."""
+    with watched(point) as statements:
+        open_lake(settings_of(data_dir)).close()
+    return statements
+
+
+def ingest_storing(center: DispatchCenter, resource: str, data_dir: Path, point: Point) -> None:
+    """Land one cell; die at a step of storing the token."""
+    step = getattr(os, point.statement)
+    is_here = {"open": lambda path, *_: str(path).endswith(".new")}.get(point.statement, lambda *_: True)
+    with mock.patch.object(os, point.statement, at(point, step, is_here)):
+        ingest_cell(center, resource, settings=settings_of(data_dir), run_id="run")
+
+
+def ingest_until(center: DispatchCenter, resource: str, data_dir: Path, stop: Path) -> int:
+    """Land one cell again and again until the file `stop` is there; return how often."""
+    turns = 0
+    while not stop.exists():
+        ingest_cell(center, resource, settings=settings_of(data_dir), run_id=f"live {os.getpid()} {turns}")
+        turns += 1
+    return turns
+
+
+def backfill(
+    center: DispatchCenter, resource: str, data_dir: Path, start: datetime, end: datetime
+) -> LoadSummary:
+    """Land one window as a backfill does."""
+    settings, window = settings_of(data_dir), Window(start, end)
+    cell = Cell(center.center_id, center.resource(resource), window, kind="backfill")
+    with open_lake(settings) as lake, open_client(center, settings) as client:
+        return lake.load(
+            client.iter_pages(cell.resource, window), cell=cell, run_id=f"backfill {start:%H:%M}"
+        )
+
+
+def watch(center_id: str, resource: str, data_dir: Path, stop: Path) -> int:
+    """Look at the lake until the file `stop` is there; fail at the first look that does not add up.
+
+    What was once seen stays: versions are never lost, and the watermark, `complete_through` and the number of
+    loads never go back.
+    """
+    looks = 0
+    before: Content | None = None
+    while not stop.exists():
+        now = read_content(data_dir / "lake", center_id, resource)
+        assert now.repeated == 0, "rows are there more than once"
+        if before is not None:
+            assert before.versions <= now.versions, "versions are gone"
+            assert before.landed <= now.landed
+            assert _is_later(before.watermark, now.watermark), "the watermark went back"
+            assert _is_later(before.complete_through, now.complete_through)
+        before = now
+        looks += 1
+    return looks
+
+
+def _is_later(before: datetime | None, now: datetime | None) -> bool:
+    return before is None or (now is not None and now >= before)
+
+
+def hold_the_lock(data_dir: Path, held: Path) -> None:
+    """Take the lake's lock as a writer does, and keep it."""
+    with FileLock(data_dir / "lake" / "commit.lock"):
+        held.touch()
+        time.sleep(600)
