@@ -36,6 +36,14 @@ _JSON_TYPES: dict[Kind, frozenset[type]] = {
     "texts": frozenset({list, type(None)}),
 }
 
+_RAW_TYPES = ARROW_TYPES | {"instant": pa.string()}
+"""What a value is converted to first."""
+
+_LENIENT = frozenset({"integer", "number", "texts"})
+"""Kinds of which Arrow takes more than JSON's own type: 1.5 as 1, true as 1.0, "ab" as ["a", "b"]."""
+
+_REFUSALS = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
+
 _NOUNS: dict[Kind, str] = {
     "text": "a text",
     "boolean": "a boolean",
@@ -72,7 +80,58 @@ class Parsed:
 
 
 def parse_records(records: Sequence[Any], record_type: RecordType) -> Parsed:
-    """Type the records of one page."""
+    """Type the records of one page.
+
+    A page on which nothing is off, as nearly all are, is converted at once, which takes a tenth of the time;
+    the other way looks at each value, and both come to the same.
+    """
+    return _parse_at_once(records, record_type) or _parse_each(records, record_type)
+
+
+def _parse_at_once(records: Sequence[Any], record_type: RecordType) -> Parsed | None:
+    """Convert the records with Arrow alone; None where it would refuse one, or take one too leniently."""
+    if set(map(type, records)) != {dict}:
+        return None
+    structure = pa.struct({spec.source: _RAW_TYPES[spec.kind] for spec in record_type.fields})
+    try:
+        raw = dict(zip(structure.names, pa.array(records, structure).flatten(), strict=True))
+    except _REFUSALS:
+        return None
+    columns: dict[str, pa.Array] = {}
+    for spec in record_type.fields:
+        column = raw[spec.source]
+        if column.type != _RAW_TYPES[spec.kind]:  # two fields of one source, as a center may configure it
+            return None
+        if not _is_plain(column, spec, records):
+            return None
+        if spec.kind == "instant":
+            column, texts = parse_instants(column), column
+            if pc.any(is_unparsed(texts, column)).as_py():
+                return None
+        columns[spec.name] = column
+    known = frozenset(spec.source for spec in record_type.fields)
+    extras = [] if frozenset().union(*records) <= known else _extras(records, known)
+    return Parsed(_table(columns, extras, list(range(len(records)))), [])
+
+
+def _is_plain(column: pa.Array, spec: Field, records: Sequence[Any]) -> bool:
+    """Say whether a converted column holds just what was sent, and no value or null that is not allowed."""
+    if spec.required and column.null_count:
+        return False
+    if column.null_count == len(column):
+        return True
+    if (
+        spec.kind in _LENIENT
+        and not {type(record.get(spec.source)) for record in records} <= _JSON_TYPES[spec.kind]
+    ):
+        return False
+    if spec.kind in {"text", "texts"} and _has_nul(column.flatten() if spec.kind == "texts" else column):
+        return False
+    is_id = spec.required and spec.kind == "text"
+    return not (is_id and pc.any(pc.equal(column, "")).as_py())
+
+
+def _parse_each(records: Sequence[Any], record_type: RecordType) -> Parsed:
     reasons: dict[int, str] = {
         position: "the record is not an object"
         for position, record in enumerate(records)
@@ -87,16 +146,22 @@ def parse_records(records: Sequence[Any], record_type: RecordType) -> Parsed:
         for index, reason in problems.items():
             reasons.setdefault(positions[index], reason)
     extras = _extras(rows, frozenset(spec.source for spec in record_type.fields))
-    _take_out_of_range(columns, extras)
-    columns["extra"] = pa.array([None if not extra else to_json(extra) for extra in extras], pa.string())
-    columns["position"] = pa.array(positions, pa.int64())
-    table = pa.table(columns)
+    table = _table(columns, extras, positions)
     if reasons:
         table = table.filter(pc.invert(pc.is_in(table["position"], pa.array(list(reasons), pa.int64()))))
     rejects = [
         Reject(position, reason, to_json(records[position])) for position, reason in sorted(reasons.items())
     ]
     return Parsed(table, rejects)
+
+
+def _table(columns: dict[str, pa.Array], extras: list[dict[str, Any]], positions: list[int]) -> pa.Table:
+    """Complete the columns; no extras at all may be given as an empty list."""
+    extras = _take_out_of_range(columns, extras)
+    texts = [to_json(extra) if extra else None for extra in extras]
+    columns["extra"] = pa.array(texts, pa.string()) if texts else pa.nulls(len(positions), pa.string())
+    columns["position"] = pa.array(positions, pa.int64())
+    return pa.table(columns)
 
 
 def _parse_column(values: list[Any], spec: Field) -> tuple[pa.Array, dict[int, str]]:
@@ -147,27 +212,32 @@ def _is_convertible(values: list[Any], kind: Kind) -> bool:
         return True
     try:
         array = pa.array(values, pa.string() if kind == "instant" else ARROW_TYPES[kind])
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+    except _REFUSALS:
         return False
     if kind not in {"text", "texts"}:
         return True
-    texts = array.flatten() if kind == "texts" else array
-    return not pc.any(pc.match_substring(texts, "\0")).as_py()
+    return not _has_nul(array.flatten() if kind == "texts" else array)
+
+
+def _has_nul(texts: pa.StringArray) -> bool:
+    return bool(pc.any(pc.match_substring(texts, "\0")).as_py())
 
 
 def _extras(rows: Iterable[dict[str, Any]], known: frozenset[str]) -> list[dict[str, Any]]:
     return [{name: row[name] for name in row.keys() - known} if row.keys() - known else {} for row in rows]
 
 
-def _take_out_of_range(columns: dict[str, pa.Array], extras: list[dict[str, Any]]) -> None:
+def _take_out_of_range(columns: dict[str, pa.Array], extras: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Move coordinates that no place on Earth has into `extra`: nothing lost, nothing invented."""
     for name, limit in _COORDINATE_LIMITS_DEGREES.items():
         if name not in columns:
             continue
         is_outside = pc.fill_null(pc.invert(pc.less_equal(pc.abs(columns[name]), limit)), fill_value=False)
         for index in pc.indices_nonzero(is_outside).to_pylist():
+            extras = extras or [{}] * len(is_outside)
             extras[index] = {**extras[index], name: columns[name][index].as_py()}
         columns[name] = pc.if_else(is_outside, pa.scalar(None, pa.float64()), columns[name])
+    return extras
 
 
 def to_json(value: Any) -> str:

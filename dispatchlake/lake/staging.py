@@ -6,40 +6,16 @@ Holds what one load has read, however large, within the connection's memory limi
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dispatchlake.lake.archive import ArchivedPage
-from dispatchlake.lake.parsing import parse_records
+from dispatchlake.lake.parsing import Reject, parse_records
 from dispatchlake.lake.schemas import DUCKDB_TYPES, RecordType
 from dispatchlake.lake.timestamps import INSTANT
-
-_TEXT_OF = {
-    "text": "{0}",
-    "boolean": "{0}::VARCHAR",
-    "integer": "{0}::VARCHAR",
-    "number": "{0}::VARCHAR",
-    "instant": "epoch_us({0})::VARCHAR",
-    "texts": "to_json({0})::VARCHAR",
-}
-
-
-def version_hash_sql(record_type: RecordType) -> str:
-    """Return the SQL of a record's version hash.
-
-    128 bits of SHA-256 over `name:length:value` of every typed field that is not null, and `extra`. Times
-    count as instants, so the form a timestamp was written in does not matter; nulls are left out, so a
-    column that is added later does not change the hash of what came before it.
-    """
-    parts = []
-    for spec in [*((field.name, field.kind) for field in record_type.fields), ("extra", "text")]:
-        name, kind = spec
-        text = _TEXT_OF[kind].format(f'"{name}"')
-        parts.append(f"'{name}:' || length({text}) || ':' || {text}")
-    return f"left(sha256(concat_ws('|', {', '.join(parts)})), 32)"
+from dispatchlake.lake.version_hash import version_hashes
 
 
 class Staging:
@@ -48,7 +24,6 @@ class Staging:
     def __init__(self, connection: duckdb.DuckDBPyConnection, record_type: RecordType) -> None:
         self._connection = connection
         self._record_type = record_type
-        self._hash_sql = version_hash_sql(record_type)
         self.pages = self.records = self.quarantined = self.body_bytes = 0
         columns = ", ".join(f'"{field.name}" {DUCKDB_TYPES[field.kind]}' for field in record_type.fields)
         connection.execute(
@@ -62,47 +37,30 @@ class Staging:
 
     def add(self, batch: list[ArchivedPage]) -> None:
         """Type the records of archived pages and stage them."""
-        records: list[Any] = []
-        raw_ids: list[str] = []
-        received: list[Any] = []
-        positions: list[int] = []
+        staged, rejected = [], []
         for archived in batch:
-            count = len(archived.page.records)
-            records += archived.page.records
-            raw_ids += [archived.raw_id] * count
-            received += [archived.page.received_at] * count
-            positions += range(count)
-        parsed = parse_records(records, self._record_type)
-        kept = parsed.table["position"]
-        table = (
-            parsed.table.append_column("received_at", pa.array(received, INSTANT).take(kept))
-            .append_column("raw_id", pa.array(raw_ids, pa.string()).take(kept))
-            .append_column("receive_order", pc.add(kept, self.records))
-        )
-        names = ", ".join(f'"{field.name}"' for field in self._record_type.fields)
-        self._insert(
-            f"INSERT INTO staged SELECT {names}, extra, {self._hash_sql}, received_at, raw_id, receive_order "
-            "FROM parsed",
-            table,
-        )
-        if parsed.rejects:
-            at = [reject.position for reject in parsed.rejects]
-            self._insert(
-                "INSERT INTO rejected BY NAME SELECT * FROM parsed",
-                pa.table(
-                    {
-                        "reason": pa.array([reject.reason for reject in parsed.rejects], pa.string()),
-                        "record": pa.array([reject.record for reject in parsed.rejects], pa.string()),
-                        "raw_id": pa.array([raw_ids[position] for position in at], pa.string()),
-                        "position": pa.array([positions[position] for position in at], pa.int64()),
-                        "received_at": pa.array([received[position] for position in at], INSTANT),
-                    }
-                ),
-            )
+            parsed = parse_records(archived.page.records, self._record_type)
+            staged.append(self._with_origin(parsed.table, archived))
+            rejected += [(reject, archived) for reject in parsed.rejects]
+            self.records += len(archived.page.records)
+            self.body_bytes += len(archived.page.body)
+        table = pa.concat_tables(staged).drop_columns("position")
+        table = table.append_column("version_hash", version_hashes(table, self._record_type))
+        self._insert("INSERT INTO staged BY NAME SELECT * FROM parsed", table)
+        if rejected:
+            self._insert("INSERT INTO rejected BY NAME SELECT * FROM parsed", _rejects(rejected))
         self.pages += len(batch)
-        self.body_bytes += sum(len(archived.page.body) for archived in batch)
-        self.records += len(records)
-        self.quarantined += len(parsed.rejects)
+        self.quarantined += len(rejected)
+
+    def _with_origin(self, records: pa.Table, archived: ArchivedPage) -> pa.Table:
+        """Add which page the records came from, when, and in which order."""
+        count = len(records)
+        received_at = pa.scalar(archived.page.received_at, INSTANT)
+        return (
+            records.append_column("received_at", pa.repeat(received_at, count))
+            .append_column("raw_id", pa.repeat(archived.raw_id, count))
+            .append_column("receive_order", pc.add(records["position"], self.records))
+        )
 
     def _insert(self, statement: str, parsed: pa.Table) -> None:
         self._connection.register("parsed", parsed)
@@ -116,3 +74,15 @@ class Staging:
         with contextlib.suppress(duckdb.Error):  # the load itself has landed, or has failed for a reason
             self._connection.execute("DROP TABLE IF EXISTS staged")
             self._connection.execute("DROP TABLE IF EXISTS rejected")
+
+
+def _rejects(rejected: list[tuple[Reject, ArchivedPage]]) -> pa.Table:
+    return pa.table(
+        {
+            "reason": pa.array([reject.reason for reject, _ in rejected], pa.string()),
+            "record": pa.array([reject.record for reject, _ in rejected], pa.string()),
+            "raw_id": pa.array([archived.raw_id for _, archived in rejected], pa.string()),
+            "position": pa.array([reject.position for reject, _ in rejected], pa.int64()),
+            "received_at": pa.array([archived.page.received_at for _, archived in rejected], INSTANT),
+        }
+    )

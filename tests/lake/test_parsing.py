@@ -13,8 +13,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from dispatchlake.lake import parsing
 from dispatchlake.lake.parsing import Parsed, parse_records, to_json
-from dispatchlake.lake.schemas import CAD_INCIDENTS, INCIDENT_EVENTS, Field, RecordType
+from dispatchlake.lake.schemas import CAD_INCIDENTS, INCIDENT_EVENTS, Field, RecordType, record_type_of
+from dispatchlake.model import RESOURCES
 from tests.lake.pages import incident, instant, stamp
 from tests.lake.test_timestamps import reference as parse_time
 
@@ -208,6 +210,17 @@ sensible = {
 }
 
 
+VALUES: dict[str, Any] = {
+    "text": "x",
+    "boolean": True,
+    "integer": 3,
+    "number": 1.5,
+    "instant": stamp(7),
+    "texts": ["a", "b"],
+}
+"""One of each kind that nothing is wrong with."""
+
+
 def records_of(record_type: RecordType) -> st.SearchStrategy[Any]:
     """Records that are mostly right, so that each wrong value is met on its own too."""
     fields = {field.source: sensible[field.kind] | st.none() | json_values for field in record_type.fields}
@@ -307,6 +320,45 @@ def test_any_json_is_typed_or_set_aside_as_plain_python_would(
             assert typed[name] == value
     texts = [*parsed.table["extra"].to_pylist(), *(r.record for r in parsed.rejects)]
     database.execute("SELECT CAST(unnest($texts::VARCHAR[]) AS JSON)", {"texts": texts}).fetchall()
+
+
+@pytest.mark.parametrize("record_type", [INCIDENT_EVENTS, CAD_INCIDENTS], ids=lambda t: t.resource)
+@settings(deadline=None, max_examples=150)
+@given(data=st.data())
+def test_a_record_comes_to_the_same_whatever_stands_beside_it(
+    record_type: RecordType, data: st.DataObject
+) -> None:
+    records = data.draw(st.lists(records_of(record_type), max_size=5))
+    alone = [parse_records([record], record_type) for record in records]
+
+    together = parse_records(records, record_type)
+
+    rows = [row | {"position": at} for at, one in enumerate(alone) for row in one.table.to_pylist()]
+    assert together.table.to_pylist() == rows
+    assert [(r.position, r.reason, r.record) for r in together.rejects] == [
+        (at, r.reason, r.record) for at, one in enumerate(alone) for r in one.rejects
+    ]
+
+
+def test_a_page_on_which_nothing_is_off_is_converted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = {field.source: VALUES[field.kind] for field in CAD_INCIDENTS.fields} | {"id": "i1"}
+    records = [full, incident("i2"), incident("i3", zone={"new": 1}), incident("i4", lat=95)]
+    expected = parse(*records, {"id": None}).table
+    monkeypatch.setattr(parsing, "_parse_each", None)
+
+    parsed = parse(*records)
+
+    assert parsed.table.equals(expected)
+    assert not parsed.rejects
+
+
+def test_two_columns_may_come_of_one_field() -> None:
+    record_type = record_type_of(RESOURCES["cad_incidents"].model_copy(update={"changed_field": "closed_at"}))
+    record = incident() | {"closed_at": stamp(9)}
+
+    (row,) = parse(record, record_type=record_type).table.to_pylist()
+
+    assert row["updated_at"] == row["closed_at"] == instant(9)
 
 
 @settings(deadline=None, max_examples=100)

@@ -1,0 +1,62 @@
+"""The hash that tells one version of a record from another: by its typed content, however that was written."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dispatchlake.lake.schemas import Kind, RecordType
+
+_SEPARATOR = "\0"
+"""No text has one: a record with a NUL is set aside."""
+
+
+def version_hashes(table: pa.Table, record_type: RecordType) -> pa.StringArray:
+    """Return the hash of each record: 128 bits of SHA-256, hexadecimal.
+
+    Hashed is `name=value` of every typed field that is not null, and of `extra`. Times count as instants and
+    numbers as doubles, so the form they were written in does not matter; nulls are left out, so a column that
+    is added later does not change the hash of what came before it.
+
+    Args:
+        table: The columns of the record type, and `extra`.
+        record_type: Which columns count, and what they are.
+    """
+    kinds: dict[str, Kind] = {field.name: field.kind for field in record_type.fields} | {"extra": "text"}
+    parts = [
+        pc.binary_join_element_wise(f"{name}=", _text(table[name].combine_chunks(), kind), "")
+        for name, kind in kinds.items()
+        if table[name].null_count < len(table)
+    ]
+    if not parts:  # no records, or none with a value in it
+        return pa.array([hashlib.sha256().hexdigest()[:32]] * len(table), pa.string())
+    contents = pc.binary_join_element_wise(*parts, _SEPARATOR, null_handling="skip")
+    return pa.array(
+        [hashlib.sha256(content.encode()).hexdigest()[:32] for content in contents.to_pylist()], pa.string()
+    )
+
+
+def _text(column: pa.Array, kind: Kind) -> pa.StringArray:
+    """Return the values as texts that will be the same with every version of Arrow."""
+    if kind == "number":
+        # As their bits: how a double is written is a matter of taste. Adding zero makes 0.0 of -0.0.
+        return pc.add(column, 0.0).view(pa.int64()).cast(pa.string())
+    if kind == "instant":
+        return column.cast(pa.int64()).cast(pa.string())
+    if kind == "texts":
+        return _joined(column)
+    return column.cast(pa.string())
+
+
+def _joined(lists: pa.ListArray) -> pa.StringArray:
+    """Return each list as one text that no other list has: its length, then what is in it."""
+    lengths = pc.list_value_length(lists)
+    marked = pc.fill_null(pc.binary_join_element_wise("+", lists.flatten(), ""), "-")  # a null is no text
+    # Where each list begins: what lies under a null list is not flattened.
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(pc.fill_null(lengths, 0))])
+    nested = pa.ListArray.from_arrays(offsets, marked, mask=lists.is_null())
+    return pc.binary_join_element_wise(
+        lengths.cast(pa.string()), pc.binary_join(nested, _SEPARATOR), _SEPARATOR
+    )
