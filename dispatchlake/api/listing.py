@@ -40,7 +40,7 @@ class _Reading:
 
     began_on: int
     """Its first page; those before it were not read again."""
-    ids: SeenHashes = field(default_factory=SeenHashes)
+    ids: SeenHashes
     contents: SeenHashes = field(default_factory=SeenHashes)
     """Pages by their content, where records have no id."""
     asked: Counter[str] = field(default_factory=Counter)
@@ -90,12 +90,12 @@ class Listing:
         self._changes = self._changes_then = self._changes_before = 0
         self._readings = self._looks = 0
         self._is_look = self._has_grown = False
-        self._begin([])
+        self._begin([], self._ids)
 
-    def _begin(self, urls_before: list[httpx.URL]) -> None:
+    def _begin(self, urls_before: list[httpx.URL], ids: SeenHashes | None = None) -> None:
         """Begin a reading after the pages that need not be read again."""
         self._urls = urls_before
-        self._reading = _Reading(began_on=len(urls_before) + 1)
+        self._reading = _Reading(len(urls_before) + 1, SeenHashes() if ids is None else ids)
 
     def take(self, asked: httpx.URL, response: httpx.Response, payload: Payload) -> None:
         """Take note of a page, and decide what follows.
@@ -169,10 +169,12 @@ class Listing:
                 changed = record.get(changed_field)
                 ids.append(str(identity))
                 versions.append(f"{identity}|{changed if isinstance(changed, _PLAIN) else None}")
-        is_new = self._reading.ids.add(ids, page) == 0
         version_seen_on = self._versions.add(versions, _LOOK if self._is_look else page)
         is_new_version = version_seen_on == 0
         first_seen_on = self._ids.add(ids, page)
+        # All that the first reading has met is all that was ever met.
+        is_first = self._reading.ids is self._ids
+        is_new = (first_seen_on if is_first else self._reading.ids.add(ids, page)) == 0
         is_changed = is_new_version & (first_seen_on > 0)
         if is_changed.any():
             self._changes += int(is_changed.sum())

@@ -47,81 +47,96 @@ def merge(
     """Add the staged versions the lake does not have, and renew the current rows they supersede."""
     if span.oldest_created_at is None:
         return Merged(0, 0)
-    key = record_type.key
     _find_fresh(connection, record_type, center_id, span)
     fresh = _count(connection, "SELECT count(*) FROM fresh")
     if not fresh:
         return Merged(0, 0)
-    names = ", ".join(f'"{column.name}"' for column in record_columns(record_type))
-    connection.execute(f"INSERT INTO {record_type.versions} BY NAME SELECT {names} FROM fresh")
-    _find_known(connection, record_type, center_id, span)
-    new = _count(
-        connection, f"SELECT count(DISTINCT {key}) FROM fresh WHERE {key} NOT IN (SELECT {key} FROM known)"
-    )
-    # Newest wins; of two in one second the one that is further along; then the one received last, which
-    # a version of this load always is.
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE winners AS
-        SELECT * FROM (
-            SELECT {names}, row_number() OVER (
-                PARTITION BY {key}
-                ORDER BY updated_at DESC, ({record_type.tie_break} IS NOT NULL) DESC, receive_order DESC
-            ) AS place
-            FROM fresh) AS newest
-        WHERE place = 1 AND NOT EXISTS (
-            SELECT 1 FROM known WHERE known.{key} = newest.{key} AND (
-                known.updated_at > newest.updated_at OR (
-                    known.updated_at = newest.updated_at
-                    AND known.is_further AND newest.{record_type.tie_break} IS NULL)))"""
-    )
+    _insert(connection, record_type, record_type.versions, "fresh", center_id)
+    new = _find_known(connection, record_type, center_id, span)
+    _find_winners(connection, record_type)
     _delete_superseded(connection, record_type, center_id)
-    connection.execute(f"INSERT INTO {record_type.current} BY NAME SELECT * EXCLUDE (place) FROM winners")
+    _insert(connection, record_type, record_type.current, "winners", center_id)
     return Merged(new=new, changed=fresh - new)
 
 
 def _find_fresh(
     connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str, span: StagedSpan
 ) -> None:
-    """Collect in `fresh` the staged versions, each once, that the versions table does not have.
+    """Collect in `fresh` which staged records are versions the versions table does not have, each once.
 
-    `created_at` is part of the hash: an equal version has an equal one, so the time range loses nothing.
+    `created_at` is part of the hash: an equal version has an equal one, so the time range loses nothing. Only
+    what the merge decides by is copied; the records stay where they are staged.
     """
     key = record_type.key
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE fresh AS
-        SELECT $center AS center_id, 'rest' AS source, staged.* FROM staged
-        ANTI JOIN (
+        SELECT {key}, min(receive_order) AS receive_order, any_value(updated_at) AS updated_at,
+            any_value({record_type.tie_break}) IS NOT NULL AS is_further
+        FROM staged ANTI JOIN (
             SELECT {key}, version_hash FROM {record_type.versions}
             WHERE center_id = $center AND created_at BETWEEN $oldest AND $newest) AS had
         USING ({key}, version_hash)
-        QUALIFY row_number() OVER (PARTITION BY {key}, version_hash ORDER BY receive_order) = 1""",
+        GROUP BY {key}, version_hash""",
         {"center": center_id, "oldest": span.oldest_created_at, "newest": span.newest_created_at},
+    )
+
+
+def _find_winners(connection: duckdb.DuckDBPyConnection, record_type: RecordType) -> None:
+    """Collect in `winners` which fresh versions are to be the current ones.
+
+    Newest wins; of two in one second the one that is further along; then the one received last, which a
+    version of this load always is.
+    """
+    key = record_type.key
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE winners AS
+        SELECT {key}, receive_order FROM (
+            SELECT *, row_number() OVER (
+                PARTITION BY {key} ORDER BY updated_at DESC, is_further DESC, receive_order DESC
+            ) AS place
+            FROM fresh) AS newest
+        WHERE place = 1 AND NOT EXISTS (
+            SELECT 1 FROM known WHERE known.{key} = newest.{key} AND (
+                known.updated_at > newest.updated_at OR (
+                    known.updated_at = newest.updated_at AND known.is_further AND NOT newest.is_further)))"""
+    )
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, table: str, chosen: str, center_id: str
+) -> None:
+    """Insert the staged records that `chosen` names; all of them, as a first load does, without a join."""
+    added = {"center_id": "$center", "source": "'rest'"}
+    names = ", ".join(
+        f"{added.get(column.name, column.name)} AS {column.name}" for column in record_columns(record_type)
+    )
+    is_all = _count(connection, f"SELECT (SELECT count(*) FROM staged) = (SELECT count(*) FROM {chosen})")
+    among = "" if is_all else f"SEMI JOIN {chosen} USING (receive_order)"
+    connection.execute(
+        f"INSERT INTO {table} BY NAME SELECT {names} FROM staged {among}", {"center": center_id}
     )
 
 
 def _find_known(
     connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str, span: StagedSpan
-) -> None:
-    """Collect in `known` the current rows of the fresh ids.
+) -> int:
+    """Collect in `known` the current rows of the fresh ids; return how many of those ids have none.
 
-    Most lie within the batch's time range. An id not found there is looked up across the center, reading
-    id columns only: a source may correct `created_at`, and its incident must not be there twice.
+    Most lie within the batch's time range. Only for an id that does not is the whole center looked through,
+    its id columns alone: a source may correct `created_at`, and its incident must not be there twice.
     """
     key = record_type.key
-    columns = f"{key}, created_at, updated_at, ({record_type.tie_break} IS NOT NULL) AS is_further"
+    current = f"""SELECT {key}, created_at, updated_at, ({record_type.tie_break} IS NOT NULL) AS is_further
+        FROM {record_type.current} WHERE center_id = $center"""
+    unknown = f"SELECT {key} FROM fresh WHERE {key} NOT IN (SELECT {key} FROM known)"
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE known AS
-        SELECT {columns} FROM {record_type.current}
-        WHERE center_id = $center AND created_at BETWEEN $oldest AND $newest
-            AND {key} IN (SELECT {key} FROM fresh)""",
+        {current} AND created_at BETWEEN $oldest AND $newest AND {key} IN (SELECT {key} FROM fresh)""",
         {"center": center_id, "oldest": span.oldest_created_at, "newest": span.newest_created_at},
     )
-    connection.execute(
-        f"""INSERT INTO known SELECT {columns} FROM {record_type.current}
-        WHERE center_id = $center AND {key} IN (
-            SELECT {key} FROM fresh WHERE {key} NOT IN (SELECT {key} FROM known))""",
-        {"center": center_id},
-    )
+    if _count(connection, f"SELECT count(*) FROM ({unknown})"):
+        connection.execute(f"INSERT INTO known {current} AND {key} IN ({unknown})", {"center": center_id})
+    return _count(connection, f"SELECT count(DISTINCT {key}) FROM ({unknown})")
 
 
 def _delete_superseded(

@@ -1,4 +1,4 @@
-"""The hash that tells one version of a record from another: by its typed content, however that was written."""
+"""The hash that tells versions of a record apart: by its typed content, however that was written."""
 
 from __future__ import annotations
 
