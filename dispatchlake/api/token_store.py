@@ -116,16 +116,18 @@ class TokenStore:
     def write(self, token: Token) -> None:
         """Store the token. The caller holds the lock; whoever reads sees the old one or the new, whole."""
         content = self._fernet.encrypt(json.dumps(asdict(token) | {"boot_id": boot_id()}).encode())
-        unfinished = self._path.with_suffix(
-            ".new"
-        )  # one for all, who hold the lock: a killed writer's is reused
+        unfinished = self._path.with_suffix(".new")  # what a killed writer left is written over
         with explained(self._path.parent):
-            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self._path)
+            try:
+                descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                unfinished.replace(self._path)
+            except BaseException:
+                unfinished.unlink(missing_ok=True)
+                raise
 
     def drop(self) -> None:
         """Forget the stored token."""
