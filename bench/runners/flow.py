@@ -1,0 +1,98 @@
+"""Ours, whole: the `ingest` flow under a local Prefect server, and a flow of as many empty tasks beside it.
+
+What Prefect itself costs is what the empty flow takes: the same number of task runs, submitted to the same
+number of threads, with the same options. Everything else is ours, also what our tasks ask the server for.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.measure import Job, Meter
+from bench.runners.library import center_of
+from dispatchlake.cli.prefect_api import prefect_api
+from dispatchlake.settings import load_settings
+
+
+def main() -> None:
+    """Register the centers, then run the flow and the empty one in turn, as often as the job says."""
+    job = Job.of_command_line()
+    import os
+
+    os.environ["DISPATCHLAKE_DATA_DIR"] = str(Path(job.out_dir))
+    os.environ["DISPATCHLAKE_LOCK_WAIT_S"] = "600"
+    with prefect_api(load_settings()):
+        _run(job)
+
+
+def _run(job: Job) -> None:
+    # Prefect reads its environment when it is imported, so not before the server is there.
+    from flows.ingest import ingest
+    from tasks.centers import save_center
+
+    for center_id in job.centers:
+        save_center(center_of(job, center_id))
+    cells = len(job.centers) * len(job.resources)
+    nothing = _empty_flow()
+    nothing(2)  # whatever happens once in a process has happened
+    repeats = job.options.get("repeats", 1)
+    if job.options.get("is_first_run_apart"):
+        ingest(job.centers, return_state=True)
+    empty_s: list[float] = []
+    ours_s: list[float] = []
+    with Meter() as meter:
+        for _ in range(repeats):
+            empty_s.append(_seconds(lambda: nothing(cells)))
+            ours_s.append(_seconds(lambda: _assert_completed(ingest(job.centers, return_state=True))))
+    meter.seconds = statistics.median(ours_s)
+    meter.report(
+        ("dispatchlake", "prefect", "duckdb"),
+        prefect_s=statistics.median(empty_s),
+        beyond_prefect_s=statistics.median(o - e for o, e in zip(ours_s, empty_s, strict=True)),
+    )
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    began_s = time.perf_counter()
+    work()
+    return time.perf_counter() - began_s
+
+
+def _assert_completed(state: Any) -> None:
+    if not state.is_completed():
+        raise RuntimeError(f"The flow did not complete: {state.message}")
+
+
+def _empty_flow() -> Callable[[int], Any]:
+    from prefect import flow, task
+    from prefect.futures import wait
+    from prefect.states import Completed, State
+    from prefect.task_runners import ThreadPoolTaskRunner
+
+    from flows.ingest import CELLS_AT_ONCE
+    from tasks.policy import RETRY_DELAYS_S, worth_retrying
+
+    @task(
+        task_run_name="{center_id} {resource}",
+        retries=len(RETRY_DELAYS_S),
+        retry_delay_seconds=RETRY_DELAYS_S,
+        retry_condition_fn=worth_retrying,
+    )
+    def nothing_cell(center_id: str, resource: str) -> State[Any]:  # noqa: ARG001 - they name the run
+        return Completed(message="nothing")
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=CELLS_AT_ONCE))  # type: ignore[arg-type]
+    def nothing(cells: int) -> State[Any]:
+        futures = [nothing_cell.submit(f"center-{number:02}", "nothing") for number in range(cells)]
+        wait(futures)
+        return Completed(message="nothing")
+
+    return nothing
+
+
+if __name__ == "__main__":
+    main()
