@@ -92,7 +92,9 @@ def decode_json(body: bytes) -> Any:
             parse_float=_finite,
             parse_int=_of_sane_length,
         )
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise NotJson("the body is not JSON, or nested too deeply: more than some 1,000 levels") from None
+    except ValueError as error:
         # `error` would quote the body's surroundings; only its kind is safe to show.
         raise NotJson(f"the body is not JSON ({type(error).__name__})") from None
 
