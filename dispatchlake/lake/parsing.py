@@ -166,7 +166,8 @@ def _table(columns: dict[str, pa.Array], extras: list[dict[str, Any]], positions
 
 def _parse_column(values: list[Any], spec: Field) -> tuple[pa.Array, dict[int, str]]:
     """Return the typed column and, by index, why a value could not be typed (null there)."""
-    if spec.column and spec.required and spec.kind == "text":
+    is_id = bool(spec.column) and spec.required and spec.kind == "text"
+    if is_id:
         # An id is text; a server that sends numbers is taken at its word. True and 1.0 are no ids, a number
         # beyond 64 bits may have been rounded on its way, and an empty text identifies nothing.
         values = [
@@ -174,6 +175,12 @@ def _parse_column(values: list[Any], spec: Field) -> tuple[pa.Array, dict[int, s
             for value in values
         ]
     problems = _wrong_types(values, spec)
+    if is_id:
+        # Bytes that were no text have been replaced: two ids may have become one.
+        wrong = f"{spec.source}: not {_NOUNS[spec.kind]}"
+        problems |= {
+            index: wrong for index, value in enumerate(values) if type(value) is str and "\ufffd" in value
+        }
     if problems:
         values = [None if index in problems else value for index, value in enumerate(values)]
     if spec.kind == "instant":

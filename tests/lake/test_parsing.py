@@ -91,7 +91,7 @@ def test_a_required_field_that_is_missing_null_or_empty_sets_its_record_aside(na
 @pytest.mark.parametrize(
     ("name", "values", "expected"),
     [
-        ("id", [True, 1.5, [], {}, 2**64, -(2**64), "a\0b"], "id: not a text"),
+        ("id", [True, 1.5, [], {}, 2**64, -(2**64), "a\0b", "caf\ufffd"], "id: not a text"),
         ("address", [7, 0.5, False, ["x"], {"x": 1}, "NUL \0"], "address: not a text"),
         ("alarm_level", ["2", 1.0, True, [], {}, 2**63, -(2**63) - 1], "alarm_level: not an integer"),
         ("lat", ["29.7", False, [29.7], {}, 10**400, 2**53 + 1], "lat: not a number"),
@@ -268,7 +268,7 @@ def reference_value(value: Any, field: Field) -> tuple[Any, str | None]:
         return None, "missing" if field.required else None
     if field.kind == "instant":
         value = parse_time(value) if isinstance(value, str) else None
-    if not is_right_type(value, field.kind):
+    if not is_right_type(value, field.kind) or (field.source == "id" and "\ufffd" in value):
         return None, f"not {NOUNS[field.kind]}"
     if field.source in {"lat", "lng"} and abs(value) > {"lat": 90, "lng": 180}[field.source]:
         return None, None
