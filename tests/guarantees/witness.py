@@ -1,0 +1,93 @@
+"""One center of the sandbox, and whether the lake has exactly what it had: rows, versions, bookkeeping."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from dispatchlake.ingest import ingest_cell
+from dispatchlake.lake import LoadSummary
+from dispatchlake.lake.reading import query_arrow
+from dispatchlake.model import DispatchCenter
+from dispatchlake.settings import Settings
+from tests.sandbox_process import SandboxProcess
+from tests.truth.comparison import TABLES, assert_equal, assert_versions_equal
+
+CAD = "cad_incidents"
+
+
+class Witness:
+    """Remembers what the center showed each time it was read."""
+
+    def __init__(
+        self, sandbox: SandboxProcess, center: DispatchCenter, settings: Settings, resource: str = CAD
+    ) -> None:
+        self._sandbox, self._settings = sandbox, settings
+        self.center, self.resource = center, resource
+        self._seen: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def truth(self) -> list[dict[str, Any]]:
+        """Return what the center has now."""
+        current: list[dict[str, Any]] = self._sandbox.truth(self.center.center_id, self.resource)["current"]
+        return current
+
+    def ingest(self, settings: Settings | None = None, since: date | None = None) -> LoadSummary:
+        """Land what the center has now, and remember it once it has landed."""
+        summary = ingest_cell(
+            self.center, self.resource, settings=settings or self._settings, run_id="run", since=since
+        )
+        self.see()
+        return summary
+
+    def see(self) -> None:
+        """Remember what the center has now: somebody has landed it."""
+        self._seen |= {(record["id"], record["updated_at"]): record for record in self.truth()}
+
+    def watermark(self) -> datetime | None:
+        """Return where the next run begins, less the lookback."""
+        rows = self.ask(f"SELECT watermark_at FROM watermarks WHERE {self._own}")
+        return rows[0]["watermark_at"] if rows else None
+
+    def ask(self, sql: str) -> list[dict[str, Any]]:
+        """Ask an analyst's question of the lake."""
+        rows: list[dict[str, Any]] = query_arrow(sql, lake_dir=self._settings.lake_dir).to_pylist()
+        return rows
+
+    def count(self) -> int:
+        """Return how many incidents of the center the lake has."""
+        table = TABLES[self.resource][0]
+        sql = f"SELECT count(*) AS found FROM {table} WHERE center_id = '{self.center.center_id}'"
+        return int(self.ask(sql)[0]["found"])
+
+    def assert_whole(self, *, versions: bool = True) -> None:
+        """Fail unless the lake has what the center has, each version it showed, and says so.
+
+        Args:
+            versions: Whether every version that was shown must have been read.
+        """
+        truth = self.truth()
+        assert_equal(self._settings.lake_dir, self.center.center_id, self.resource, truth)
+        if versions:
+            seen = list(self._seen.values())
+            assert_versions_equal(self._settings.lake_dir, self.center.center_id, self.resource, seen)
+        self._assert_books(max(datetime.fromisoformat(record["updated_at"]) for record in truth))
+
+    def _assert_books(self, newest: datetime) -> None:
+        """The watermark stands at the newest change at most, and nothing is said to have failed."""
+        live = "kind = 'ingest' AND state = 'complete'"
+        (books,) = self.ask(
+            f"""SELECT
+                (SELECT watermark_at FROM watermarks WHERE {self._own}) AS watermark,
+                (SELECT complete_through FROM complete_through WHERE {self._own}) AS complete_through,
+                (SELECT count(*) FROM coverage WHERE {self._own} AND {live}) AS live,
+                (SELECT count(*) FROM coverage WHERE {self._own} AND kind = 'ingest' AND state = 'failed')
+                    AS failed"""
+        )
+        assert books["watermark"] is not None
+        assert books["watermark"] <= newest
+        assert books["complete_through"] >= books["watermark"]
+        assert (books["live"], books["failed"]) == (1, 0)
+
+    @property
+    def _own(self) -> str:
+        return f"center_id = '{self.center.center_id}' AND resource = '{self.resource}'"
