@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
-import tempfile
 import threading
 from pathlib import Path
 
 import duckdb
 
 from dispatchlake.errors import ConfigError, LakeError
+from dispatchlake.lake.scratch import reader_scratch_dir, scratch_dir
 
 _EXTENSIONS = ("ducklake", "sqlite_scanner")
 _BUSY_TIMEOUT_MS = 10_000
@@ -31,7 +31,7 @@ def connect_writer(lake_dir: Path, *, memory_limit_mb: int, create: bool) -> duc
 
     Args:
         lake_dir: Home of the catalog and its data; a lake that was moved is found where it is now.
-        memory_limit_mb: Beyond it DuckDB spills to `tmp` in the lake's folder.
+        memory_limit_mb: Beyond it DuckDB spills to this process's folder in the lake's `tmp`.
         create: Whether to make the catalog if there is none; two who make one at once spoil it for each
             other, so the caller holds the commit lock.
 
@@ -40,7 +40,7 @@ def connect_writer(lake_dir: Path, *, memory_limit_mb: int, create: bool) -> duc
         ConfigError: An extension is missing for this platform.
     """
     name = hashlib.sha256(f"{lake_dir}|{memory_limit_mb}".encode()).hexdigest()[:16]
-    config = {"memory_limit": f"{memory_limit_mb}MB", "temp_directory": str(lake_dir / "tmp")}
+    config = {"memory_limit": f"{memory_limit_mb}MB", "temp_directory": str(scratch_dir(lake_dir) / name)}
     options = f"META_JOURNAL_MODE 'WAL', CREATE_IF_NOT_EXISTS {str(create).lower()}"
     return _connect(lake_dir, f":memory:lake-{name}", config, options)
 
@@ -52,7 +52,7 @@ def connect_reader(lake_dir: Path) -> duckdb.DuckDBPyConnection:
         LakeError: The catalog cannot be read as one.
         ConfigError: An extension is missing for this platform.
     """
-    config = {"temp_directory": tempfile.gettempdir(), "temp_file_encryption": "true"}
+    config = {"temp_directory": str(reader_scratch_dir())}
     return _connect(lake_dir, ":memory:", config, "READ_ONLY")
 
 

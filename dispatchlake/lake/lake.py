@@ -15,7 +15,7 @@ import duckdb
 from filelock import FileLock, Timeout
 
 from dispatchlake.errors import CatalogBusy, ConfigError, LakeError
-from dispatchlake.lake import bookkeeping, commit, migrations
+from dispatchlake.lake import bookkeeping, commit, migrations, scratch
 from dispatchlake.lake.archive import archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, LoadSummary
 from dispatchlake.lake.connection import catalog_path, connect_writer
@@ -29,9 +29,12 @@ T = TypeVar("T")
 class Lake:
     """A lake open for writing. One thread at a time; any number of processes, one commit at a time."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, lock: FileLock) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, lock: FileLock, leave: Callable[[], None]
+    ) -> None:
         self._connection = connection
         self._lock = lock
+        self._leave = leave
 
     @classmethod
     def open(cls, lake_dir: Path, *, memory_limit_mb: int = 256, lock_wait_s: float = 120.0) -> Lake:
@@ -44,7 +47,13 @@ class Lake:
         """
         _make_folder(lake_dir)
         lock = FileLock(lake_dir / "commit.lock", timeout=lock_wait_s, mode=0o600)
-        lake = cls(_open_or_make(lake_dir, lock, memory_limit_mb=memory_limit_mb), lock)
+        leave = scratch.enter(lake_dir)
+        try:
+            connection = _open_or_make(lake_dir, lock, memory_limit_mb=memory_limit_mb)
+        except BaseException:
+            leave()
+            raise
+        lake = cls(connection, lock, leave)
         try:
             with _duckdb_errors():
                 lake._migrate()
@@ -69,8 +78,9 @@ class Lake:
         self.close()
 
     def close(self) -> None:
-        """Let go of the lake."""
+        """Let go of the lake; twice is as good as once."""
         self._connection.close()
+        self._leave()
 
     def watermark(self, center_id: str, resource: str) -> datetime | None:
         """Return the newest `updated_at` fully committed, or None before the first load."""
