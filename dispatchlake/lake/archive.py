@@ -12,6 +12,7 @@ import duckdb
 import orjson
 import pyarrow as pa
 
+from dispatchlake.lake import chain
 from dispatchlake.model import Page
 
 MAX_PAGES = 64
@@ -35,6 +36,9 @@ _SCHEMA = pa.schema(
         ("body_bytes", pa.int64()),
         ("body_sha256", pa.string()),
         ("body", pa.binary()),
+        ("chain_position", pa.int64()),
+        ("previous_sha256", pa.string()),
+        ("record_sha256", pa.string()),
     ]
 )
 
@@ -71,8 +75,9 @@ def iter_batches(pages: Iterable[Page]) -> Iterator[list[ArchivedPage]]:
 
 
 def archive_pages(connection: duckdb.DuckDBPyConnection, batch: list[ArchivedPage], *, run_id: str) -> None:
-    """Insert a batch into `raw_pages`. The caller holds the commit lock and a transaction."""
+    """Insert a batch into `raw_pages`, linked. The caller holds the commit lock and a transaction."""
     rows = [_row(archived, run_id) for archived in batch]
+    chain.link(connection, rows)
     connection.register("archive_batch", pa.Table.from_pylist(rows, schema=_SCHEMA))
     try:
         connection.execute("INSERT INTO raw_pages BY NAME SELECT * FROM archive_batch")

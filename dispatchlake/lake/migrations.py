@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import duckdb
 
 from dispatchlake.errors import LakeTooNew
+from dispatchlake.lake import chain
 from dispatchlake.lake.connection import quoted
-from dispatchlake.lake.schemas import TABLES, VIEWS, Table
+from dispatchlake.lake.schemas import CHAIN_HEADS, RAW_PAGES, TABLES, VIEWS, Column, Table
 
 INLINED_ROWS = 100
 """Loads of at most this many rows stay in the catalog until flushed, instead of as a file each."""
@@ -35,18 +36,35 @@ def _keep_pages_out_of_the_catalog(connection: duckdb.DuckDBPyConnection) -> Non
             )
 
 
+def _chain_pages(connection: duckdb.DuckDBPyConnection) -> None:
+    # A lake made by this version has these already: its first tables are of today's layout.
+    had = {
+        row[0]
+        for row in connection.execute(
+            """SELECT column_name FROM duckdb_columns()
+            WHERE database_name = 'lake' AND table_name = ?""",
+            [RAW_PAGES.name],
+        ).fetchall()
+    }
+    for column in RAW_PAGES.columns:
+        if column.name in chain.LINK_COLUMNS and column.name not in had:
+            connection.execute(f'ALTER TABLE {RAW_PAGES.name} ADD COLUMN "{column.name}" {column.type}')
+            _comment_on(connection, RAW_PAGES, column)
+    if not _exists(connection, CHAIN_HEADS.name):
+        _create_table(connection, CHAIN_HEADS)
+    chain.link_archive(connection)
+
+
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0001 first tables": _create_first_tables,
     "0002 pages as files": _keep_pages_out_of_the_catalog,
+    "0003 chain of pages": _chain_pages,
 }
 
 
 def applied(connection: duckdb.DuckDBPyConnection) -> set[str]:
     """Return the names of the migrations the lake has had."""
-    exists = connection.execute(
-        "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'migrations'"
-    ).fetchone()
-    if exists is None:
+    if not _exists(connection, "migrations"):
         return set()
     return {row[0] for row in connection.execute("SELECT name FROM migrations").fetchall()}
 
@@ -86,4 +104,15 @@ def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
         connection.execute(f"ALTER TABLE {table.name} SET PARTITIONED BY ({', '.join(table.partition_by)})")
     connection.execute(f"COMMENT ON TABLE {table.name} IS {quoted(table.comment)}")
     for column in table.columns:
-        connection.execute(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {quoted(column.full_comment)}')
+        _comment_on(connection, table, column)
+
+
+def _comment_on(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> None:
+    connection.execute(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {quoted(column.full_comment)}')
+
+
+def _exists(connection: duckdb.DuckDBPyConnection, table_name: str) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = ?", [table_name]
+    ).fetchone()
+    return found is not None

@@ -238,9 +238,27 @@ RAW_PAGES = Table(
         Column("body_bytes", "BIGINT", "Length of body."),
         Column("body_sha256", "VARCHAR", "SHA-256 of body, hexadecimal."),
         Column("body", "BLOB", "Content as received, after transfer and content decoding.", "everything"),
+        Column("chain_position", "BIGINT", "Place in the center's chain of pages: 1, 2, 3, without a gap."),
+        Column("previous_sha256", "VARCHAR", "record_sha256 of the page before it; 64 zeros for the first."),
+        Column(
+            "record_sha256",
+            "VARCHAR",
+            "SHA-256 over previous_sha256 and this page's facts, body_sha256 among them; how it is computed: "
+            "docs/chain-of-custody.md.",
+        ),
     ),
     ("center_id", "year(received_at)", "month(received_at)", "day(received_at)"),
     inlines=False,  # few rows, but each may be megabytes
+)
+
+CHAIN_HEADS = Table(
+    "chain_heads",
+    "One row per center: the end of its chain of archived pages, so that a cut-off end is noticed.",
+    (
+        _CENTER,
+        Column("position", "BIGINT", "raw_pages.chain_position of the last page."),
+        Column("record_sha256", "VARCHAR", "raw_pages.record_sha256 of the last page."),
+    ),
 )
 
 QUARANTINE = Table(
@@ -321,6 +339,7 @@ RUNS = Table(
 
 TABLES: tuple[Table, ...] = (
     RAW_PAGES,
+    CHAIN_HEADS,
     *_record_tables(INCIDENT_EVENTS),
     *_record_tables(CAD_INCIDENTS),
     QUARANTINE,

@@ -1,0 +1,147 @@
+"""The hash chain over archived pages: one chain per center, each page linked to the one before it.
+
+A page's `record_sha256` is the SHA-256 of `previous_sha256` and the page's facts, each as a netstring
+(`length in bytes:value,`), in the order of `FACTS`. Anybody can compute it: docs/chain-of-custody.md.
+What belongs here: making the chain. What does not: finding out whether it holds (`custody`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+import pyarrow as pa
+
+GENESIS = "0" * 64
+"""`previous_sha256` of a center's first page."""
+
+FACTS = {
+    "raw_id": "raw_id",
+    "center_id": "center_id",
+    "resource": "resource",
+    "run_id": "run_id",
+    "sequence": "sequence::VARCHAR",
+    "url_path": "url_path",
+    "query": "query::VARCHAR",
+    "status": "status::VARCHAR",
+    "headers": "headers::VARCHAR",
+    "requested_at": "epoch_us(requested_at)::VARCHAR",
+    "received_at": "epoch_us(received_at)::VARCHAR",
+    "body_bytes": "body_bytes::VARCHAR",
+    "body_sha256": "body_sha256",
+}
+"""What is hashed of a page, in this order, and how DuckDB writes each as a text; times in microseconds."""
+
+LINK_COLUMNS = ("chain_position", "previous_sha256", "record_sha256")
+
+_PER_STEP = 10_000
+"""Pages linked at a time when an archive gets its chain: their facts are held, not their bodies."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LINKS = pa.schema(
+    [
+        ("raw_id", pa.string()),
+        ("chain_position", pa.int64()),
+        ("previous_sha256", pa.string()),
+        ("record_sha256", pa.string()),
+    ]
+)
+
+
+def record_sha256(previous_sha256: str, facts: Iterable[str]) -> str:
+    """Return the hash of a page's record: of the link before it and its facts, in the order of `FACTS`."""
+    values = [value.encode() for value in (previous_sha256, *facts)]
+    return hashlib.sha256(b"".join(b"%d:%b," % (len(value), value) for value in values)).hexdigest()
+
+
+def record_sha256_sql() -> str:
+    """Return the same as SQL over a row of `raw_pages`."""
+    values = ", ".join(("previous_sha256", *FACTS.values()))
+    netstrings = f"list_transform([{values}], lambda value: strlen(value) || ':' || value || ',')"
+    return f"sha256(array_to_string({netstrings}, ''))"
+
+
+def link(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, object]]) -> None:
+    """Give rows about to be archived their links, in order, and move their centers' heads.
+
+    The caller holds the commit lock and a transaction: nobody else moves a head meanwhile.
+    """
+    heads: dict[str, tuple[int, str]] = {}
+    for row in rows:
+        center_id = str(row["center_id"])
+        if center_id not in heads:
+            heads[center_id] = _head(connection, center_id)
+        position, previous = heads[center_id]
+        sha256 = record_sha256(previous, (_text(row[name]) for name in FACTS))
+        row.update(zip(LINK_COLUMNS, (position + 1, previous, sha256), strict=True))
+        heads[center_id] = (position + 1, sha256)
+    for center_id, head in heads.items():
+        connection.execute("DELETE FROM chain_heads WHERE center_id = ?", [center_id])
+        connection.execute("INSERT INTO chain_heads VALUES (?, ?, ?)", [center_id, *head])
+
+
+def _head(connection: duckdb.DuckDBPyConnection, center_id: str) -> tuple[int, str]:
+    row = connection.execute(
+        "SELECT position, record_sha256 FROM chain_heads WHERE center_id = ?", [center_id]
+    ).fetchone()
+    return (row[0], row[1]) if row else (0, GENESIS)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return str((value - _EPOCH) // timedelta(microseconds=1))
+    return str(value)
+
+
+def link_archive(connection: duckdb.DuckDBPyConnection) -> None:
+    """Chain the pages that were archived before there was a chain, in the order they were received.
+
+    Rewrites those pages once; memory holds their links, which may spill to disk, and no bodies. The caller
+    holds the commit lock and a transaction.
+    """
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE unlinked AS
+        SELECT row_number() OVER (ORDER BY center_id, received_at, sequence, raw_id) AS place,
+            center_id, raw_id, [{", ".join(FACTS.values())}] AS facts
+        FROM raw_pages WHERE chain_position IS NULL"""
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE links (raw_id VARCHAR, chain_position BIGINT, "
+        "previous_sha256 VARCHAR, record_sha256 VARCHAR)"
+    )
+    heads: dict[str, tuple[int, str]] = {}
+    place = 0
+    while pages := connection.execute(
+        "SELECT center_id, raw_id, facts FROM unlinked WHERE place > ? AND place <= ? ORDER BY place",
+        [place, place + _PER_STEP],
+    ).fetchall():
+        links = []
+        for center_id, raw_id, facts in pages:
+            position, previous = heads.get(center_id, (0, GENESIS))
+            sha256 = record_sha256(previous, facts)
+            links.append((raw_id, position + 1, previous, sha256))
+            heads[center_id] = (position + 1, sha256)
+        _insert_links(connection, links)
+        place += len(pages)
+    if place:
+        assignments = ", ".join(f"{name} = links.{name}" for name in LINK_COLUMNS)
+        connection.execute(
+            f"UPDATE raw_pages SET {assignments} FROM links WHERE links.raw_id = raw_pages.raw_id"
+        )
+        for center_id, head in heads.items():
+            connection.execute("INSERT INTO chain_heads VALUES (?, ?, ?)", [center_id, *head])
+    connection.execute("DROP TABLE unlinked")
+    connection.execute("DROP TABLE links")
+
+
+def _insert_links(connection: duckdb.DuckDBPyConnection, links: list[tuple[str, int, str, str]]) -> None:
+    columns = [
+        pa.array(values, field.type) for values, field in zip(zip(*links, strict=True), _LINKS, strict=True)
+    ]
+    connection.register("new_links", pa.table(columns, schema=_LINKS))
+    try:
+        connection.execute("INSERT INTO links SELECT * FROM new_links")
+    finally:
+        connection.unregister("new_links")
