@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dispatchlake.lake.archive import ArchivedPage
-from dispatchlake.lake.parsing import Reject, parse_records
+from dispatchlake.lake.parsing import parse_records
 from dispatchlake.lake.schemas import DUCKDB_TYPES, RecordType
 from dispatchlake.lake.timestamps import INSTANT
 from dispatchlake.lake.version_hash import version_hashes
@@ -37,30 +38,40 @@ class Staging:
 
     def add(self, batch: list[ArchivedPage]) -> None:
         """Type the records of archived pages and stage them."""
-        staged, rejected = [], []
-        for archived in batch:
-            parsed = parse_records(archived.page.records, self._record_type)
-            staged.append(self._with_origin(parsed.table, archived))
-            rejected += [(reject, archived) for reject in parsed.rejects]
-            self.records += len(archived.page.records)
-            self.body_bytes += len(archived.page.body)
-        table = pa.concat_tables(staged).drop_columns("position")
-        table = table.append_column("version_hash", version_hashes(table, self._record_type))
-        self._insert("INSERT INTO staged BY NAME SELECT * FROM parsed", table)
-        if rejected:
-            self._insert("INSERT INTO rejected BY NAME SELECT * FROM parsed", _rejects(rejected))
-        self.pages += len(batch)
-        self.quarantined += len(rejected)
-
-    def _with_origin(self, records: pa.Table, archived: ArchivedPage) -> pa.Table:
-        """Add which page the records came from, when, and in which order."""
-        count = len(records)
-        received_at = pa.scalar(archived.page.received_at, INSTANT)
-        return (
-            records.append_column("received_at", pa.repeat(received_at, count))
-            .append_column("raw_id", pa.repeat(archived.raw_id, count))
-            .append_column("receive_order", pc.add(records["position"], self.records))
+        counts = [len(archived.page.records) for archived in batch]
+        records = [record for archived in batch for record in archived.page.records]
+        page_of = np.repeat(np.arange(len(batch)), counts)
+        parsed = parse_records(records, self._record_type)
+        kept = parsed.table["position"]
+        origin = pa.array(page_of[kept.to_numpy()])
+        received_at = pa.array([archived.page.received_at for archived in batch], INSTANT)
+        raw_ids = pa.array([archived.raw_id for archived in batch], pa.string())
+        table = (
+            parsed.table.drop_columns("position")
+            .append_column("version_hash", version_hashes(parsed.table, self._record_type))
+            .append_column("received_at", received_at.take(origin))
+            .append_column("raw_id", raw_ids.take(origin))
+            .append_column("receive_order", pc.add(kept, self.records))
         )
+        self._insert("INSERT INTO staged BY NAME SELECT * FROM parsed", table)
+        if parsed.rejects:
+            at = np.array([reject.position for reject in parsed.rejects])
+            first_of_page = np.cumsum([0, *counts])
+            origin = pa.array(page_of[at])
+            table = pa.table(
+                {
+                    "reason": pa.array([reject.reason for reject in parsed.rejects], pa.string()),
+                    "record": pa.array([reject.record for reject in parsed.rejects], pa.string()),
+                    "raw_id": raw_ids.take(origin),
+                    "position": pa.array(at - first_of_page[page_of[at]]),
+                    "received_at": received_at.take(origin),
+                }
+            )
+            self._insert("INSERT INTO rejected BY NAME SELECT * FROM parsed", table)
+        self.pages += len(batch)
+        self.records += len(records)
+        self.quarantined += len(parsed.rejects)
+        self.body_bytes += sum(len(archived.page.body) for archived in batch)
 
     def _insert(self, statement: str, parsed: pa.Table) -> None:
         self._connection.register("parsed", parsed)
@@ -74,15 +85,3 @@ class Staging:
         with contextlib.suppress(duckdb.Error):  # the load itself has landed, or has failed for a reason
             self._connection.execute("DROP TABLE IF EXISTS staged")
             self._connection.execute("DROP TABLE IF EXISTS rejected")
-
-
-def _rejects(rejected: list[tuple[Reject, ArchivedPage]]) -> pa.Table:
-    return pa.table(
-        {
-            "reason": pa.array([reject.reason for reject, _ in rejected], pa.string()),
-            "record": pa.array([reject.record for reject, _ in rejected], pa.string()),
-            "raw_id": pa.array([archived.raw_id for _, archived in rejected], pa.string()),
-            "position": pa.array([reject.position for reject, _ in rejected], pa.int64()),
-            "received_at": pa.array([archived.page.received_at for _, archived in rejected], INSTANT),
-        }
-    )
