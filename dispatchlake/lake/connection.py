@@ -64,6 +64,9 @@ def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) ->
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
         connection.execute("SET preserve_insertion_order = false")
+        # Else each scan of a table of the catalog may open it anew, and one query see several states of it:
+        # harmless while rows are only added, wrong counts while files are merged or rows flushed.
+        connection.execute("SET GLOBAL sqlite_disable_multithreaded_scans = true")
         with _ATTACHING:
             _attach(connection, lake_dir, options)
     except BaseException:
