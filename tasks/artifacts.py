@@ -10,8 +10,9 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 
-from dispatchlake.lake import LoadSummary
+from dispatchlake.lake import LoadSummary, ReplaySummary
 from tasks.cells import CellName
+from tasks.replays import replay_outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +74,65 @@ def summary_table(results: Sequence[CellResult]) -> str:
 def publish_summary(results: Sequence[CellResult]) -> None:
     """Publish the run's table as the artifact `ingest-summary`."""
     create_markdown_artifact(summary_table(results), key="ingest-summary", description=headline(results))
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """How the replay of one center ended.
+
+    Attributes:
+        summaries: What it did, per listing; empty when it failed.
+        error: The sentence to show, or "" when it was replayed.
+    """
+
+    center_id: str
+    summaries: tuple[ReplaySummary, ...]
+    error: str = ""
+
+    @classmethod
+    def of(cls, center_id: str, state: State[Any]) -> ReplayResult:
+        """Return how the task run of a center ended, from its final state."""
+        if state.is_completed():
+            return cls(center_id, tuple(cast("list[ReplaySummary]", state.result())))
+        return cls(center_id, (), state.message or "It failed; its log says more.")
+
+
+def replay_headline(results: Sequence[ReplayResult]) -> str:
+    """Return the run in one sentence: how many centers were replayed, what changed, and which failed."""
+    failed = [result.center_id for result in results if result.error]
+    summaries = [summary for result in results for summary in result.summaries]
+    sentence = f"{len(results) - len(failed)} of {len(results)} centers replayed: {replay_outcome(summaries)}"
+    return f"{sentence}. Failed: {', '.join(failed)}" if failed else sentence
+
+
+def replay_table(results: Sequence[ReplayResult]) -> str:
+    """Return the run as a Markdown table, one row per center and listing, and below it what is left to do."""
+    lines = [
+        "| center | listing | pages | records | added | removed | left quarantine | set aside | unreadable |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    notes: list[str] = []
+    for result in results:
+        if result.error:
+            lines.append(f"| {result.center_id} | **failed** |  |  |  |  |  |  |  |")
+            notes.append(f"- **{result.center_id}**: {result.error}")
+        for s in result.summaries:
+            lines.append(
+                f"| {s.center_id} | {s.resource} | {s.pages:,} | {s.records:,} | {s.added:,} | {s.removed:,} "
+                f"| {s.released:,} | {s.set_aside:,} | {s.unreadable:,} |"
+            )
+            notes += [
+                f"- **{s.center_id} {s.resource}**: {pages:,} pages left alone: {reason}."
+                for reason, pages in s.reasons
+            ]
+    return "\n".join(
+        [*lines, *(["", "What failed or was left alone, and why:", "", *notes] if notes else [])]
+    )
+
+
+@task(task_run_name="summary")
+def publish_replay(results: Sequence[ReplayResult]) -> None:
+    """Publish the run's table as the artifact `replay-summary`."""
+    create_markdown_artifact(
+        replay_table(results), key="replay-summary", description=replay_headline(results)
+    )

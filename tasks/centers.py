@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound
 
 from dispatchlake.errors import ConfigError
-from dispatchlake.model import DispatchCenter
+from dispatchlake.model import RESOURCES, DispatchCenter, Resource, configure_center
 from tasks.blocks import DispatchCenterBlock
 
 _SLUG = DispatchCenterBlock.get_block_type_slug()
@@ -50,6 +50,26 @@ def load_blocks() -> dict[str, DispatchCenterBlock]:
                 break
     blocks = {str(document.name): _block(document) for document in documents}
     return dict(sorted(blocks.items()))
+
+
+def load_resources() -> dict[tuple[str, str], Resource]:
+    """Return every registered center's listings as it has them configured, by center id and name.
+
+    Needs no credentials: what was archived can be read again whether they still work or not.
+
+    Raises:
+        ConfigError: A block's overrides cannot be used; the text names center and field.
+    """
+    resources: dict[tuple[str, str], Resource] = {}
+    for center_id, block in load_blocks().items():
+        center = configure_center(
+            center_id=center_id,
+            name=block.display_name,
+            base_url=block.base_url,
+            resources=block.resources,
+        )
+        resources |= {(center_id, name): center.resource(name) for name in RESOURCES}
+    return resources
 
 
 def choose_centers(named: Collection[str], registered: Collection[str]) -> list[str]:

@@ -25,6 +25,8 @@ app.command(
 app.command("dispatchlake.cli.check:check", help="Try centers: login, paging, filters; say what to fix.")
 app.command("dispatchlake.cli.ingest:ingest", help="Land what each center changed since the last run.")
 app.command("dispatchlake.cli.sql:sql", help="Ask the lake in SQL; read-only; exports to CSV and Parquet.")
+app.command("dispatchlake.cli.quarantine:quarantine", help="Show why records were set aside, and what to do.")
+app.command("dispatchlake.cli.replay:replay", help="Read archived pages again with today's parser.")
 app.command("dispatchlake.cli.verify:verify", help="Prove that no archived page was changed or removed.")
 app.command(
     "dispatchlake.cli.sandbox:sandbox",

@@ -3,5 +3,14 @@
 from dispatchlake.lake.bookkeeping import Cell, LoadSummary
 from dispatchlake.lake.lake import Lake
 from dispatchlake.lake.preview import RecordsPreview, preview_records
+from dispatchlake.lake.replay import ReplaySummary, Selection
 
-__all__ = ["Cell", "Lake", "LoadSummary", "RecordsPreview", "preview_records"]
+__all__ = [
+    "Cell",
+    "Lake",
+    "LoadSummary",
+    "RecordsPreview",
+    "ReplaySummary",
+    "Selection",
+    "preview_records",
+]

@@ -14,6 +14,9 @@ import duckdb
 
 from dispatchlake.lake.schemas import RecordType, record_columns
 
+QUARANTINE_ID = "left(sha256(concat_ws('|', $center, $resource, reason, record)), 32)"
+"""A record set aside twice for the same reason has one id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Merged:
@@ -158,9 +161,9 @@ def _delete_superseded(
 def quarantine(connection: duckdb.DuckDBPyConnection, *, center_id: str, resource: str) -> None:
     """Add the rejected records; one rejected before, for the same reason, writes nothing."""
     connection.execute(
-        """INSERT INTO quarantine BY NAME
+        f"""INSERT INTO quarantine BY NAME
         SELECT * FROM (
-            SELECT left(sha256(concat_ws('|', $center, $resource, reason, record)), 32) AS quarantine_id,
+            SELECT {QUARANTINE_ID} AS quarantine_id,
                 $center AS center_id, $resource AS resource, reason, record, raw_id, position, received_at
             FROM rejected)
         WHERE quarantine_id NOT IN (SELECT quarantine_id FROM quarantine WHERE center_id = $center)

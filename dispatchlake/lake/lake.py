@@ -19,6 +19,7 @@ from dispatchlake.lake import bookkeeping, commit, migrations, scratch
 from dispatchlake.lake.archive import archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, LoadSummary
 from dispatchlake.lake.connection import catalog_path, connect_writer
+from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
 from dispatchlake.lake.schemas import record_type_of
 from dispatchlake.lake.staging import Staging
 from dispatchlake.model import Page
@@ -156,6 +157,30 @@ class Lake:
             )
 
         self._transact(write)
+
+    def replay(
+        self, selection: Selection | None = None, resources: Resources | None = None
+    ) -> list[ReplaySummary]:
+        """Read archived pages again with today's parser, a batch a transaction; all of them by default.
+
+        Args:
+            selection: Which pages.
+            resources: Listings that a center has configured; any other is as declared.
+
+        Raises:
+            ConfigError: A center is named that has no archived page.
+        """
+        with _duckdb_errors():
+            return replay(self._connection, self._transact, selection or Selection(), resources or {})
+
+    def selected_centers(self, selection: Selection) -> list[str]:
+        """Return the centers a replay of the selection would read pages of.
+
+        Raises:
+            ConfigError: A center is named that has no archived page.
+        """
+        with _duckdb_errors():
+            return selected_centers(self._connection, selection)
 
     def _transact(self, write: Callable[[], T]) -> T:
         """Run `write` in one transaction, under the lock that orders the writers of a SQLite catalog."""

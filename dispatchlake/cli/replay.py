@@ -1,0 +1,109 @@
+"""`dispatchlake replay`: archived pages through today's parser, without calling a center."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.markup import escape
+
+from dispatchlake.cli.prefect_api import prefect_api
+from dispatchlake.cli.terminal import console, table, waiting
+from dispatchlake.errors import ConfigError
+from dispatchlake.settings import Settings, load_settings
+
+if TYPE_CHECKING:  # the lake's packages take a while to import: not for --help
+    from dispatchlake.lake.replay import ReplaySummary, Resources
+
+
+def replay(
+    *centers: str,
+    resource: list[Literal["incident_events", "cad_incidents"]] | None = None,
+    received_since: str | None = None,
+    received_until: str | None = None,
+    quarantined: bool = False,
+    declared_fields: Annotated[bool, Parameter(name="--declared-fields")] = False,
+) -> None:
+    """Read archived pages again with today's parser; no center is called, and repeating it changes nothing.
+
+    Where a center is registered, its own names of fields count: they are asked from the Prefect server, the
+    configured one or the local one if this installation has one.
+
+    Args:
+        centers: Ids of the centers whose pages to read; all if none is given.
+        resource: Listing to read; give it twice for both; all if not given.
+        received_since: Only pages received since then: a day (YYYY-MM-DD, UTC) or a time with its zone.
+        received_until: Only pages received before then, written alike.
+        quarantined: Only pages that a quarantined record is from.
+        declared_fields: Ask no server; take every center's fields to be named as declared.
+    """
+    from dispatchlake.ingest import open_lake
+    from dispatchlake.lake import Selection
+
+    selection = Selection(
+        center_ids=tuple(centers),
+        resources=tuple(resource or ()),
+        received_since=_parse_instant(received_since),
+        received_until=_parse_instant(received_until),
+        only_quarantined=quarantined,
+    )
+    settings = load_settings()
+    resources = {} if declared_fields else _registered(settings)
+    with waiting("Reading archived pages again ..."), open_lake(settings) as lake:
+        summaries = lake.replay(selection, resources)
+    _show(summaries)
+
+
+def _registered(settings: Settings) -> Resources:
+    """Return the listings of the registered centers; where there is no register, none."""
+    if not os.environ.get("PREFECT_API_URL") and not (settings.prefect_dir / "prefect.db").exists():
+        return {}
+    with prefect_api(settings):
+        from tasks.centers import load_resources
+
+        return load_resources()
+
+
+def _show(summaries: list[ReplaySummary]) -> None:
+    if not summaries:
+        console.print("No archived page is selected: nothing was read.")
+        return
+    columns = ["", "pages", "records", "added", "removed", "left quarantine", "set aside", "unreadable"]
+    rows = [
+        [
+            f"{one.center_id} {one.resource}",
+            *(one.pages, one.records, one.added, one.removed, one.released, one.set_aside, one.unreadable),
+        ]
+        for one in summaries
+    ]
+    console.print(table(columns, rows))
+    if all(one.is_without_effect and not one.unreadable for one in summaries):
+        console.print(
+            "[bold]The lake is as it was: it holds just what today's parser makes of these pages.[/]"
+        )
+    for one in summaries:
+        for reason, pages in one.reasons:
+            console.print(
+                f"{one.center_id} {one.resource}: pages left alone, with all that came of them: {pages:,}. "
+                f"Why: {escape(reason)}.",
+                soft_wrap=True,
+            )
+    if left := sum(one.quarantined for one in summaries):
+        console.print(f"{left:,} of these records cannot be typed: dispatchlake quarantine", soft_wrap=True)
+
+
+def _parse_instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f"{text} is not a time. Write a day (2024-02-29, UTC) or a time with its zone "
+            "(2024-02-29T14:05:00Z)."
+        ) from None
+    if len(text) == len("2024-02-29"):
+        return instant.replace(tzinfo=UTC)
+    return instant

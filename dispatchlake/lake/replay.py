@@ -1,0 +1,317 @@
+"""Archived pages read again through today's parser, without the vendor: what a mended parser is for.
+
+In archive order, center by center and listing by listing, in bounded batches of one transaction each. A
+batch brings the tables to what they would be had its pages been parsed like this when they came; coverage and
+watermarks say what was read, not how, and stay. Stopping anywhere and replaying again gives the same lake.
+
+What a batch changes is `retyping`'s business; which pages, and reading them, is this module's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
+
+import duckdb
+
+from dispatchlake.errors import ConfigError
+from dispatchlake.lake.archive import ArchivedPage
+from dispatchlake.lake.retyping import Retyped, retype
+from dispatchlake.lake.schemas import RECORD_TYPES, record_type_of
+from dispatchlake.lake.staging import Staging
+from dispatchlake.model import RESOURCES, Page, Resource
+from dispatchlake.payload import PayloadError, decode_payload
+
+logger = logging.getLogger(__name__)
+
+MAX_PAGES = 256
+MAX_BYTES = 64 * 2**20
+"""Pages of one transaction are at most so many and so long: staged, they may spill to disk."""
+
+_READ_BYTES = 8 * 2**20
+"""Bodies read, decoded and typed at a time; a longer one is read alone."""
+
+T = TypeVar("T")
+Transact = Callable[[Callable[[], Retyped]], Retyped]
+Resources = Mapping[tuple[str, str], Resource]
+"""Listings as centers have configured them, by center id and name; any other is as declared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which archived pages; what is left out does not narrow.
+
+    Attributes:
+        received_since: Pages received then or later.
+        received_until: Pages received before then.
+        only_quarantined: Only pages that a quarantined record is from.
+    """
+
+    center_ids: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    received_since: datetime | None = None
+    received_until: datetime | None = None
+    only_quarantined: bool = False
+
+    def __post_init__(self) -> None:
+        for instant in (self.received_since, self.received_until):
+            if instant is not None and instant.tzinfo is None:
+                raise ConfigError("The bounds of what was received must say their time zone.")
+        if (
+            self.received_since is not None
+            and self.received_until is not None
+            and self.received_until <= self.received_since
+        ):
+            raise ConfigError(
+                f"Nothing was received between {self.received_since.isoformat()} and "
+                f"{self.received_until.isoformat()}: give an end after the start."
+            )
+        if unknown := sorted(set(self.resources) - set(RECORD_TYPES)):
+            raise ConfigError(f"There is no resource {unknown[0]!r}. Known are: {', '.join(RECORD_TYPES)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySummary:
+    """What the replay of one center's listing did: numbers only, safe to show anywhere.
+
+    Attributes:
+        records: Records in the pages read.
+        added: Versions that today's parser makes of the pages, and that were not there.
+        removed: Versions that came of the pages, and that it makes no more.
+        released: Quarantined rows that left: their records landed, or the reason is another now.
+        set_aside: Quarantined rows that came.
+        quarantined: Records of the pages that cannot be typed, today's count.
+        unreadable: Pages left alone, with all that came of them: no payload today, records under other names
+            of fields than configured, or not as archived.
+        reasons: Why they were, with the number of pages; nothing of a body is named.
+    """
+
+    center_id: str
+    resource: str
+    pages: int = 0
+    records: int = 0
+    added: int = 0
+    removed: int = 0
+    released: int = 0
+    set_aside: int = 0
+    quarantined: int = 0
+    unreadable: int = 0
+    reasons: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def is_without_effect(self) -> bool:
+        """Say whether the tables hold just what they held."""
+        return not (self.added or self.removed or self.released or self.set_aside)
+
+
+def replay(
+    connection: duckdb.DuckDBPyConnection, transact: Transact, selection: Selection, resources: Resources
+) -> list[ReplaySummary]:
+    """Replay the selected pages; `transact` runs a function in a transaction under the commit lock.
+
+    Raises:
+        ConfigError: A center is named that has no archived page.
+    """
+    _refuse_unknown(connection, selection)
+    _select(connection, selection)
+    try:
+        return [
+            _replay_listing(
+                connection, transact, center_id, resources.get((center_id, name)) or RESOURCES[name]
+            )
+            for center_id, name in connection.execute(
+                "SELECT DISTINCT center_id, resource FROM selected ORDER BY ALL"
+            ).fetchall()
+        ]
+    finally:
+        for name in ("selected", "archive_order", "replayed"):
+            connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
+
+
+def selected_centers(connection: duckdb.DuckDBPyConnection, selection: Selection) -> list[str]:
+    """Return the centers that selected pages are of.
+
+    Raises:
+        ConfigError: A center is named that has no archived page.
+    """
+    _refuse_unknown(connection, selection)
+    _select(connection, selection)
+    rows = connection.execute("SELECT DISTINCT center_id FROM selected ORDER BY 1").fetchall()
+    connection.execute("DROP TABLE temp.selected")
+    return [row[0] for row in rows]
+
+
+def _refuse_unknown(connection: duckdb.DuckDBPyConnection, selection: Selection) -> None:
+    archived = [
+        row[0] for row in connection.execute("SELECT center_id FROM chain_heads ORDER BY 1").fetchall()
+    ]
+    if unknown := sorted(set(selection.center_ids) - set(archived)):
+        known = f"Archived are: {', '.join(archived)}." if archived else "The archive is empty."
+        raise ConfigError(f"The archive has no page of dispatch center {', '.join(unknown)}. {known}")
+
+
+def _select(connection: duckdb.DuckDBPyConnection, selection: Selection) -> None:
+    conditions: list[str] = ["resource IN (SELECT unnest($known))"]
+    parameters: dict[str, Any] = {"known": list(selection.resources or RECORD_TYPES)}
+    if selection.center_ids:
+        conditions.append("center_id IN (SELECT unnest($centers))")
+        parameters["centers"] = list(selection.center_ids)
+    if selection.received_since is not None:
+        conditions.append("received_at >= $since")
+        parameters["since"] = selection.received_since
+    if selection.received_until is not None:
+        conditions.append("received_at < $until")
+        parameters["until"] = selection.received_until
+    if selection.only_quarantined:
+        conditions.append("raw_id IN (SELECT raw_id FROM quarantine)")
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE selected AS
+        SELECT center_id, resource, raw_id, chain_position, received_at, body_bytes FROM raw_pages
+        WHERE {" AND ".join(conditions)}""",
+        parameters,
+    )
+
+
+def _replay_listing(
+    connection: duckdb.DuckDBPyConnection, transact: Transact, center_id: str, resource: Resource
+) -> ReplaySummary:
+    summary = ReplaySummary(center_id, resource.name)
+    unreadable: Counter[str] = Counter()
+    record_type = record_type_of(resource)
+    connection.execute(
+        """CREATE OR REPLACE TEMP TABLE archive_order AS
+        SELECT raw_id, chain_position FROM raw_pages WHERE center_id = ? AND resource = ?""",
+        [center_id, resource.name],
+    )
+    for parts in _iter_batches(connection, center_id, resource.name):
+        staging = Staging(connection, record_type)
+        try:
+            connection.execute(
+                "CREATE OR REPLACE TEMP TABLE replayed (raw_id VARCHAR, chain_position BIGINT, "
+                "received_at TIMESTAMPTZ)"
+            )
+            for part in parts:
+                staging.add(_read_pages(connection, center_id, resource, part, unreadable))
+            changed = transact(
+                partial(retype, connection, record_type, center_id=center_id, resource=resource.name)
+            )
+        finally:
+            staging.close()
+        summary = replace(
+            summary,
+            pages=summary.pages + staging.pages,
+            records=summary.records + staging.records,
+            added=summary.added + changed.versions.added,
+            removed=summary.removed + changed.versions.removed,
+            released=summary.released + changed.quarantine.removed,
+            set_aside=summary.set_aside + changed.quarantine.added,
+            quarantined=summary.quarantined + staging.quarantined,
+        )
+    return replace(
+        summary,
+        pages=summary.pages + unreadable.total(),
+        unreadable=unreadable.total(),
+        reasons=tuple(unreadable.most_common()),
+    )
+
+
+Part = tuple[int, int]
+"""First and last place in the chain of pages that are read at a time."""
+
+
+def _iter_batches(
+    connection: duckdb.DuckDBPyConnection, center_id: str, resource: str
+) -> Iterator[list[Part]]:
+    """Yield what one transaction takes, in archive order, cut into parts that fit into memory."""
+    done = 0
+    while planned := connection.execute(
+        """SELECT chain_position, body_bytes FROM selected
+        WHERE center_id = ? AND resource = ? AND chain_position > ? ORDER BY chain_position LIMIT ?""",
+        [center_id, resource, done, MAX_PAGES],
+    ).fetchall():
+        parts: list[Part] = []
+        batch_bytes = part_bytes = 0
+        for position, size_bytes in planned:
+            batch_bytes += size_bytes
+            if parts and batch_bytes > MAX_BYTES:
+                break
+            if parts and part_bytes + size_bytes <= _READ_BYTES:
+                parts[-1] = (parts[-1][0], position)
+                part_bytes += size_bytes
+            else:
+                parts.append((position, position))
+                part_bytes = size_bytes
+        done = parts[-1][1]
+        yield parts
+
+
+def _read_pages(
+    connection: duckdb.DuckDBPyConnection,
+    center_id: str,
+    resource: Resource,
+    part: Part,
+    unreadable: Counter[str],
+) -> list[ArchivedPage]:
+    """Return a part's pages with their records decoded as when they were fetched; count what cannot be."""
+    rows = connection.execute(
+        """SELECT raw_id, sequence, url_path, status, requested_at, received_at, body_sha256, body
+        FROM raw_pages
+        WHERE center_id = $center AND resource = $resource AND chain_position BETWEEN $first AND $last
+            AND raw_id IN (SELECT raw_id FROM selected)
+        ORDER BY chain_position""",
+        {"center": center_id, "resource": resource.name, "first": part[0], "last": part[1]},
+    ).fetchall()
+    pages: list[ArchivedPage] = []
+    for raw_id, sequence, url_path, status, requested_at, received_at, sha256, body in rows:
+        try:
+            records = _decode(body, sha256, resource)
+        except PayloadError as error:
+            logger.warning("Page %s of %s %s is left alone: %s.", raw_id, center_id, resource.name, error)
+            unreadable[str(error)] += 1
+            continue
+        page = Page(
+            center_id=center_id,
+            resource=resource.name,
+            sequence=sequence,
+            url_path=url_path,
+            query={},  # how it was asked for makes no difference to what it holds
+            status=status,
+            headers={},
+            requested_at=requested_at,
+            received_at=received_at,
+            body=body,
+            records=records,
+        )
+        pages.append(ArchivedPage(raw_id, page))
+    connection.execute(
+        """INSERT INTO replayed SELECT raw_id, chain_position, received_at FROM selected
+        WHERE raw_id IN (SELECT unnest($raw_ids))""",
+        {"raw_ids": [archived.raw_id for archived in pages]},
+    )
+    return pages
+
+
+def _decode(body: bytes, sha256: str, resource: Resource) -> list[Any]:
+    """Return the body's records.
+
+    Raises:
+        PayloadError: It is no page of records today, or of another center's field names, or it is not the
+            body that was archived.
+    """
+    if hashlib.sha256(body).hexdigest() != sha256:
+        raise PayloadError("its body does not match its hash, `dispatchlake verify` says more")
+    records = decode_payload(body, resource.records_key).records
+    objects = [record for record in records if isinstance(record, dict)]
+    for name in (resource.id_field, resource.created_field, resource.changed_field):
+        if objects and not any(name in record for record in objects):
+            # Read like this, all that came of the page would go to quarantine.
+            raise PayloadError(
+                f"no record has a field named {name!r}: the center's configuration must say how it is called"
+            )
+    return records

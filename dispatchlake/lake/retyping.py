@@ -1,0 +1,247 @@
+"""What replayed pages change, inside the caller's transaction: versions, current rows, quarantine.
+
+The pages' records are staged as for a load. Unlike a load, nothing is taken to have been received last: where
+a version belongs is told by its page's place in the archive. Every step compares first and writes differences
+only, so that repeating it writes nothing.
+
+Expects the temporary tables `staged` and `rejected` (`staging`), `replayed` (the batch's pages: raw_id,
+chain_position, received_at) and `archive_order` (raw_id, chain_position of all pages of the listing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from dispatchlake.lake import commit
+from dispatchlake.lake.schemas import QUARANTINE, RecordType, record_columns
+
+_AFTER_ALL = 2**62
+"""Place of a page that was archived after the replay had begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """How one table's rows of the replayed pages differ from what they were.
+
+    Attributes:
+        added: Rows that the pages bring today and that were not there.
+        removed: Rows that came from the pages, which bring them no more.
+        moved: Rows that an earlier page brings too: it is that one they came from.
+    """
+
+    added: int = 0
+    removed: int = 0
+    moved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retyped:
+    """What one batch changed."""
+
+    versions: Reconciled
+    quarantine: Reconciled
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """A table, and the temporary table `produced` of the rows of it that the replayed pages bring today.
+
+    Attributes:
+        within: Where in the table rows equal to those can be, with its `bounds`: so that cost follows the
+            batch and not the table.
+    """
+
+    table: str
+    identity: tuple[str, ...]
+    columns: tuple[str, ...]
+    produced: str
+    within: str = "true"
+    bounds: Mapping[str, object] = field(default_factory=dict)
+
+
+def retype(
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, *, center_id: str, resource: str
+) -> Retyped:
+    """Make the tables hold of the replayed pages what today's parser makes of them."""
+    versions = _reconcile_versions(connection, record_type, center_id)
+    _renew_current(connection, record_type, center_id)
+    return Retyped(versions, _reconcile_quarantine(connection, center_id, resource))
+
+
+def _reconcile_versions(
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str
+) -> Reconciled:
+    key = record_type.key
+    _create(
+        connection,
+        "produced_versions",
+        f"""SELECT $center AS center_id, 'rest' AS source, staged.*, replayed.chain_position
+        FROM staged JOIN replayed USING (raw_id)
+        QUALIFY row_number() OVER (PARTITION BY {key}, version_hash, raw_id ORDER BY receive_order) = 1""",
+        {"center": center_id},
+    )
+    span = commit.staged_span(connection)
+    return _reconcile(
+        connection,
+        _Outcome(
+            record_type.versions,
+            identity=(key, "version_hash"),
+            columns=tuple(column.name for column in record_columns(record_type)),
+            produced="produced_versions",
+            # `created_at` is part of the hash: an equal version has an equal one, so this loses nothing.
+            within="created_at BETWEEN $oldest AND $newest",
+            bounds={"oldest": span.oldest_created_at, "newest": span.newest_created_at},
+        ),
+        center_id,
+    )
+
+
+def _reconcile_quarantine(connection: duckdb.DuckDBPyConnection, center_id: str, resource: str) -> Reconciled:
+    _create(
+        connection,
+        "produced_quarantine",
+        f"""SELECT {commit.QUARANTINE_ID} AS quarantine_id, $center AS center_id, $resource AS resource,
+            reason, record, raw_id, position, rejected.received_at, replayed.chain_position
+        FROM rejected JOIN replayed USING (raw_id)
+        QUALIFY row_number() OVER (PARTITION BY quarantine_id, raw_id ORDER BY position) = 1""",
+        {"center": center_id, "resource": resource},
+    )
+    return _reconcile(
+        connection,
+        _Outcome(
+            QUARANTINE.name,
+            identity=("quarantine_id",),
+            columns=tuple(column.name for column in QUARANTINE.columns),
+            produced="produced_quarantine",
+        ),
+        center_id,
+    )
+
+
+def _reconcile(connection: duckdb.DuckDBPyConnection, outcome: _Outcome, center_id: str) -> Reconciled:
+    """Remove what the pages bring no more, add what they bring anew, each row under its earliest page."""
+    table, identity = outcome.table, ", ".join(outcome.identity)
+    center = {"center": center_id}
+    first, last = _row(connection, "SELECT min(received_at), max(received_at) FROM replayed")
+    had = f"""SELECT {identity}, raw_id, row.received_at,
+            coalesce(chain_position, {_AFTER_ALL}) AS chain_position
+        FROM {table} AS row LEFT JOIN archive_order USING (raw_id) WHERE center_id = $center AND"""
+    _create(
+        connection,
+        "had",
+        f"""{had} row.received_at BETWEEN $first AND $last AND raw_id IN (SELECT raw_id FROM replayed)
+        UNION
+        {had} {outcome.within} AND ({identity}) IN (SELECT {identity} FROM {outcome.produced})""",
+        {**center, "first": first, "last": last, **outcome.bounds},
+    )
+    _create(
+        connection,
+        "earliest",
+        f"""SELECT * FROM {outcome.produced}
+        QUALIFY row_number() OVER (PARTITION BY {identity} ORDER BY chain_position) = 1""",
+    )
+    _create(
+        connection,
+        "stale",
+        f"""SELECT {identity}, received_at FROM (
+            SELECT *, raw_id IN (SELECT raw_id FROM replayed) AND ({identity}, raw_id) NOT IN (
+                SELECT {identity}, raw_id FROM {outcome.produced}) AS is_obsolete
+            FROM had)
+        LEFT JOIN (SELECT {identity}, chain_position AS earliest_position FROM earliest) USING ({identity})
+        WHERE is_obsolete OR earliest_position < chain_position""",
+    )
+    _create(
+        connection,
+        "fresh",
+        f"""SELECT * FROM earliest
+        ANTI JOIN (SELECT {identity} FROM had ANTI JOIN stale USING ({identity})) AS kept
+        USING ({identity})""",
+    )
+    stale, moved = _row(
+        connection,
+        f"SELECT count(*), count(fresh.raw_id) FROM stale LEFT JOIN fresh USING ({identity})",
+    )
+    (fresh,) = _row(connection, "SELECT count(*) FROM fresh")
+    if stale:
+        first, last = _row(connection, "SELECT min(received_at), max(received_at) FROM stale")
+        connection.execute(
+            f"""DELETE FROM {table} WHERE center_id = $center AND received_at BETWEEN $first AND $last
+            AND ({identity}) IN (SELECT {identity} FROM stale)""",
+            {**center, "first": first, "last": last},
+        )
+    if fresh:
+        names = ", ".join(f'"{name}"' for name in outcome.columns)
+        connection.execute(f"INSERT INTO {table} BY NAME SELECT {names} FROM fresh")
+    return Reconciled(added=fresh - moved, removed=stale - moved, moved=moved)
+
+
+def _renew_current(connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str) -> None:
+    """Make the winner among an incident's versions its current row, wherever it is not.
+
+    Newest `updated_at` wins; of equal ones the one that is further along; then the one received last: from
+    the later page, or later on the same page. Where a page that is not replayed leaves that open, what is
+    current stays.
+    """
+    key, current, versions = record_type.key, record_type.current, record_type.versions
+    center = {"center": center_id}
+    # `stale` is still that of the versions.
+    _create(connection, "touched", f"SELECT {key} FROM staged UNION SELECT {key} FROM stale")
+    _create(
+        connection,
+        "present",
+        f"""SELECT {key}, version_hash, raw_id, received_at, created_at FROM {current}
+        WHERE center_id = $center AND {key} IN (SELECT {key} FROM touched)""",
+        center,
+    )
+    _create(
+        connection,
+        "winners",
+        f"""SELECT {key}, version_hash, raw_id, version.received_at, version.created_at
+        FROM {versions} AS version
+        LEFT JOIN archive_order AS page USING (raw_id)
+        LEFT JOIN (SELECT {key}, version_hash, raw_id, receive_order FROM produced_versions) AS produced
+            USING ({key}, version_hash, raw_id)
+        LEFT JOIN (SELECT {key}, version_hash, true AS is_current FROM present) AS present
+            USING ({key}, version_hash)
+        WHERE center_id = $center AND {key} IN (SELECT {key} FROM touched)
+        QUALIFY row_number() OVER (
+            PARTITION BY {key}
+            ORDER BY updated_at DESC, ({record_type.tie_break} IS NOT NULL) DESC,
+                coalesce(page.chain_position, {_AFTER_ALL}) DESC, version.received_at DESC,
+                receive_order DESC NULLS LAST, is_current NULLS LAST, version_hash) = 1""",
+        center,
+    )
+    same = f"USING ({key}, version_hash, raw_id, received_at)"
+    _create(connection, "wrong", f"SELECT {key}, created_at FROM present ANTI JOIN winners {same}")
+    _create(connection, "missing", f"SELECT * FROM winners ANTI JOIN present {same}")
+    oldest, newest = _row(connection, "SELECT min(created_at), max(created_at) FROM wrong")
+    if oldest is not None:
+        connection.execute(
+            f"""DELETE FROM {current} WHERE center_id = $center AND created_at BETWEEN $oldest AND $newest
+            AND {key} IN (SELECT {key} FROM wrong)""",
+            {**center, "oldest": oldest, "newest": newest},
+        )
+    oldest, newest = _row(connection, "SELECT min(created_at), max(created_at) FROM missing")
+    if oldest is not None:
+        connection.execute(
+            f"""INSERT INTO {current} BY NAME SELECT * FROM {versions}
+            WHERE center_id = $center AND created_at BETWEEN $oldest AND $newest
+                AND ({key}, version_hash) IN (SELECT {key}, version_hash FROM missing)""",
+            {**center, "oldest": oldest, "newest": newest},
+        )
+
+
+def _create(
+    connection: duckdb.DuckDBPyConnection, name: str, query: str, parameters: dict[str, Any] | None = None
+) -> None:
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}", parameters)
+
+
+def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    row = connection.execute(query).fetchone()
+    assert row is not None  # noqa: S101 - an aggregate always answers one row
+    return row

@@ -1,0 +1,79 @@
+"""Replay: read archived pages again with today's parser, after it was mended; no center is called.
+
+Wraps `tasks.replays.replay_center`, one task run per center. Run it here and now with `dispatchlake replay`;
+start it from the UI under the deployment `replay`. Not scheduled: a parser changes when somebody changes it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from prefect import flow
+from prefect.client.schemas.objects import State, StateType
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from dispatchlake.errors import DispatchLakeError
+from dispatchlake.lake import Selection
+from tasks.artifacts import ReplayResult, publish_replay, replay_headline
+from tasks.replays import plan_centers, replay_center
+
+ResourceName = Literal["incident_events", "cad_incidents"]
+
+
+def run_name() -> str:
+    """Return what a run is called in the UI: which pages it reads."""
+    parameters = flow_run.parameters or {}
+    parts = [", ".join(parameters.get("centers") or []) or "all centers"]
+    parts += parameters.get("resources") or []
+    parts += [f"{word} {parameters[name]}" for word, name in _BOUNDS if parameters.get(name)]
+    if parameters.get("only_quarantined"):
+        parts.append("quarantined")
+    return f"replay {' '.join(map(str, parts))}"
+
+
+_BOUNDS = (("since", "received_since"), ("until", "received_until"))
+
+
+@flow(name="replay", flow_run_name=run_name)
+def replay(
+    centers: Annotated[
+        list[str], Field(description="Ids of the dispatch centers whose pages to read; empty means all.")
+    ] = [],  # noqa: B006 - Prefect shows it as the form's default and copies it per run
+    resources: Annotated[
+        list[ResourceName], Field(description="Which listings to read; empty means all.")
+    ] = [],  # noqa: B006 - the same
+    received_since: Annotated[
+        datetime | None, Field(description="Only pages received then or later.")
+    ] = None,
+    received_until: Annotated[datetime | None, Field(description="Only pages received before then.")] = None,
+    only_quarantined: Annotated[
+        bool, Field(description="Only pages that a quarantined record is from.")
+    ] = False,
+) -> State[Any]:
+    """Make of archived pages what today's parser makes of them; one failing center never stops another."""
+    try:
+        selection = Selection(
+            tuple(centers), tuple(resources), received_since, received_until, only_quarantined
+        )
+        planned = plan_centers(selection)
+    except DispatchLakeError as error:
+        return Failed(message=str(error), data=error)
+    # One after the other: they would only wait for each other's commits.
+    states = [replay_center(center_id, selection, return_state=True) for center_id in planned]
+    results = [ReplayResult.of(*ended) for ended in zip(planned, states, strict=True)]
+    publish_replay(results)
+    return final_state(results)
+
+
+def final_state(results: list[ReplayResult]) -> State[Any]:
+    """Return Completed if every center was replayed; Failed otherwise, named Partial if some were."""
+    message = replay_headline(results)
+    failures = sum(1 for result in results if result.error)
+    if not failures:
+        return Completed(message=message, data=results)
+    if failures == len(results):
+        return Failed(message=message, data=results)
+    return State(type=StateType.FAILED, name="Partial", message=message, data=results)
