@@ -76,7 +76,10 @@ def content_of(connection: duckdb.DuckDBPyConnection, center_id: str, resource: 
             landed=_one(connection, f"SELECT count(*) FROM runs WHERE {of_listing} AND state = 'landed'"),
             repeated=sum(map(len, rows)) - sum(map(len, unique)),
         )
-        pages = _one(connection, f"SELECT count(*) - count(DISTINCT raw_id) FROM raw_pages WHERE {mine}")
+        pages, last = _row(
+            connection, f"SELECT count(*), coalesce(max(chain_position), 0) FROM raw_pages WHERE {mine}"
+        )
+        head = _one(connection, f"SELECT coalesce(max(position), 0) FROM chain_heads WHERE {mine}")
         newest = _one(
             connection,
             f"""SELECT count(*) FROM {current} AS c JOIN {versions} AS v USING (center_id, {key})
@@ -84,7 +87,7 @@ def content_of(connection: duckdb.DuckDBPyConnection, center_id: str, resource: 
         )
     finally:
         connection.execute("COMMIT")
-    assert pages == 0, "a page is archived twice under one id"
+    assert pages == last == head, "the chain of archived pages has gaps, or its head is another"
     assert newest == 0, "a current row is older than one of its versions"
     ids = {row[0] for row in content.current}
     assert len(ids) == len(content.current), "an incident has two current rows"
@@ -95,6 +98,10 @@ def content_of(connection: duckdb.DuckDBPyConnection, center_id: str, resource: 
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
+    return _row(connection, query)[0]
+
+
+def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
     row = connection.execute(query).fetchone()
     assert row is not None
-    return row[0]
+    return row
