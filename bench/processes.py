@@ -63,7 +63,7 @@ def run(module: str, job: Job, *, environment: Environment = "own") -> Measureme
     """
     command = [interpreter(environment), "-m", f"bench.runners.{module}", json.dumps(asdict(job))]
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, cwd=_ROOT, stdout=output, stderr=errors)
+        process = subprocess.Popen(command, cwd=_ROOT, env=_environment(), stdout=output, stderr=errors)
         watch = _MemoryWatch(process.pid)
         try:
             status = process.wait()
@@ -82,6 +82,11 @@ def run(module: str, job: Job, *, environment: Environment = "own") -> Measureme
         said.pop("versions"),
         said,
     )
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment, less what would let each process compile all it imports anew."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 class _MemoryWatch:

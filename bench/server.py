@@ -133,7 +133,8 @@ def _load(listing: dict[str, Any], base_url: str) -> _Pages:
     heads = []
     for index in range(len(offsets) - 1):
         is_last = index == len(offsets) - 2
-        link = "" if is_last else f'link: <{path}&page={index + 2}>; rel="next"\r\n'
+        following = "" if is_last else f', <{path}&page={index + 2}>; rel="next"'
+        link = f'link: <{path}>; rel="first"{following}\r\n'
         heads.append(_head(200, offsets[index + 1] - offsets[index], encoding + link))
     return _Pages(heads, memoryview(mapped), offsets)
 

@@ -11,6 +11,7 @@ import duckdb
 
 from bench.listings import Listing, rendered
 from dispatchlake.lake.reading import connect
+from dispatchlake.lake.schemas import RECORD_TYPES
 
 Form = Literal["lake", "parquet", "duckdb"]
 
@@ -54,12 +55,11 @@ class Landed:
 
     def _select(self, out_dir: Path, resource: str) -> str:
         source = {
-            "lake": resource,
+            "lake": RECORD_TYPES[resource].current,
             "parquet": f"read_parquet('{out_dir}/{self.place.format(resource=resource)}')",
             "duckdb": f"landed_in.bench.{resource}",
         }[self.form]
-        key = {"cad_incidents": "cad_incident_id", "incident_events": "incident_id"}[resource]
-        identity = key if self.form == "lake" else "id"
+        identity = RECORD_TYPES[resource].key if self.form == "lake" else "id"
         is_cad = resource == "cad_incidents"
         dispatched = "epoch_us(dispatched_at::TIMESTAMPTZ)" if is_cad else "NULL::BIGINT"
         lat = "lat::DOUBLE" if is_cad else "NULL::DOUBLE"

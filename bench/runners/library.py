@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from bench.measure import Job, Meter
 from dispatchlake.ingest import ingest_cell
+from dispatchlake.lake import LoadSummary
 from dispatchlake.model import Credentials, DispatchCenter, Paging, ResourceOverride, Scope
 from dispatchlake.settings import Settings
 
@@ -40,18 +41,22 @@ def main() -> None:
     centers = {center_id: center_of(job, center_id) for center_id in job.centers}
     cells = [(center_id, resource) for center_id in job.centers for resource in job.resources]
 
-    def land(cell: tuple[str, str]) -> int:
+    def land(cell: tuple[str, str]) -> LoadSummary:
         center_id, resource = cell
-        return ingest_cell(centers[center_id], resource, settings=settings, run_id="bench").records
+        return ingest_cell(centers[center_id], resource, settings=settings, run_id="bench")
 
     at_once = job.options.get("at_once", 1)
     with Meter() as meter:
         if at_once == 1:
-            rows = sum(map(land, cells))
+            summaries = [land(cell) for cell in cells]
         else:
             with ThreadPoolExecutor(at_once) as pool:
-                rows = sum(pool.map(land, cells))
-    meter.report(("dispatchlake", "httpx", "orjson", "pyarrow", "duckdb"), rows=rows)
+                summaries = list(pool.map(land, cells))
+    meter.report(
+        ("dispatchlake", "httpx", "orjson", "pyarrow", "duckdb"),
+        rows=sum(one.records for one in summaries),
+        load_s=sum(one.seconds for one in summaries),
+    )
 
 
 if __name__ == "__main__":
