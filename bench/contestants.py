@@ -35,7 +35,7 @@ _DLT_DATABASE = Landed("duckdb", "landed.duckdb")
 
 CONTESTANTS: tuple[Contestant, ...] = (
     Contestant(FLOOR, "httpx, orjson, Arrow, Parquet; nothing else", "floor", _FILES),
-    Contestant("ours", "archive, types, versions, commit; cell after cell", "library", Landed("lake", "lake")),
+    Contestant("ours", "archive, types, versions, commit, cell by cell", "library", Landed("lake", "lake")),
     Contestant(
         "ours-threads",
         "the same, all centers at once, as the flow does",

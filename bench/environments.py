@@ -26,8 +26,6 @@ def interpreter(environment: Environment) -> str:
     if not stamp.exists() or stamp.read_text() != wanted:
         venv.create(_PEERS, with_pip=True, clear=True)
         options = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]
-        subprocess.run(
-            [str(python), "-m", "pip", "install", *options, "-r", str(_REQUIREMENTS)], check=True
-        )
+        subprocess.run([str(python), "-m", "pip", "install", *options, "-r", str(_REQUIREMENTS)], check=True)
         stamp.write_text(wanted)
     return str(python)

@@ -1,4 +1,4 @@
-"""One run of a runner: a process of its own, watched from outside, its output folder thrown away at the end."""
+"""One run of a runner: a process of its own, watched from outside, its output thrown away in the end."""
 
 from __future__ import annotations
 
@@ -112,9 +112,8 @@ def _family(pid: int) -> list[int]:
     found = [pid]
     for parent in found:  # grows as it goes
         try:
-            tasks = os.listdir(f"/proc/{parent}/task")
-            for task in tasks:
-                found += map(int, Path(f"/proc/{parent}/task/{task}/children").read_text().split())
+            for task in Path(f"/proc/{parent}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
         except OSError:  # it has ended meanwhile
             continue
     return found

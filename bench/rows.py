@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+EDITION = 1
+"""Of the records and how they are kept: raised with a change to either, so that they are made again."""
+
 STARTS_AT = datetime(2024, 1, 1, tzinfo=UTC)
 INCIDENT_TYPES = (
     "ALARM",

@@ -166,7 +166,7 @@ async def _serve(plan: dict[str, Any]) -> None:
     sys.stdout.write(f"{port}\n")
     sys.stdout.flush()
     parent = os.getppid()
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(_PARENT_POLL_S)
     server.close()
 

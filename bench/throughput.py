@@ -43,7 +43,12 @@ def listings_of(rows: int, *, gzip: bool = False, page_size: int = 500) -> list[
 
 
 def race(
-    rows: int, rounds: int, *, only: Sequence[str] = (), gzip: bool = False, say: Callable[[str], None] = print
+    rows: int,
+    rounds: int,
+    *,
+    only: Sequence[str] = (),
+    gzip: bool = False,
+    say: Callable[[str], None] = print,
 ) -> Race:
     """Run every contestant in every round, each round in another order, and verify all that is landed.
 
@@ -65,7 +70,8 @@ def race(
             for contestant in contestants[turn:] + contestants[:turn]:
                 found = _measure(contestant, url, listings)
                 measured[contestant.name].append(found)
-                say(f"round {number + 1}: {contestant.name:12} {found.seconds:6.2f} s, {found.cpu_s:6.2f} CPU s")
+                took = f"{found.seconds:6.2f} s, {found.cpu_s:6.2f} CPU s"
+                say(f"round {number + 1}: {contestant.name:12} {took}")
     return Race(rows, ceiling.body_bytes, ceiling, measured)
 
 

@@ -38,9 +38,7 @@ class Landed:
         for resource in sorted({listing.resource for listing in listings}):
             keys = [str(rendered(one).keys) for one in listings if one.resource == resource]
             with self._connect(out_dir) as connection:
-                connection.execute(
-                    "CREATE TEMP TABLE served AS SELECT * FROM read_parquet(?)", [keys]
-                )
+                connection.execute("CREATE TEMP TABLE served AS SELECT * FROM read_parquet(?)", [keys])
                 connection.execute(f"CREATE TEMP TABLE landed AS {self._select(out_dir, resource)}")
                 _compare(connection, resource)
 

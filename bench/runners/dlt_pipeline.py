@@ -25,7 +25,9 @@ PAGES_PER_TABLE = 64
 
 _TYPES = {
     "cad_incidents": {
-        **dict.fromkeys(("received_at", "dispatched_at", "closed_at", "created_at", "updated_at"), "timestamp"),
+        **dict.fromkeys(
+            ("received_at", "dispatched_at", "closed_at", "created_at", "updated_at"), "timestamp"
+        ),
         **dict.fromkeys(("lat", "lng"), "double"),
         "alarm_level": "bigint",
         "units": "json",
@@ -56,7 +58,7 @@ def rest_api_resource(job: Job, center_id: str, resource: str) -> Any:
     if job.options["form"] == "merge":
         declared |= {"write_disposition": "merge", "primary_key": ["center_id", "id"]}
     config = {"client": client_of(job, center_id, resource), "resources": [declared]}
-    (found,) = rest_api_resources(config)  # type: ignore[arg-type]
+    (found,) = rest_api_resources(config)
     return found.add_map(lambda record: {"center_id": center_id, **record})
 
 

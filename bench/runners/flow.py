@@ -6,8 +6,8 @@ number of threads, with the same options. Everything else is ours, also what our
 
 from __future__ import annotations
 
+import os
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,6 @@ from dispatchlake.settings import load_settings
 def main() -> None:
     """Register the centers, then run the flow and the empty one in turn, as often as the job says."""
     job = Job.of_command_line()
-    import os
-
     os.environ["DISPATCHLAKE_DATA_DIR"] = str(Path(job.out_dir))
     os.environ["DISPATCHLAKE_LOCK_WAIT_S"] = "600"
     with prefect_api(load_settings()):
@@ -42,24 +40,24 @@ def _run(job: Job) -> None:
     repeats = job.options.get("repeats", 1)
     if job.options.get("is_first_run_apart"):
         ingest(job.centers, return_state=True)
-    empty_s: list[float] = []
-    ours_s: list[float] = []
-    with Meter() as meter:
-        for _ in range(repeats):
-            empty_s.append(_seconds(lambda: nothing(cells)))
-            ours_s.append(_seconds(lambda: _assert_completed(ingest(job.centers, return_state=True))))
-    meter.seconds = statistics.median(ours_s)
+    empty: list[Meter] = []
+    ours: list[Meter] = []
+    for _ in range(repeats):
+        with Meter() as meter:
+            nothing(cells)
+        empty.append(meter)
+        with Meter() as meter:
+            _assert_completed(ingest(job.centers, return_state=True))
+        ours.append(meter)
+    meter.seconds = statistics.median(one.seconds for one in ours)
+    meter.cpu_s = statistics.median(one.cpu_s for one in ours)
+    pairs = list(zip(ours, empty, strict=True))
     meter.report(
         ("dispatchlake", "prefect", "duckdb"),
-        prefect_s=statistics.median(empty_s),
-        beyond_prefect_s=statistics.median(o - e for o, e in zip(ours_s, empty_s, strict=True)),
+        prefect_s=statistics.median(one.seconds for one in empty),
+        beyond_prefect_s=statistics.median(one.seconds - other.seconds for one, other in pairs),
+        beyond_prefect_cpu_s=statistics.median(one.cpu_s - other.cpu_s for one, other in pairs),
     )
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    began_s = time.perf_counter()
-    work()
-    return time.perf_counter() - began_s
 
 
 def _assert_completed(state: Any) -> None:
@@ -69,8 +67,9 @@ def _assert_completed(state: Any) -> None:
 
 def _empty_flow() -> Callable[[int], Any]:
     from prefect import flow, task
+    from prefect.client.schemas.objects import State
     from prefect.futures import wait
-    from prefect.states import Completed, State
+    from prefect.states import Completed
     from prefect.task_runners import ThreadPoolTaskRunner
 
     from flows.ingest import CELLS_AT_ONCE

@@ -30,7 +30,7 @@ def center_of(job: Job, center_id: str) -> DispatchCenter:
             for resource in job.resources
         },
         max_requests_per_s=1000,
-        resources={resource: override for resource in job.resources},
+        resources=dict.fromkeys(job.resources, override),
     )
 
 

@@ -15,9 +15,15 @@ AGAIN = 3
 _ONE = f"center_id = 'center-02' AND cad_incident_id = '{record_id('center-02', 1234)}'"
 QUESTIONS = {
     "counts by hour": "SELECT date_trunc('hour', created_at) AS hour, count(*) FROM cad_incidents GROUP BY 1",
+    "counts by hour, time_bucket": """SELECT time_bucket(INTERVAL 1 HOUR, created_at) AS hour, count(*)
+        FROM cad_incidents GROUP BY 1""",
     "counts by center and type": "SELECT center_id, incident_type, count(*) FROM cad_incidents GROUP BY ALL",
     "percentiles of response time": """SELECT center_id,
-        quantile_cont(epoch(dispatched_at - call_received_at), [0.5, 0.9, 0.99]) FROM cad_incidents GROUP BY 1""",
+        quantile_cont(epoch(dispatched_at - call_received_at), [0.5, 0.9, 0.99])
+        FROM cad_incidents GROUP BY 1""",
+    "percentiles of response time, in microseconds": """SELECT center_id,
+        quantile_cont((epoch_us(dispatched_at) - epoch_us(call_received_at)) / 1e6, [0.5, 0.9, 0.99])
+        FROM cad_incidents GROUP BY 1""",
     "latest version of one incident": f"""SELECT * FROM cad_incident_versions WHERE {_ONE}
         ORDER BY updated_at DESC LIMIT 1""",
     "one month of one center": """SELECT count(*), avg(alarm_level) FROM cad_incidents

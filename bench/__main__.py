@@ -1,0 +1,83 @@
+"""`python -m bench`: everything; `python -m bench COMMAND`: one of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from bench import scenarios
+from bench.contestants import CONTESTANTS
+from bench.report import publish
+from bench.throughput import Race, race
+
+app = App(name="bench", help="How fast, how small and how steady the product is.", version_flags=[])
+
+Rows = Annotated[int, Parameter(help="Records in all, over five centers.")]
+Rounds = Annotated[int, Parameter(help="How often each is measured; medians count.")]
+Only = Annotated[
+    list[str] | None,
+    Parameter(help=f"Only these; give it more than once. {', '.join(one.name for one in CONTESTANTS)}"),
+]
+
+
+@app.default
+def everything(*, rows: Rows = 200_000, rounds: Rounds = 3, only: Only = None) -> None:
+    """Run the race and every scenario, and print them beside the goals."""
+    found = _race(rows, rounds, only)
+    findings = [one for measure in scenarios.SCENARIOS.values() for one in measure(rounds)]
+    publish(found, findings)
+
+
+@app.command
+def throughput(*, rows: Rows = 200_000, rounds: Rounds = 3, only: Only = None, gzip: bool = False) -> None:
+    """Land the same listings with every contestant, and compare them with the floor.
+
+    Args:
+        rows: Records in all, over five centers.
+        rounds: How often each is measured.
+        only: Names of contestants.
+        gzip: Whether the server compresses what it sends.
+    """
+    publish(_race(rows, rounds, only, gzip=gzip), [])
+
+
+@app.command
+def waiting(*, rounds: Rounds = 3) -> None:
+    """20 centers that take 50 ms to answer."""
+    publish(None, scenarios.waiting(rounds))
+
+
+@app.command
+def memory(*, rounds: Rounds = 1) -> None:
+    """A cell of 2 million records beside one of 200,000."""
+    publish(None, scenarios.memory(rounds))
+
+
+@app.command
+def changes(*, rounds: Rounds = 3) -> None:
+    """1,000 changes into a lake of 10 million records, and into one of 100,000."""
+    publish(None, scenarios.changes(rounds))
+
+
+@app.command
+def nothing_new(*, rounds: Rounds = 3) -> None:
+    """The flow over 40 cells that have nothing new."""
+    publish(None, scenarios.nothing_new(rounds))
+
+
+@app.command
+def queries() -> None:
+    """What analysts ask, of a lake of 10 million records."""
+    publish(None, scenarios.queries(1))
+
+
+def _race(rows: int, rounds: int, only: list[str] | None, *, gzip: bool = False) -> Race:
+    known = {one.name for one in CONTESTANTS}
+    if unknown := set(only or []) - known:
+        raise SystemExit(f"Unknown: {', '.join(sorted(unknown))}. Known are: {', '.join(sorted(known))}.")
+    return race(rows, rounds, only=only or [], gzip=gzip)
+
+
+if __name__ == "__main__":
+    app()
