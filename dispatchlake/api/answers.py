@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from dispatchlake.api.retry import parse_retry_after
+from dispatchlake.api.retry import asked_wait_s
 from dispatchlake.errors import (
     AuthRejected,
     CenterError,
@@ -38,7 +38,7 @@ def refusal(response: httpx.Response, *, center_id: str, what: str) -> CenterErr
         return None
     kind, comment = _judge(status)
     text = f"{center_id}: the center answered {status} to {what}{comment.format(center_id=center_id)}"
-    return kind(text, center_id, status, parse_retry_after(response.headers.get("retry-after")))
+    return kind(text, center_id, status, asked_wait_s(response.headers))
 
 
 _JUDGED: Mapping[int, tuple[type[CenterError], str]] = {

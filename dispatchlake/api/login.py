@@ -17,7 +17,7 @@ import httpx
 from dispatchlake.api.answers import is_web_page, read_body, transport_error
 from dispatchlake.api.clock import monotonic_s
 from dispatchlake.api.rate import RateBudget
-from dispatchlake.api.retry import RetryPolicy, parse_retry_after
+from dispatchlake.api.retry import RetryPolicy, asked_wait_s
 from dispatchlake.api.token_store import Token
 from dispatchlake.errors import AuthRejected, CenterError, CenterUnavailable, ContractBroken, RateLimited
 from dispatchlake.model import DispatchCenter, Scope
@@ -116,7 +116,7 @@ class Login:
         status = response.status_code
         is_limit = status == httpx.codes.TOO_MANY_REQUESTS
         if is_limit or response.is_server_error or status in _PASSING:
-            retry_after_s = parse_retry_after(response.headers.get("retry-after"))
+            retry_after_s = asked_wait_s(response.headers)
             if retry_after_s is not None:
                 self._rate.pause(retry_after_s)
             kind = RateLimited if is_limit else CenterUnavailable

@@ -7,7 +7,7 @@ import email.utils
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -74,6 +74,14 @@ class RetryPolicy:
             _ends_s.reset(within)
 
 
+def asked_wait_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds an answer asks us to wait, or None where it asks for none.
+
+    A date counts from the one the answer itself bears: our clock may be wrong, the difference is not.
+    """
+    return parse_retry_after(headers.get("retry-after"), now=_http_date(headers.get("date")))
+
+
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
     """Return the seconds a Retry-After header asks for (RFC 9110, 10.2.3), or None where it says nothing.
 
@@ -84,10 +92,13 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> floa
     text = value.strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    instant = _http_date(text)
+    return None if instant is None else max(0.0, (instant - (now or datetime.now(UTC))).total_seconds())
+
+
+def _http_date(text: str | None) -> datetime | None:
     try:
-        instant = email.utils.parsedate_to_datetime(text)
+        instant = email.utils.parsedate_to_datetime(text or "")
     except (ValueError, OverflowError):
         return None
-    if instant.tzinfo is None:
-        instant = instant.replace(tzinfo=UTC)
-    return max(0.0, (instant - (now or datetime.now(UTC))).total_seconds())
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
