@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import threading
+from collections import Counter
 from pathlib import Path
 
 import duckdb
@@ -14,6 +15,9 @@ from dispatchlake.lake.scratch import reader_scratch_dir, scratch_dir
 
 _EXTENSIONS = ("ducklake", "sqlite_scanner")
 _BUSY_TIMEOUT_MS = 10_000
+_BEGUN_ANEW: Counter[Path] = Counter()
+"""How often this process has given up the DuckDB of a lake for another."""
+
 _ATTACHING = threading.Lock()
 """DuckDB has the name of a database that is still being attached: another thread would meet half of it."""
 
@@ -39,10 +43,24 @@ def connect_writer(lake_dir: Path, *, memory_limit_mb: int, create: bool) -> duc
         LakeError: The catalog cannot be read as one, or there is none and it is not to be made.
         ConfigError: An extension is missing for this platform.
     """
-    name = hashlib.sha256(f"{lake_dir}|{memory_limit_mb}".encode()).hexdigest()[:16]
+    identity = f"{lake_dir}|{memory_limit_mb}|{_BEGUN_ANEW[lake_dir]}"
+    name = hashlib.sha256(identity.encode()).hexdigest()[:16]
     config = {"memory_limit": f"{memory_limit_mb}MB", "temp_directory": str(scratch_dir(lake_dir) / name)}
     options = f"META_JOURNAL_MODE 'WAL', CREATE_IF_NOT_EXISTS {str(create).lower()}"
-    return _connect(lake_dir, f":memory:lake-{name}", config, options)
+    try:
+        return _connect(lake_dir, f":memory:lake-{name}", config, options)
+    except LakeError:
+        begin_anew(lake_dir)
+        raise
+
+
+def begin_anew(lake_dir: Path) -> None:
+    """Let the next writer of this process open another DuckDB than the one in use.
+
+    DuckLake 1.5.5 does not let go of a DuckDB in which the catalog refused a COMMIT (its disk was full): once
+    the last connection to that one is closed, a new one to it would wait for ever.
+    """
+    _BEGUN_ANEW[lake_dir] += 1
 
 
 def connect_reader(lake_dir: Path) -> duckdb.DuckDBPyConnection:
@@ -86,9 +104,16 @@ def _attach(connection: duckdb.DuckDBPyConnection, lake_dir: Path, options: str)
         connection.execute("USE lake")
     except duckdb.Error as error:
         raise LakeError(
-            f"The lake's catalog cannot be opened: {catalog}. It may be damaged or not a lake; restore it "
-            f"from a backup. ({_first_line(error)})"
+            f"The lake's catalog cannot be opened: {catalog}. {_advice(error)} ({_first_line(error)})"
         ) from error
+
+
+def _advice(error: duckdb.Error) -> str:
+    if "disk I/O error" in str(error) or "disk is full" in str(error):
+        return "The disk may be full: check its free space."
+    if "unable to open database file" in str(error):
+        return "Its folder must be writable, also to read: SQLite keeps a log beside it."
+    return "It may be damaged or not a lake; restore it from a backup."
 
 
 def _load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:

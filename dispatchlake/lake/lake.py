@@ -18,7 +18,7 @@ from dispatchlake.errors import CatalogBusy, ConfigError, LakeError
 from dispatchlake.lake import bookkeeping, commit, migrations, scratch
 from dispatchlake.lake.archive import archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, LoadSummary
-from dispatchlake.lake.connection import catalog_path, connect_writer
+from dispatchlake.lake.connection import begin_anew, catalog_path, connect_writer
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
 from dispatchlake.lake.schemas import record_type_of
 from dispatchlake.lake.staging import Staging
@@ -59,6 +59,7 @@ class Lake:
             with _duckdb_errors():
                 lake._migrate()
         except BaseException:
+            begin_anew(lake_dir)
             lake.close()
             raise
         return lake
@@ -188,12 +189,19 @@ class Lake:
             self._connection.execute("BEGIN")
             try:
                 result = write()
-                self._connection.execute("COMMIT")
+                self._commit_it()
             except BaseException:
                 with contextlib.suppress(duckdb.Error):  # a failed COMMIT has already rolled back
                     self._connection.execute("ROLLBACK")
                 raise
             return result
+
+    def _commit_it(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except duckdb.Error:
+            begin_anew(Path(self._lock.lock_file).parent)
+            raise
 
 
 def _open_or_make(lake_dir: Path, lock: FileLock, *, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
@@ -242,6 +250,11 @@ def _duckdb_errors() -> Iterator[None]:
     except duckdb.Error as error:
         if "database is locked" in str(error):
             raise CatalogBusy("The lake's catalog is locked by another program. Try again later.") from error
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise LakeError(
+                "The load needs more memory than DISPATCHLAKE_MEMORY_LIMIT_MB allows; the lake is as it was "
+                "before. Raise the limit, or ask for smaller pages (paging.page_size)."
+            ) from error
         raise LakeError(
             f"The lake could not be read or written ({type(error).__name__}); it is as it was before. "
             "Check the disk's free space and the catalog."
