@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -36,8 +37,9 @@ FACTS = {
 
 LINK_COLUMNS = ("chain_position", "previous_sha256", "record_sha256")
 
-_PER_STEP = 10_000
-"""Pages linked at a time when an archive gets its chain: their facts are held, not their bodies."""
+_STEP_PAGES = 64
+_STEP_BYTES = 32 * 2**20
+"""Pages rewritten at a time when an archive gets its chain."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LINKS = pa.schema(
@@ -98,50 +100,63 @@ def _text(value: object) -> str:
 def link_archive(connection: duckdb.DuckDBPyConnection) -> None:
     """Chain the pages that were archived before there was a chain, in the order they were received.
 
-    Rewrites those pages once; memory holds their links, which may spill to disk, and no bodies. The caller
-    holds the commit lock and a transaction.
+    Rewrites those pages once, a few at a time: DuckDB holds the bodies of one step. The caller holds the
+    commit lock and a transaction.
     """
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE unlinked AS
         SELECT row_number() OVER (ORDER BY center_id, received_at, sequence, raw_id) AS place,
-            center_id, raw_id, [{", ".join(FACTS.values())}] AS facts
+            center_id, raw_id, received_at, body_bytes, [{", ".join(FACTS.values())}] AS facts
         FROM raw_pages WHERE chain_position IS NULL"""
     )
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE links (raw_id VARCHAR, chain_position BIGINT, "
-        "previous_sha256 VARCHAR, record_sha256 VARCHAR)"
-    )
     heads: dict[str, tuple[int, str]] = {}
-    place = 0
-    while pages := connection.execute(
-        "SELECT center_id, raw_id, facts FROM unlinked WHERE place > ? AND place <= ? ORDER BY place",
-        [place, place + _PER_STEP],
-    ).fetchall():
-        links = []
-        for center_id, raw_id, facts in pages:
-            position, previous = heads.get(center_id, (0, GENESIS))
+    done = 0
+    while step := _next_step(connection, done):
+        links: list[tuple[str, int, str, str]] = []
+        center_id = step[0][0]
+        position, sha256 = heads.get(center_id, (0, GENESIS))
+        for _, raw_id, _, _, facts in step:
+            previous, position = sha256, position + 1
             sha256 = record_sha256(previous, facts)
-            links.append((raw_id, position + 1, previous, sha256))
-            heads[center_id] = (position + 1, sha256)
-        _insert_links(connection, links)
-        place += len(pages)
-    if place:
-        assignments = ", ".join(f"{name} = links.{name}" for name in LINK_COLUMNS)
-        connection.execute(
-            f"UPDATE raw_pages SET {assignments} FROM links WHERE links.raw_id = raw_pages.raw_id"
-        )
-        for center_id, head in heads.items():
-            connection.execute("INSERT INTO chain_heads VALUES (?, ?, ?)", [center_id, *head])
+            links.append((raw_id, position, previous, sha256))
+        heads[center_id] = (position, sha256)
+        _set_links(connection, links, {"center": center_id, "first": step[0][2], "last": step[-1][2]})
+        done += len(step)
+    for center_id, head in heads.items():
+        connection.execute("INSERT INTO chain_heads VALUES (?, ?, ?)", [center_id, *head])
     connection.execute("DROP TABLE unlinked")
-    connection.execute("DROP TABLE links")
 
 
-def _insert_links(connection: duckdb.DuckDBPyConnection, links: list[tuple[str, int, str, str]]) -> None:
-    columns = [
-        pa.array(values, field.type) for values, field in zip(zip(*links, strict=True), _LINKS, strict=True)
-    ]
-    connection.register("new_links", pa.table(columns, schema=_LINKS))
+def _next_step(connection: duckdb.DuckDBPyConnection, done: int) -> list[Any]:
+    """Return the next pages of one center: few enough for their bodies to fit into memory."""
+    step: list[Any] = []
+    size_bytes = 0
+    for row in connection.execute(
+        """SELECT center_id, raw_id, received_at, body_bytes, facts FROM unlinked
+        WHERE place > ? AND place <= ? ORDER BY place""",
+        [done, done + _STEP_PAGES],
+    ).fetchall():
+        size_bytes += row[3]
+        if step and (row[0] != step[0][0] or size_bytes > _STEP_BYTES):
+            break
+        step.append(row)
+    return step
+
+
+def _set_links(
+    connection: duckdb.DuckDBPyConnection, links: list[tuple[str, int, str, str]], span: dict[str, object]
+) -> None:
+    columns = zip(zip(*links, strict=True), _LINKS, strict=True)
+    connection.register(
+        "links", pa.table([pa.array(values, of.type) for values, of in columns], schema=_LINKS)
+    )
+    assignments = ", ".join(f"{name} = links.{name}" for name in LINK_COLUMNS)
     try:
-        connection.execute("INSERT INTO links SELECT * FROM new_links")
+        connection.execute(
+            f"""UPDATE raw_pages SET {assignments} FROM links
+            WHERE center_id = $center AND received_at BETWEEN $first AND $last
+                AND links.raw_id = raw_pages.raw_id""",
+            span,
+        )
     finally:
-        connection.unregister("new_links")
+        connection.unregister("links")

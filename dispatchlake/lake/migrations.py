@@ -10,6 +10,7 @@ import duckdb
 
 from dispatchlake.errors import LakeTooNew
 from dispatchlake.lake import chain
+from dispatchlake.lake.archive import MAX_PAGES
 from dispatchlake.lake.connection import quoted
 from dispatchlake.lake.schemas import CHAIN_HEADS, RAW_PAGES, TABLES, VIEWS, Column, Table
 
@@ -55,10 +56,18 @@ def _chain_pages(connection: duckdb.DuckDBPyConnection) -> None:
     chain.link_archive(connection)
 
 
+def _keep_row_groups_of_pages_small(connection: duckdb.DuckDBPyConnection) -> None:
+    # A row group is read as a whole, and merging files would make one of thousands of bodies.
+    connection.execute(
+        f"CALL lake.set_option('parquet_row_group_size', {MAX_PAGES}, table_name => '{RAW_PAGES.name}')"
+    )
+
+
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0001 first tables": _create_first_tables,
     "0002 pages as files": _keep_pages_out_of_the_catalog,
     "0003 chain of pages": _chain_pages,
+    "0004 small row groups of pages": _keep_row_groups_of_pages_small,
 }
 
 

@@ -201,3 +201,16 @@ def test_every_archived_page_has_an_id_of_its_own() -> None:
     ids = [archived.raw_id for batch in iter_batches([same] * 200) for archived in batch]
 
     assert len(set(ids)) == 200
+
+
+def test_files_of_pages_that_were_merged_are_still_read_in_small_parts(lake: Lake, ask: Ask) -> None:
+    """A row group is read as a whole: one of thousands of bodies would not fit into memory."""
+    for _ in range(2):
+        lake.load([page(sequence=number) for number in range(60)], cell=cell(), run_id="run")
+
+    lake._connection.execute("CALL ducklake_merge_adjacent_files('lake', 'raw_pages')")
+
+    ((file,),) = ask("SELECT data_file FROM ducklake_list_files('lake', 'raw_pages')")
+    rows = ask(f"SELECT DISTINCT row_group_id, row_group_num_rows FROM parquet_metadata('{file}')")
+    assert sum(row[1] for row in rows) == 120
+    assert max(row[1] for row in rows) <= 64

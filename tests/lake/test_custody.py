@@ -300,7 +300,7 @@ def older_lake(lake: Lake, lake_dir: Path) -> Path:
     for name in chain.LINK_COLUMNS:
         lake._connection.execute(f"ALTER TABLE raw_pages DROP COLUMN {name}")
     lake._connection.execute(f"DROP TABLE {CHAIN_HEADS.name}")
-    lake._connection.execute("DELETE FROM migrations WHERE name LIKE '0003 %'")
+    lake._connection.execute("DELETE FROM migrations WHERE name > '0003'")
     lake.close()
     return lake_dir
 
@@ -312,7 +312,7 @@ def test_pages_archived_before_there_was_a_chain_are_chained_in_order(
         before = connection.sql("FROM raw_pages ORDER BY ALL").fetchall()
     with pytest.raises(LakeError, match=r"older version.*dispatchlake ingest"):
         list(verify(older_lake))
-    monkeypatch.setattr(chain, "_PER_STEP", 4)
+    monkeypatch.setattr(chain, "_STEP_PAGES", 3)
 
     with Lake.open(older_lake) as lake:
         load(lake, incident("after"))
