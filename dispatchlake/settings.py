@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     page_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     retry_tasks: bool = True
     lock_wait_s: Annotated[float, Field(gt=0)] = 120.0
-    memory_limit_mb: Annotated[int, Field(ge=64)] = 256
+    memory_limit_mb: Annotated[int, Field(ge=64)] = 192
 
     @property
     def lake_dir(self) -> Path:

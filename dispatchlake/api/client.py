@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import re
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -278,7 +281,7 @@ def _open_http(center: DispatchCenter, patience: Patience) -> httpx.Client:
             timeout=patience.timeout_s,
             follow_redirects=False,
             headers={"Accept": "application/json", "User-Agent": f"dispatchlake/{dispatchlake.__version__}"},
-            verify=httpx.create_ssl_context(),  # with SSL_CERT_FILE, also where no proxy is asked for
+            verify=_trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
             trust_env=not center.is_on_this_machine,  # a proxy of the environment has no way to loopback
         )
     except OSError as error:
@@ -291,6 +294,15 @@ def _open_http(center: DispatchCenter, patience: Patience) -> httpx.Client:
             "The proxy that the environment names (HTTPS_PROXY, ALL_PROXY) cannot be used: "
             f"{redact(str(error))}"
         ) from None
+
+
+@functools.cache
+def _trusted(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+    """Return who is trusted, as the environment says, also where no proxy is asked for; read once a process.
+
+    The arguments are what httpx reads from the environment itself: other ones, another answer.
+    """
+    return httpx.create_ssl_context()
 
 
 def _text(instant: datetime) -> str:

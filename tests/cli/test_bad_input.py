@@ -174,7 +174,7 @@ def test_a_day_in_the_future(landed: DispatchCenter, settings: Settings) -> None
 
 
 def test_a_lake_made_by_a_newer_version(landed: DispatchCenter, settings: Settings) -> None:
-    connection = connect_writer(settings.lake_dir, memory_limit_mb=256, create=False)
+    connection = connect_writer(settings.lake_dir, memory_limit_mb=settings.memory_limit_mb, create=False)
     connection.execute("INSERT INTO migrations VALUES ('0999 from the future', now())")
     connection.close()
 
