@@ -5,15 +5,17 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
+import duckdb
+
 from dispatchlake.ingest import ingest_cell
 from dispatchlake.lake import LoadSummary
-from dispatchlake.lake.reading import query_arrow
+from dispatchlake.lake.reading import connect
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
 from tests.sandbox_process import SandboxProcess
-from tests.truth.comparison import TABLES, assert_equal, assert_versions_equal
+from tests.truth.comparison import TABLES, assert_equal, assert_versions_equal, rows_of
 
-CAD = "cad_incidents"
+CAD, EVENTS = "cad_incidents", "incident_events"
 
 
 class Witness:
@@ -43,21 +45,17 @@ class Witness:
         """Remember what the center has now: somebody has landed it."""
         self._seen |= {(record["id"], record["updated_at"]): record for record in self.truth()}
 
-    def watermark(self) -> datetime | None:
-        """Return where the next run begins, less the lookback."""
-        rows = self.ask(f"SELECT watermark_at FROM watermarks WHERE {self._own}")
-        return rows[0]["watermark_at"] if rows else None
+    def books(self) -> tuple[int, datetime | None]:
+        """Return how many incidents of the center the lake has, and its watermark."""
+        (row,) = self.ask(
+            f"""SELECT (SELECT count(*) FROM {TABLES[self.resource][0]} WHERE {self._of_center}) AS found,
+                (SELECT watermark_at FROM watermarks WHERE {self._own}) AS watermark"""
+        )
+        return row["found"], row["watermark"]
 
     def ask(self, sql: str) -> list[dict[str, Any]]:
         """Ask an analyst's question of the lake."""
-        rows: list[dict[str, Any]] = query_arrow(sql, lake_dir=self._settings.lake_dir).to_pylist()
-        return rows
-
-    def count(self) -> int:
-        """Return how many incidents of the center the lake has."""
-        table = TABLES[self.resource][0]
-        sql = f"SELECT count(*) AS found FROM {table} WHERE center_id = '{self.center.center_id}'"
-        return int(self.ask(sql)[0]["found"])
+        return rows_of(self._settings.lake_dir, sql)
 
     def assert_whole(self, *, versions: bool = True) -> None:
         """Fail unless the lake has what the center has, each version it showed, and says so.
@@ -65,23 +63,24 @@ class Witness:
         Args:
             versions: Whether every version that was shown must have been read.
         """
-        truth = self.truth()
-        assert_equal(self._settings.lake_dir, self.center.center_id, self.resource, truth)
-        if versions:
-            seen = list(self._seen.values())
-            assert_versions_equal(self._settings.lake_dir, self.center.center_id, self.resource, seen)
-        self._assert_books(max(datetime.fromisoformat(record["updated_at"]) for record in truth))
+        truth, seen = self.truth(), list(self._seen.values())
+        with connect(self._settings.lake_dir) as lake:
+            assert_equal(lake, self.center.center_id, self.resource, truth)
+            if versions:
+                assert_versions_equal(lake, self.center.center_id, self.resource, seen)
+            self._assert_books(lake, max(datetime.fromisoformat(record["updated_at"]) for record in truth))
 
-    def _assert_books(self, newest: datetime) -> None:
+    def _assert_books(self, lake: duckdb.DuckDBPyConnection, newest: datetime) -> None:
         """The watermark stands at the newest change at most, and nothing is said to have failed."""
         live = "kind = 'ingest' AND state = 'complete'"
-        (books,) = self.ask(
+        (books,) = rows_of(
+            lake,
             f"""SELECT
                 (SELECT watermark_at FROM watermarks WHERE {self._own}) AS watermark,
                 (SELECT complete_through FROM complete_through WHERE {self._own}) AS complete_through,
                 (SELECT count(*) FROM coverage WHERE {self._own} AND {live}) AS live,
                 (SELECT count(*) FROM coverage WHERE {self._own} AND kind = 'ingest' AND state = 'failed')
-                    AS failed"""
+                    AS failed""",
         )
         assert books["watermark"] is not None
         assert books["watermark"] <= newest
@@ -89,5 +88,9 @@ class Witness:
         assert (books["live"], books["failed"]) == (1, 0)
 
     @property
+    def _of_center(self) -> str:
+        return f"center_id = '{self.center.center_id}'"
+
+    @property
     def _own(self) -> str:
-        return f"center_id = '{self.center.center_id}' AND resource = '{self.resource}'"
+        return f"{self._of_center} AND resource = '{self.resource}'"

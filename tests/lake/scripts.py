@@ -57,6 +57,10 @@ class Script:
         assert self._process.returncode == 0, errors
         return output
 
+    def ended(self) -> str:
+        """Wait for the end, whatever it is; return what is left of the output."""
+        return self._process.communicate(timeout=120)[0]
+
     def failure(self) -> str:
         """Return why the script ended; waits for that."""
         return self._process.communicate(timeout=120)[1]

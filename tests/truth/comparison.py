@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from dispatchlake.lake.reading import query_arrow
 
 TABLES = {
@@ -19,13 +21,21 @@ RENAMED = {"received_at": "call_received_at"}
 
 NUMBERS_WITH_TOLERANCE = 1e-9
 
+Readable = Path | duckdb.DuckDBPyConnection
+"""A lake: where it is, or a connection that reads it already."""
 
-def landed(lake_dir: Path, center_id: str, resource: str) -> dict[str, dict[str, Any]]:
+
+def rows_of(lake: Readable, sql: str) -> list[dict[str, Any]]:
+    """Return a query's answer, row by row."""
+    answer = query_arrow(sql, lake_dir=lake) if isinstance(lake, Path) else lake.sql(sql).to_arrow_table()
+    rows: list[dict[str, Any]] = answer.to_pylist()
+    return rows
+
+
+def landed(lake: Readable, center_id: str, resource: str) -> dict[str, dict[str, Any]]:
     """Return the current rows of the lake by id, in the lake's columns."""
     current, _versions, key = TABLES[resource]
-    rows = query_arrow(
-        f"SELECT * FROM {current} WHERE center_id = '{center_id}'", lake_dir=lake_dir
-    ).to_pylist()
+    rows = rows_of(lake, f"SELECT * FROM {current} WHERE center_id = '{center_id}'")
     by_id = {row[key]: row for row in rows}
     assert len(by_id) == len(rows), "an incident is in the current table twice"
     return by_id
@@ -45,21 +55,19 @@ def _value(name: str, value: Any) -> Any:
     return datetime.fromisoformat(value) if name.endswith("_at") and value is not None else value
 
 
-def assert_equal(lake_dir: Path, center_id: str, resource: str, truth: list[dict[str, Any]]) -> None:
+def assert_equal(lake: Readable, center_id: str, resource: str, truth: list[dict[str, Any]]) -> None:
     """Fail, naming ids and fields only, unless the lake's current rows are exactly the truth."""
-    ours, theirs = landed(lake_dir, center_id, resource), expected(truth, resource)
+    ours, theirs = landed(lake, center_id, resource), expected(truth, resource)
     assert theirs, "a truth without records proves nothing"
     assert not set(theirs) - set(ours), f"{len(set(theirs) - set(ours))} of {len(theirs)} records are missing"
     assert not set(ours) - set(theirs), f"{len(set(ours) - set(theirs))} records were invented"
     _assert_values_equal(ours, theirs)
 
 
-def assert_versions_equal(lake_dir: Path, center_id: str, resource: str, truth: list[dict[str, Any]]) -> None:
+def assert_versions_equal(lake: Readable, center_id: str, resource: str, truth: list[dict[str, Any]]) -> None:
     """Fail unless the lake's versions are exactly the ones given, by id and time of change."""
     _current, versions, key = TABLES[resource]
-    rows = query_arrow(
-        f"SELECT * FROM {versions} WHERE center_id = '{center_id}'", lake_dir=lake_dir
-    ).to_pylist()
+    rows = rows_of(lake, f"SELECT * FROM {versions} WHERE center_id = '{center_id}'")
     ours = {(row[key], row["updated_at"]): row for row in rows}
     assert len(ours) == len(rows), "a version is there twice"
     theirs = {
