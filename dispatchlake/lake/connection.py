@@ -50,7 +50,8 @@ def connect_writer(lake_dir: Path, *, memory_limit_mb: int, create: bool) -> duc
     try:
         return _connect(lake_dir, f":memory:lake-{name}", config, options)
     except LakeError:
-        begin_anew(lake_dir)
+        if create:  # which commits
+            begin_anew(lake_dir)
         raise
 
 
