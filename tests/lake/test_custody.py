@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
@@ -18,8 +17,7 @@ from dispatchlake.lake import Lake, chain, migrations
 from dispatchlake.lake.custody import BrokenLink, Custody, verify
 from dispatchlake.lake.reading import connect
 from dispatchlake.lake.schemas import CHAIN_HEADS, RAW_PAGES
-from tests.lake.conftest import Ask
-from tests.lake.pages import CENTER, END, Center, cell, incident, load, page
+from tests.lake.pages import CENTER, END, Center, cell, incident, load, page, see_one_center
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "chain-of-custody.md").read_text()
 BROKEN_PAGES, BROKEN_HEADS, HEADS = re.findall(r"```sql\n(.*?)```", DOCUMENT, re.DOTALL)
@@ -176,27 +174,47 @@ TAMPERED: dict[str, tuple[Tamper, int | None, str | None, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("tamper", "position", "page_id", "problem"), TAMPERED.values(), ids=TAMPERED)
-def test_what_was_done_to_the_archive_is_named(
-    archived: Center,
-    shared_dir: Path,
-    tamper: Tamper,
-    position: int | None,
-    page_id: str | None,
-    problem: str,
-) -> None:
-    tamper(archived)
+@pytest.fixture(scope="module")
+def tampered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Center, Custody]]]:
+    """A center with four pages for each of them, tampered with, and what `verify` says of it."""
+    folder = tmp_path_factory.mktemp("tampered") / "lake"
+    ids = {f"center-{number}": name for number, name in enumerate(TAMPERED)}
+    with Lake.open(folder) as lake, connect(folder) as reader:
+        lake._connection.execute("SET threads = 1")
+        see_one_center(reader)
+        pages = [
+            page(center_id=center_id, sequence=number, body=b"[" + b" " * number + b"]")
+            for number in range(1, PAGES + 1)
+            for center_id in ids
+        ]
+        lake.load(pages, cell=cell("center-0"), run_id="run")
+        centers = {center_id: Center(lake, reader, center_id) for center_id in ids}
+        assert all(found.broken is None for found in verify(folder))
+        for center_id, name in ids.items():
+            TAMPERED[name][0](centers[center_id])
+        yield {ids[found.center_id]: (centers[found.center_id], found) for found in verify(folder)}
 
-    broken = custody(archived, shared_dir).broken
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_what_was_done_to_the_archive_is_named(
+    tampered: dict[str, tuple[Center, Custody]], name: str
+) -> None:
+    _, position, page_id, problem = TAMPERED[name]
+    center, found = tampered[name]
 
     if page_id == "itself":
         assert position is not None
-        page_id = raw_id(archived, position)
-    assert broken == BrokenLink(archived.center_id, position, page_id, problem)
-    pages, heads = archived.ask(BROKEN_PAGES), archived.ask(BROKEN_HEADS)
-    assert pages or heads, "somebody with the document alone sees it too"
-    if page_id is not None and pages:
-        assert (broken.position, broken.raw_id) in [row[1:3] for row in pages]
+        page_id = raw_id(center, position)
+    assert found.broken == BrokenLink(center.center_id, position, page_id, problem)
+
+
+def test_somebody_with_the_document_alone_sees_it_too(tampered: dict[str, tuple[Center, Custody]]) -> None:
+    for center, found in tampered.values():
+        assert found.broken is not None
+        pages, heads = center.ask(BROKEN_PAGES), center.ask(BROKEN_HEADS)
+        assert pages or heads
+        if found.broken.raw_id is not None and pages:
+            assert (found.broken.position, found.broken.raw_id) in [row[1:3] for row in pages]
 
 
 FACTS = {
@@ -269,9 +287,9 @@ def test_writers_at_once_make_one_chain(lake: Lake, lake_dir: Path) -> None:
 
 
 def test_a_load_that_fails_leaves_the_chain_whole(
-    lake: Lake, lake_dir: Path, monkeypatch: pytest.MonkeyPatch
+    center: Center, shared_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load(lake, incident())
+    center.load()
     real = chain.link
 
     def link_and_fail(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, object]]) -> None:
@@ -281,10 +299,10 @@ def test_a_load_that_fails_leaves_the_chain_whole(
     with monkeypatch.context() as patch:
         patch.setattr(chain, "link", link_and_fail)
         with pytest.raises(ZeroDivisionError):
-            load(lake, incident())
-    load(lake, incident())
+            center.load()
+    center.load()
 
-    (found,) = verify(lake_dir)
+    found = custody(center, shared_dir)
     assert (found.pages, found.broken) == (2, None)
 
 
@@ -330,29 +348,20 @@ def test_pages_archived_before_there_was_a_chain_are_chained_in_order(
         kept = connection.sql(
             f"SELECT * EXCLUDE ({links}) FROM raw_pages WHERE run_id <> 'run' ORDER BY ALL"
         ).fetchall()
-    assert order == [("run-1", 1), ("run-1", 2), ("run-2", 1), ("run-2", 2), ("run", 1)]
-    assert kept == before
-
-
-def test_an_older_lake_becomes_one_of_todays_layout(older_lake: Path) -> None:
-    def columns(connection: duckdb.DuckDBPyConnection) -> set[tuple[Any, ...]]:
-        return set(
+        comments = set(
             connection.sql(
                 """SELECT table_name, column_name, comment FROM duckdb_columns()
                 WHERE table_name IN ('raw_pages', 'chain_heads')"""
             ).fetchall()
         )
-
-    with Lake.open(older_lake):
-        pass
-
-    with connect(older_lake) as connection:
-        assert columns(connection) == {
-            (table.name, column.name, column.full_comment)
-            for table in (RAW_PAGES, CHAIN_HEADS)
-            for column in table.columns
-        }
         assert connection.sql("SELECT count(*) FROM migrations").fetchall() == [(len(migrations.MIGRATIONS),)]
+    assert comments == {
+        (table.name, column.name, column.full_comment)
+        for table in (RAW_PAGES, CHAIN_HEADS)
+        for column in table.columns
+    }
+    assert order == [("run-1", 1), ("run-1", 2), ("run-2", 1), ("run-2", 2), ("run", 1)]
+    assert kept == before
 
 
 def test_verifying_where_there_is_no_lake(tmp_path: Path) -> None:
@@ -360,12 +369,12 @@ def test_verifying_where_there_is_no_lake(tmp_path: Path) -> None:
         list(verify(tmp_path))
 
 
-def test_a_chain_needs_no_look_at_the_archive(lake: Lake, ask: Ask) -> None:
+def test_a_chain_needs_no_look_at_the_archive(center: Center) -> None:
     """Whatever became of the pages before, the next one follows the head."""
-    load(lake, incident())
-    ((head,),) = ask("SELECT record_sha256 FROM chain_heads")
-    lake._connection.execute("DELETE FROM raw_pages")
+    center.load()
+    ((head,),) = center.ask("SELECT record_sha256 FROM chain_heads")
+    delete(center, "true")
 
-    load(lake, incident())
+    center.load()
 
-    assert ask("SELECT chain_position, previous_sha256 FROM raw_pages") == [(2, head)]
+    assert center.ask("SELECT chain_position, previous_sha256 FROM raw_pages") == [(2, head)]

@@ -86,7 +86,7 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(st.dictionaries(st.sampled_from(["a", "b", "c"]), values))
 def test_no_value_is_ever_in_a_shape(record: dict[str, Any]) -> None:
     told = shape(record)

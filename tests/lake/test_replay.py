@@ -111,7 +111,7 @@ replays = st.lists(
 """With the faulty parser or not, from which page, how many, only those behind quarantine, in batches of."""
 
 
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=4, suppress_health_check=[HealthCheck.too_slow])
 @given(loads=loads_of_pages, are_faulty=st.lists(st.booleans(), min_size=3, max_size=3), replays=replays)
 def test_after_any_replays_a_replay_of_all_gives_a_fresh_lake(
     new_center: Callable[[], Center],
@@ -437,10 +437,7 @@ def test_batches_are_bounded_by_pages_and_bytes_and_cover_each_page_once(
     assert batches == [[(1, 2), (3, 3), (4, 4)], [(5, 5)], [(6, 6)], [(7, 9)]]
 
 
-STEPS = ("_reconcile_versions", "_renew_current", "_reconcile_quarantine", "retype")
-
-
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", ["_reconcile_versions", "retype"])
 def test_a_replay_that_fails_anywhere_is_finished_by_the_next(
     center: Center, new_center: Any, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
