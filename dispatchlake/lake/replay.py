@@ -22,7 +22,7 @@ import duckdb
 
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake.archive import ArchivedPage
-from dispatchlake.lake.retyping import Retyped, retype
+from dispatchlake.lake.retyping import TEMPORARY_TABLES, Retyped, retype
 from dispatchlake.lake.schemas import RECORD_TYPES, record_type_of
 from dispatchlake.lake.staging import Staging
 from dispatchlake.model import RESOURCES, Page, Resource
@@ -130,7 +130,7 @@ def replay(
             ).fetchall()
         ]
     finally:
-        for name in ("selected", "archive_order", "replayed"):
+        for name in ("selected", "archive_order", "replayed", *TEMPORARY_TABLES):
             connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
 
 
@@ -297,14 +297,14 @@ def _read_pages(
     return pages
 
 
-def _decode(body: bytes, sha256: str, resource: Resource) -> list[Any]:
+def _decode(body: bytes | None, sha256: str, resource: Resource) -> list[Any]:
     """Return the body's records.
 
     Raises:
         PayloadError: It is no page of records today, or of another center's field names, or it is not the
             body that was archived.
     """
-    if hashlib.sha256(body).hexdigest() != sha256:
+    if body is None or hashlib.sha256(body).hexdigest() != sha256:
         raise PayloadError("its body does not match its hash, `dispatchlake verify` says more")
     records = decode_payload(body, resource.records_key).records
     objects = [record for record in records if isinstance(record, dict)]

@@ -19,6 +19,12 @@ import duckdb
 from dispatchlake.lake import commit
 from dispatchlake.lake.schemas import QUARANTINE, RecordType, record_columns
 
+TEMPORARY_TABLES = (
+    "produced_versions", "produced_quarantine", "had", "earliest", "stale", "fresh",
+    "touched", "present", "winners", "wrong", "missing",
+)  # fmt: skip
+"""What is left of a batch until the next one replaces it."""
+
 _AFTER_ALL = 2**62
 """Place of a page that was archived after the replay had begun."""
 

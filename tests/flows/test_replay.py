@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,15 +11,16 @@ from dispatchlake.ingest import ingest_cell, open_lake
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
 from tests.centers import put_center
+from tests.command_line import run
 from tests.lake.faulty_parser import REFUSED, faulty_parser
-from tests.lake.pages import incident, load
+from tests.lake.pages import cell, incident, load, page
 from tests.sandbox_process import SandboxProcess
 from tests.truth.comparison import assert_equal
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
 
-def replay(*centers: str, **parameters: Any) -> Any:
+def replay_flow(*centers: str, **parameters: Any) -> Any:
     from flows.replay import replay as flow
 
     return flow(list(centers), return_state=True, **parameters)
@@ -58,7 +60,7 @@ def test_a_center_s_own_names_of_fields_count_and_the_summary_says_what_changed(
     assert summary.quarantined == summary.records == 300
     save(center.model_copy(update={"resources": {}}))
 
-    state = replay(center.center_id, only_quarantined=True)
+    state = replay_flow(center.center_id, only_quarantined=True)
 
     assert state.is_completed(), state.message
     assert state.message.startswith("1 of 1 centers replayed: 300 records in 1 pages, 300 versions added")
@@ -90,7 +92,7 @@ def test_a_center_that_fails_is_named_and_the_others_are_replayed(
 
     monkeypatch.setattr(Lake, "replay", fail_for_one)
 
-    state = replay()
+    state = replay_flow()
 
     assert (state.type.value, state.name) == ("FAILED", "Partial")
     assert state.message == (
@@ -103,7 +105,25 @@ def test_a_mistake_in_the_form_is_a_failure_with_a_sentence(prefect_url: str, se
     with open_lake(settings) as lake:
         load(lake, incident())
 
-    state = replay("nowhere-tx")
+    state = replay_flow("nowhere-tx")
 
     assert state.is_failed()
     assert "no page of dispatch center nowhere-tx. Archived are: center-a." in state.message
+
+
+def test_the_command_asks_the_server_for_a_center_s_own_names_of_fields(
+    prefect_url: str, sandbox: SandboxProcess, settings: Settings
+) -> None:
+    center = put_center(sandbox, override={"changed_field": "modified"})
+    save(center)
+    own = center.resource("incident_events")
+    record = {"id": "a", "created_at": "2024-03-01T00:00:00Z", "modified": "2024-03-01T00:00:00Z"}
+    with open_lake(settings) as lake:
+        pages = [page(record, center_id=center.center_id)]
+        lake.load(pages, cell=replace(cell(center.center_id), resource=own), run_id="run")
+
+    asked = run("replay", center.center_id)
+    unasked = run("replay", center.center_id, "--declared-fields")
+
+    assert "The lake is as it was" in asked.stdout, asked.stderr
+    assert "no record has a field named 'updated_at'" in unasked.stdout
