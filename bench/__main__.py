@@ -25,7 +25,10 @@ Only = Annotated[
 def everything(*, rows: Rows = 200_000, rounds: Rounds = 3, only: Only = None) -> None:
     """Run the race and every scenario, and print them beside the goals."""
     found = _race(rows, rounds, only)
-    findings = [one for measure in scenarios.SCENARIOS.values() for one in measure(rounds)]
+    findings: list[scenarios.Finding] = []
+    for name, measure in scenarios.SCENARIOS.items():
+        print(f"{name} ...")
+        findings += measure(rounds)
     publish(found, findings)
 
 
@@ -49,9 +52,9 @@ def waiting(*, rounds: Rounds = 3) -> None:
 
 
 @app.command
-def memory(*, rounds: Rounds = 1) -> None:
+def memory() -> None:
     """A cell of 2 million records beside one of 200,000."""
-    publish(None, scenarios.memory(rounds))
+    publish(None, scenarios.memory())
 
 
 @app.command
@@ -69,7 +72,7 @@ def nothing_new(*, rounds: Rounds = 3) -> None:
 @app.command
 def queries() -> None:
     """What analysts ask, of a lake of 10 million records."""
-    publish(None, scenarios.queries(1))
+    publish(None, scenarios.queries())
 
 
 def _race(rows: int, rounds: int, only: list[str] | None, *, gzip: bool = False) -> Race:

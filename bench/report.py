@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -125,8 +126,9 @@ def _load() -> str:
 
 
 def versions(race: Race | None) -> dict[str, str]:
-    """Return the versions of all that took part."""
-    found: dict[str, str] = {}
+    """Return the versions of ourselves, and of all that took part in a race."""
+    ours = ("dispatchlake", "prefect", "httpx", "orjson", "pyarrow", "duckdb")
+    found = {name: importlib.metadata.version(name) for name in ours}
     for measurements in race.measured.values() if race else ():
         for one in measurements:
             found |= one.versions
@@ -137,14 +139,13 @@ def publish(race: Race | None, findings: list[Finding]) -> None:
     """Print all tables, and keep everything in `bench/.data/results.json`."""
     console = Console()
     about = machine()
-    load_end = _load()
     if race:
         console.print(race_table(race))
         findings = race_findings(race) + findings
     if findings:
         console.print(findings_table(findings))
     console.print(
-        f"{about['cores']} cores, {about['cpu']}, Python {about['python']}, load {load_end}; "
+        f"{about['cores']} cores, {about['cpu']}, Python {about['python']}, load {about['load']}; "
         + ", ".join(f"{name} {version}" for name, version in versions(race).items()),
         highlight=False,
     )

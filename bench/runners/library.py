@@ -55,6 +55,7 @@ def main() -> None:
     meter.report(
         ("dispatchlake", "httpx", "orjson", "pyarrow", "duckdb"),
         rows=sum(one.records for one in summaries),
+        changed=sum(one.changed for one in summaries),
         load_s=sum(one.seconds for one in summaries),
     )
 
