@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bench import listings
 from bench.listings import Listing
 from bench.measure import Job
 from bench.processes import RunnerFailed, run
+from bench.rows import iter_rows
 from bench.server_process import measure_ceiling, serving
 from bench.verification import Landed, NotTheSame
 
@@ -38,14 +43,23 @@ def test_floor_and_ours_land_what_is_served(tmp_path: Path) -> None:
             landed.assert_equal(folder, LISTINGS)
 
 
-def test_a_lost_row_is_noticed(tmp_path: Path) -> None:
-    with serving(LISTINGS) as url:
-        land(url, tmp_path, "floor")
-    path = tmp_path / "center-00.cad_incidents.parquet"
-    duckdb.execute(f"COPY (SELECT * FROM '{path}' LIMIT 24) TO '{tmp_path}/less.cad_incidents.parquet'")
-    path.unlink()
+@pytest.mark.parametrize(
+    "mangle",
+    [
+        lambda records: records[1:],
+        lambda records: [*records, records[0]],
+        lambda records: [*records[1:], records[0] | {"lat": 0.0}],
+    ],
+    ids=["lost", "doubled", "changed"],
+)
+def test_a_row_that_is_not_as_served_is_noticed(
+    tmp_path: Path, mangle: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+) -> None:
+    rows = iter_rows("cad_incidents", "center-00", range(25))
+    records = mangle([json.loads(row.body) for row in rows])
+    pq.write_table(pa.Table.from_pylist(records), tmp_path / "center-00.cad_incidents.parquet")
 
-    with pytest.raises(NotTheSame, match="25, 25"):
+    with pytest.raises(NotTheSame, match="cad_incidents"):
         Landed("parquet", "*.{resource}.parquet").assert_equal(tmp_path, LISTINGS)
 
 
