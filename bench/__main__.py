@@ -17,7 +17,10 @@ Rows = Annotated[int, Parameter(help="Records in all, over five centers.")]
 Rounds = Annotated[int, Parameter(help="How often each is measured; medians count.")]
 Only = Annotated[
     list[str] | None,
-    Parameter(help=f"Only these; give it more than once. {', '.join(one.name for one in CONTESTANTS)}"),
+    Parameter(
+        help="Only these; give it more than once. "
+        + ". ".join(f"{one.name}: {one.does}" for one in CONTESTANTS)
+    ),
 ]
 
 
@@ -39,7 +42,6 @@ def throughput(*, rows: Rows = 200_000, rounds: Rounds = 3, only: Only = None, g
     Args:
         rows: Records in all, over five centers.
         rounds: How often each is measured.
-        only: Names of contestants.
         gzip: Whether the server compresses what it sends.
     """
     publish(_race(rows, rounds, only, gzip=gzip), [])

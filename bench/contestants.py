@@ -17,7 +17,7 @@ class Contestant:
     """One way to land the listings.
 
     Attributes:
-        does: What it does, in a few words, for the table.
+        does: What it does, in a few words, for the command's help.
         options: For its runner.
     """
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
@@ -34,8 +36,7 @@ def _cpu_s(one: Measurement) -> float:
 def race_table(race: Race) -> Table:
     """Return the race as a table: medians, and ratios of the rounds to the floor of the same round."""
     table = Table(title=f"{race.rows:,} records, {race.body_bytes / _MB:,.0f} MB of JSON, from HTTP to disk")
-    for name in ("", "does"):
-        table.add_column(name)
+    table.add_column("")
     for name in ("s", "rows/s", "x floor", "CPU s", "CPU x floor", "peak MB", "with children"):
         table.add_column(name, justify="right")
     has_floor = FLOOR in race.measured
@@ -45,7 +46,6 @@ def race_table(race: Race) -> Table:
         seconds = race.median(contestant.name, _seconds)
         table.add_row(
             contestant.name,
-            contestant.does,
             f"{seconds:.2f}",
             f"{race.rows / seconds:,.0f}",
             f"{race.ratio(contestant.name, FLOOR, _seconds):.2f}" if has_floor else "",
@@ -102,7 +102,7 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     for name in ("what", "found", "goal", "", "how"):
         table.add_column(name)
     for one in findings:
-        has_goal = one.goal != float("inf")
+        has_goal = not math.isinf(one.goal)
         verdict = "" if not has_goal else "[green]met[/]" if one.is_met else "[red]missed[/]"
         goal = f"at most {one.goal:g} {one.unit}" if has_goal else ""
         table.add_row(one.name, f"{one.value:.2f} {one.unit}", goal, verdict, one.detail)
@@ -136,27 +136,37 @@ def versions(race: Race | None) -> dict[str, str]:
 
 
 def publish(race: Race | None, findings: list[Finding]) -> None:
-    """Print all tables, and keep everything in `bench/.data/results.json`."""
-    console = Console()
+    """Print all tables, and keep them in `bench/.data`: `results.md` to read, `results.json` to compare."""
     about = machine()
+    tables = []
     if race:
-        console.print(race_table(race))
+        tables.append(race_table(race))
         findings = race_findings(race) + findings
     if findings:
-        console.print(findings_table(findings))
-    console.print(
+        tables.append(findings_table(findings))
+    circumstances = (
         f"{about['cores']} cores, {about['cpu']}, Python {about['python']}, load {about['load']}; "
-        + ", ".join(f"{name} {version}" for name, version in versions(race).items()),
-        highlight=False,
+        + ", ".join(f"{name} {version}" for name, version in versions(race).items())
     )
+    Console().print(*tables, circumstances, sep="\n", highlight=False)
+    DATA_DIR.mkdir(parents=True, exist_ok=True)
+    with (DATA_DIR / "results.md").open("w") as file:
+        for table in tables:
+            table.box = MARKDOWN
+        Console(file=file, width=400).print(*tables, circumstances, sep="\n", highlight=False)
     kept = {
         "machine": about,
         "versions": versions(race),
         "race": as_json(race) if race else None,
         "findings": [
-            {"name": one.name, "value": one.value, "unit": one.unit, "goal": one.goal, "detail": one.detail}
+            {
+                "name": one.name,
+                "value": one.value,
+                "unit": one.unit,
+                "goal": None if math.isinf(one.goal) else one.goal,
+                "detail": one.detail,
+            }
             for one in findings
         ],
     }
-    DATA_DIR.mkdir(parents=True, exist_ok=True)
     (DATA_DIR / "results.json").write_text(json.dumps(kept, indent=1, default=str))

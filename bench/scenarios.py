@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def changes(rounds: int, *, small: int = 100_000, large: int = 10_000_000) -> li
             f"{rows:,} rows: {seconds[rows] * 1000:,.0f} ms ({cpu_s[rows]:.2f} CPU s with opening)"
             for rows in found
         )
-        goal = 2.0 if name == "recent" else float("inf")
+        goal = 2.0 if name == "recent" else math.inf
         findings.append(
             Finding(
                 f"{count:,} {name} changes, large lake",

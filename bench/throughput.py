@@ -72,7 +72,7 @@ def race(
                 measured[contestant.name].append(found)
                 took = f"{found.seconds:6.2f} s, {found.cpu_s:6.2f} CPU s"
                 say(f"round {number + 1}: {contestant.name:12} {took}")
-    return Race(rows, ceiling.body_bytes, ceiling, measured)
+    return Race(ceiling.rows, ceiling.body_bytes, ceiling, measured)
 
 
 def _measure(contestant: Contestant, url: str, listings: list[Listing]) -> Measurement:

@@ -19,21 +19,22 @@ from bench.measure import Job, Meter
 PAGES_PER_GROUP = 64
 
 
-def iter_pages(job: Job, center_id: str, resource: str) -> Iterator[list[dict[str, Any]]]:
+def iter_pages(
+    client: httpx.Client, job: Job, center_id: str, resource: str
+) -> Iterator[list[dict[str, Any]]]:
     """Yield the records of each page, following the Link header."""
-    with httpx.Client(base_url=job.base_url) as client:
-        client_id = job.client_id(center_id, resource)
-        answer = client.post("/oauth/token", json={"client_id": client_id, "client_secret": "synthetic"})
-        client.headers["authorization"] = f"Bearer {answer.json()['access_token']}"
-        url: str | None = f"/v1/{resource}?per_page={job.page_size}"
-        while url:
-            response = client.get(url)
-            response.raise_for_status()
-            yield orjson.loads(response.content)
-            url = response.links.get("next", {}).get("url")
+    client_id = job.client_id(center_id, resource)
+    answer = client.post("/oauth/token", json={"client_id": client_id, "client_secret": "synthetic"})
+    client.headers["authorization"] = f"Bearer {answer.json()['access_token']}"
+    url: str | None = f"/v1/{resource}?per_page={job.page_size}"
+    while url:
+        response = client.get(url)
+        response.raise_for_status()
+        yield orjson.loads(response.content)
+        url = response.links.get("next", {}).get("url")
 
 
-def land(job: Job, center_id: str, resource: str, path: Path) -> int:
+def land(client: httpx.Client, job: Job, center_id: str, resource: str, path: Path) -> int:
     """Write one listing to one Parquet file; return its number of records."""
     writer: pq.ParquetWriter | None = None
     records: list[dict[str, Any]] = []
@@ -46,7 +47,7 @@ def land(job: Job, center_id: str, resource: str, path: Path) -> int:
         writer.write_table(table)
         records.clear()
 
-    for number, page in enumerate(iter_pages(job, center_id, resource), 1):
+    for number, page in enumerate(iter_pages(client, job, center_id, resource), 1):
         records += page
         count += len(page)
         if number % PAGES_PER_GROUP == 0:
@@ -62,9 +63,9 @@ def main() -> None:
     """Land every listing of the job, one after the other."""
     job = Job.of_command_line()
     out_dir = Path(job.out_dir)
-    with Meter() as meter:
+    with Meter() as meter, httpx.Client(base_url=job.base_url) as client:
         rows = sum(
-            land(job, center_id, resource, out_dir / f"{center_id}.{resource}.parquet")
+            land(client, job, center_id, resource, out_dir / f"{center_id}.{resource}.parquet")
             for center_id in job.centers
             for resource in job.resources
         )
