@@ -42,6 +42,7 @@ def throughput(*, rows: Rows = 200_000, rounds: Rounds = 3, only: Only = None, g
     Args:
         rows: Records in all, over five centers.
         rounds: How often each is measured.
+        only: Names of contestants; all if none is given.
         gzip: Whether the server compresses what it sends.
     """
     publish(_race(rows, rounds, only, gzip=gzip), [])
