@@ -24,6 +24,8 @@ class Settings(BaseSettings):
         retry_tasks: Whether Prefect tries a cell again, minutes after a passing fault.
         lock_wait_s: How long a commit waits for another writer, in seconds.
         memory_limit_mb: DuckDB's memory budget per process; more is spilled to disk.
+        keep_snapshots_days: How far back the lake can be asked what it held (AT); older snapshots expire.
+        keep_files_days: How long a file stays that no snapshot needs; longer than any query runs.
     """
 
     model_config = SettingsConfigDict(env_prefix="DISPATCHLAKE_", frozen=True, extra="ignore")
@@ -36,6 +38,8 @@ class Settings(BaseSettings):
     retry_tasks: bool = True
     lock_wait_s: Annotated[float, Field(gt=0)] = 120.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 192
+    keep_snapshots_days: Annotated[float, Field(ge=0, le=36_500)] = 7.0
+    keep_files_days: Annotated[float, Field(ge=0, le=36_500)] = 1.0
 
     @property
     def lake_dir(self) -> Path:

@@ -34,6 +34,8 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         "RETRY_TASKS": "false",
         "LOCK_WAIT_S": "4",
         "MEMORY_LIMIT_MB": "512",
+        "KEEP_SNAPSHOTS_DAYS": "30.5",
+        "KEEP_FILES_DAYS": "2",
     }
     assert {name.lower() for name in given} == set(Settings.model_fields)
     for name, value in given.items():
@@ -50,6 +52,8 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         retry_tasks=False,
         lock_wait_s=4,
         memory_limit_mb=512,
+        keep_snapshots_days=30.5,
+        keep_files_days=2,
     )
 
 
@@ -80,6 +84,8 @@ def test_the_data_folder_is_made_absolute_and_may_begin_at_home(
         ("DISPATCHLAKE_RETRY_BUDGET_S", ""),
         ("DISPATCHLAKE_MEMORY_LIMIT_MB", "1"),
         ("DISPATCHLAKE_MEMORY_LIMIT_MB", "1.5"),
+        ("DISPATCHLAKE_KEEP_SNAPSHOTS_DAYS", "-1"),
+        ("DISPATCHLAKE_KEEP_FILES_DAYS", "nan"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_by_its_variable(

@@ -29,6 +29,11 @@ app.command("dispatchlake.cli.quarantine:quarantine", help="Show why records wer
 app.command("dispatchlake.cli.replay:replay", help="Read archived pages again with today's parser.")
 app.command("dispatchlake.cli.verify:verify", help="Prove that no archived page was changed or removed.")
 app.command(
+    "dispatchlake.cli.maintain:maintain", help="Keep the lake small: merge, expire, remove; any time."
+)
+app.command("dispatchlake.cli.backup:backup", help="Write the lake's catalog to one file, as of one moment.")
+app.command("dispatchlake.cli.backup:restore", help="Put a backup of the catalog back in its place.")
+app.command(
     "dispatchlake.cli.sandbox:sandbox",
     help="Serve real dispatch records as the vendor would; options: see its --help.",
     help_flags=[],  # its own answers

@@ -46,8 +46,8 @@ class Lake:
             LakeTooNew: Made by a newer version; untouched.
             CatalogBusy: Another writer held the lock for longer than `lock_wait_s`.
         """
-        _make_folder(lake_dir)
-        lock = FileLock(lake_dir / "commit.lock", timeout=lock_wait_s, mode=0o600)
+        make_folder(lake_dir)
+        lock = writers_lock(lake_dir, lock_wait_s)
         leave = scratch.enter(lake_dir)
         try:
             connection = _open_or_make(lake_dir, lock, memory_limit_mb=memory_limit_mb)
@@ -68,7 +68,7 @@ class Lake:
         done = migrations.applied(self._connection)
         migrations.refuse_newer(done)
         if done != set(migrations.MIGRATIONS):
-            with _held(self._lock):
+            with held(self._lock):
                 migrations.migrate(self._connection)
 
     def __enter__(self) -> Self:
@@ -183,9 +183,15 @@ class Lake:
         with _duckdb_errors():
             return selected_centers(self._connection, selection)
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Hold the writers' lock and yield the connection, for statements that are each their own commit."""
+        with held(self._lock), _duckdb_errors():
+            yield self._connection
+
     def _transact(self, write: Callable[[], T]) -> T:
         """Run `write` in one transaction, under the lock that orders the writers of a SQLite catalog."""
-        with _held(self._lock), _duckdb_errors():
+        with held(self._lock), _duckdb_errors():
             self._connection.execute("BEGIN")
             try:
                 result = write()
@@ -208,7 +214,7 @@ def _open_or_make(lake_dir: Path, lock: FileLock, *, memory_limit_mb: int) -> du
     if catalog_path(lake_dir).exists():
         with contextlib.suppress(LakeError):  # another writer may be making it at this moment: wait for that
             return connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=False)
-    with _held(lock):
+    with held(lock):
         _refuse_orphans(lake_dir)
         return connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=True)
 
@@ -223,7 +229,13 @@ def _refuse_orphans(lake_dir: Path) -> None:
 
 
 @contextlib.contextmanager
-def _held(lock: FileLock) -> Iterator[None]:
+def held(lock: FileLock) -> Iterator[None]:
+    """Hold the writers' lock.
+
+    Raises:
+        CatalogBusy: Another writer held it for too long.
+        ConfigError: It cannot be taken.
+    """
     try:
         lock.acquire()
     except Timeout:
@@ -261,7 +273,13 @@ def _duckdb_errors() -> Iterator[None]:
         ) from error
 
 
-def _make_folder(lake_dir: Path) -> None:
+def writers_lock(lake_dir: Path, wait_s: float) -> FileLock:
+    """Return the lock that orders the writers of a lake, in all processes."""
+    return FileLock(lake_dir / "commit.lock", timeout=wait_s, mode=0o600)
+
+
+def make_folder(lake_dir: Path) -> None:
+    """Make the lake's folders, its owner's alone, or raise ConfigError if they cannot be written."""
     try:
         for folder in (lake_dir, lake_dir / "data", lake_dir / "tmp"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -29,7 +29,7 @@ def connect(lake_dir: Path | None = None) -> duckdb.DuckDBPyConnection:
     """
     folder = lake_dir or load_settings().lake_dir
     if not catalog_path(folder).exists():
-        raise _no_lake(folder)
+        raise no_lake(folder)
     connection = connect_reader(folder)
     try:
         _check_layout(connection, folder)
@@ -46,10 +46,11 @@ def _check_layout(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         raise LakeError(f"The lake cannot be read: {catalog_path(folder)} may be damaged. {error}") from error
     migrations.refuse_newer(done)
     if not done:  # a catalog without its first tables: being made, or never finished
-        raise _no_lake(folder)
+        raise no_lake(folder)
 
 
-def _no_lake(folder: Path) -> ConfigError:
+def no_lake(folder: Path) -> ConfigError:
+    """Return the error to raise where a lake is needed and there is none."""
     return ConfigError(
         f"There is no lake in {folder} yet. Land something first (dispatchlake ingest), or name its home "
         "in DISPATCHLAKE_DATA_DIR."

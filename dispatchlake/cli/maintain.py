@@ -1,0 +1,54 @@
+"""`dispatchlake maintain`: the lake kept small, here and now, without a Prefect server."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from dispatchlake.cli.terminal import console, table, waiting
+from dispatchlake.errors import ConfigError
+from dispatchlake.settings import load_settings
+
+if TYPE_CHECKING:  # DuckDB takes a while to import: not for --help
+    from dispatchlake.lake.maintenance import MaintenanceReport
+
+
+def maintain(*, keep_snapshots_days: float | None = None, keep_files_days: float | None = None) -> None:
+    """Flush, rewrite, merge, expire, remove and compact; safe beside loads and queries.
+
+    Exit status 1 if a step failed; the others were done all the same.
+
+    Args:
+        keep_snapshots_days: How far back the lake can be asked what it held, instead of the setting.
+        keep_files_days: How long a file stays that no snapshot needs, instead of the setting: longer than
+            any query runs.
+    """
+    for days in (keep_snapshots_days, keep_files_days):
+        if days is not None and not 0 <= days <= 36_500:
+            raise ConfigError(f"{days:g} is not a number of days to keep something. Give 0 to 36,500.")
+    from dispatchlake.lake.maintenance import maintain as keep_house
+
+    with waiting("Maintaining the lake ..."):
+        report = keep_house(
+            load_settings(), keep_snapshots_days=keep_snapshots_days, keep_files_days=keep_files_days
+        )
+    _show(report)
+    if report.failed:
+        sys.exit(1)
+
+
+def _show(report: MaintenanceReport) -> None:
+    console.print(table(["", "before", "after"], report.totals()))
+    console.print()
+    columns = ["table", "files before", "after", "bytes before", "after", "inlined rows before", "after"]
+    console.print(table(columns, report.tables()))
+    console.print()
+    steps = [
+        [step.name, "failed" if step.error else "ok", step.done or None, step.seconds, step.held_s]
+        for step in report.steps
+    ]
+    console.print(table(["step", "state", "what it did", "seconds", "longest lock, s"], steps))
+    for step in report.failed:
+        console.print(f"[red]{escape(step.name)}[/]: {escape(step.error)}", soft_wrap=True)

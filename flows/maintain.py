@@ -1,0 +1,40 @@
+"""Maintenance of the lake: small files merged, old snapshots expired, unneeded files removed.
+
+Wraps `dispatchlake.lake.maintenance.maintain`; safe beside loads and queries. Run it here and now with
+`dispatchlake maintain`; schedule it with `prefect.yaml`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from pydantic import Field
+
+from tasks.maintenance import maintain_lake
+
+Days = Annotated[float, Field(ge=0, le=36_500)]
+
+
+def _run_name() -> str:
+    return f"maintain {datetime.now(UTC):%F %H:%M}"
+
+
+@flow(name="maintain", flow_run_name=_run_name)
+def maintain(
+    keep_snapshots_days: Annotated[
+        Days | None,
+        Field(description="Days the lake can be asked back what it held (AT); empty means the setting."),
+    ] = None,
+    keep_files_days: Annotated[
+        Days | None,
+        Field(
+            description="Days a file stays that no snapshot needs; longer than any query; empty: the setting."
+        ),
+    ] = None,
+) -> State[Any]:
+    """Keep the lake small: flush, rewrite, merge, expire, remove and compact; what fails is named."""
+    state = maintain_lake(keep_snapshots_days, keep_files_days, return_state=True)
+    return State(type=state.type, name=state.name, message=state.message, data=state.data)
