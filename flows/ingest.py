@@ -19,7 +19,7 @@ from pydantic import Field
 from dispatchlake.errors import ConfigError
 from dispatchlake.ingest import refuse_future
 from tasks.artifacts import CellResult, headline, publish_summary
-from tasks.cells import ingest_cell, plan_cells
+from tasks.cells import ingest_cell, lake_kept_open, plan_cells
 
 ResourceName = Literal["incident_events", "cad_incidents"]
 
@@ -50,8 +50,9 @@ def ingest(
         cells = plan_cells(centers, list(resources))
     except ConfigError as error:
         return Failed(message=str(error), data=error)
-    futures = [ingest_cell.submit(cell.center_id, cell.resource, since) for cell in cells]
-    wait(futures)
+    with lake_kept_open():
+        futures = [ingest_cell.submit(cell.center_id, cell.resource, since) for cell in cells]
+        wait(futures)
     results = [CellResult.of(cell, future.state) for cell, future in zip(cells, futures, strict=True)]
     publish_summary(results)
     return final_state(results)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -51,6 +53,18 @@ def plan_cells(centers: list[str], resources: list[str]) -> list[CellName]:
             "See `dispatchlake centers list`."
         )
     return cells
+
+
+@contextlib.contextmanager
+def lake_kept_open() -> Iterator[None]:
+    """Keep this process's DuckDB from one cell to the next: opening it takes longer than a quiet cell."""
+    try:
+        lake = ingest.open_lake(load_settings())
+    except DispatchLakeError:  # each cell will meet the same, and its result says so
+        yield
+        return
+    with lake:
+        yield
 
 
 @task(

@@ -26,6 +26,9 @@ from dispatchlake.model import Page
 
 T = TypeVar("T")
 
+_POLL_S = 0.005
+"""A small commit takes some hundredths of a second: to look seldom whether it is done would cost more."""
+
 
 class Lake:
     """A lake open for writing. One thread at a time; any number of processes, one commit at a time."""
@@ -275,7 +278,7 @@ def _duckdb_errors() -> Iterator[None]:
 
 def writers_lock(lake_dir: Path, wait_s: float) -> FileLock:
     """Return the lock that orders the writers of a lake, in all processes."""
-    return FileLock(lake_dir / "commit.lock", timeout=wait_s, mode=0o600)
+    return FileLock(lake_dir / "commit.lock", timeout=wait_s, mode=0o600, poll_interval=_POLL_S)
 
 
 def make_folder(lake_dir: Path) -> None:
