@@ -27,8 +27,8 @@ from dispatchlake.settings import Settings
 logger = logging.getLogger(__name__)
 
 TURN_S = 1.0
-PAUSE_S = 0.12
-"""After so long with the lock, a pause: writers look for it every 50 ms, and would never find it free."""
+PAUSE_S = 0.05
+"""After so long with the lock, a pause: writers look for it every 5 ms, and would never find it free."""
 
 MERGED_AT_ONCE = 8
 LARGE_BYTES = 32 * 2**20

@@ -101,6 +101,25 @@ def test_an_ingest_and_a_backfill_over_the_same_days(
     assert found.watermark > EPOCH - timedelta(hours=1)
 
 
+@pytest.mark.fault("maintenance, an ingest and a backfill at once, three readers")
+def test_maintenance_beside_an_ingest_and_a_backfill(
+    sandbox: SandboxProcess, center: DispatchCenter, data_dir: Path, tmp_path: Path, ledger: Ledger
+) -> None:
+    ingest = (work.ingest_until, center, CAD, data_dir)
+    watch = (work.watch, center.center_id, CAD, data_dir)
+    with until_done(tmp_path / "stop", ingest, (work.maintain_until, data_dir), *[watch] * READERS):
+        for hours in range(2):
+            sandbox.advance_clock(1800)
+            start = BEGINNING + timedelta(hours=hours)
+            Victim(work.backfill, center, CAD, data_dir, start, start + timedelta(hours=1)).result()
+            ledger.tried()
+
+    work.ingest(center, CAD, data_dir)
+    work.maintain(data_dir)
+    found = read_content(data_dir / "lake", center.center_id, CAD)
+    assert_current_equal(found, alone(center, tmp_path / "alone"), ledger)
+
+
 @pytest.mark.fault("the holder of the lake's lock is killed")
 def test_the_lock_of_a_dead_process_is_taken_over(
     center: DispatchCenter, data_dir: Path, tmp_path: Path, ledger: Ledger

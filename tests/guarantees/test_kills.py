@@ -59,6 +59,12 @@ MAKING = [
 """Writes that make a lake, or bring it to this version's layout."""
 
 
+MAINTAINING = [
+    Point(f"CALL ducklake_{call}", when=3.0)
+    for call in ("flush_inlined_data", "rewrite_data_files", "merge_adjacent_files", "expire_snapshots")
+]
+"""Calls of a maintenance, each ended while it is under way."""
+
 STORING = [Point(call, when=when) for call in ("open", "fsync", "replace") for when in ("before", "after")]
 """Steps of storing a token."""
 
@@ -192,6 +198,38 @@ def test_a_lake_killed_while_it_is_made(lakes: Lakes, tmp_path: Path, ledger: Le
 
     work.ingest(lakes.center, CAD, tmp_path)
     ledger.compare(read_content(tmp_path / "lake", lakes.center.center_id, CAD), lakes.before)
+
+
+@pytest.fixture(scope="session")
+def grown(lakes: Lakes, _sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake after some loads, with something to do for each step of a maintenance."""
+    data_dir = tmp_path_factory.mktemp("grown") / "data"
+    shutil.copytree(lakes.first, data_dir)
+    for minutes in (15, 30, 45, 60):
+        _sandbox_process.call("POST", "clock", {"elapsed_s": minutes * 60})
+        work.ingest(lakes.center, CAD, data_dir)
+    return data_dir
+
+
+@pytest.mark.fault("SIGKILL of a maintenance within its calls")
+@pytest.mark.parametrize("point", MAINTAINING, ids=str)
+@pytest.mark.usefixtures("sandbox")
+def test_a_maintenance_killed_within_a_call(
+    lakes: Lakes, grown: Path, tmp_path: Path, ledger: Ledger, point: Point
+) -> None:
+    before = read_content(grown / "lake", lakes.center.center_id, CAD)
+    data_dir = tmp_path / "data"
+    shutil.copytree(grown, data_dir)
+    victim = Victim(work.maintain, data_dir, point)
+
+    assert victim.wait_until_killed()
+    ledger.tried()
+
+    ledger.compare(read_content(data_dir / "lake", lakes.center.center_id, CAD), before)
+    work.maintain(data_dir)
+    after = read_content(data_dir / "lake", lakes.center.center_id, CAD)
+    ledger.compare(after, before)
+    assert (after.watermark, after.complete_through) == (before.watermark, before.complete_through)
 
 
 @pytest.mark.fault("SIGKILL while a token is stored")

@@ -14,7 +14,7 @@ from unittest import mock
 from filelock import FileLock
 
 from dispatchlake.ingest import ingest_cell, open_client, open_lake
-from dispatchlake.lake import Cell, LoadSummary
+from dispatchlake.lake import Cell, LoadSummary, maintenance
 from dispatchlake.lake import lake as lake_module
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
@@ -107,6 +107,24 @@ def watch(center_id: str, resource: str, data_dir: Path, stop: Path) -> int:
 
 def _is_later(before: datetime | None, now: datetime | None) -> bool:
     return before is None or (now is not None and now >= before)
+
+
+def maintain(data_dir: Path, point: Point | None = None) -> list[str]:
+    """Maintain the lake as far as can be; return the statements it took."""
+    with watched(point) as statements:
+        report = maintenance.maintain(settings_of(data_dir), keep_snapshots_days=0, keep_files_days=0)
+    assert not report.failed, [step.error for step in report.failed]
+    return statements
+
+
+def maintain_until(data_dir: Path, stop: Path) -> int:
+    """Maintain the lake again and again until the file `stop` is there; return how often."""
+    turns = 0
+    while not stop.exists():
+        report = maintenance.maintain(settings_of(data_dir))
+        assert not report.failed, [step.error for step in report.failed]
+        turns += 1
+    return turns
 
 
 def hold_the_lock(data_dir: Path, held: Path) -> None:
