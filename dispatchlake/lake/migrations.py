@@ -73,9 +73,11 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
 
 def applied(connection: duckdb.DuckDBPyConnection) -> set[str]:
     """Return the names of the migrations the lake has had."""
-    if not _exists(connection, "migrations"):
+    try:
+        rows = connection.execute("SELECT name FROM migrations").fetchall()
+    except duckdb.CatalogException:  # no such table: a lake that is still to be made
         return set()
-    return {row[0] for row in connection.execute("SELECT name FROM migrations").fetchall()}
+    return {row[0] for row in rows}
 
 
 def refuse_newer(names: set[str]) -> None:
