@@ -52,8 +52,8 @@ def load_blocks() -> dict[str, DispatchCenterBlock]:
     return dict(sorted(blocks.items()))
 
 
-def load_resources() -> dict[tuple[str, str], Resource]:
-    """Return every registered center's listings as it has them configured, by center id and name.
+def load_resources(center_ids: Collection[str]) -> dict[tuple[str, str], Resource]:
+    """Return the listings of the centers as they are configured, by center id and name; none of who is not.
 
     Needs no credentials: what was archived can be read again whether they still work or not.
 
@@ -62,6 +62,8 @@ def load_resources() -> dict[tuple[str, str], Resource]:
     """
     resources: dict[tuple[str, str], Resource] = {}
     for center_id, block in load_blocks().items():
+        if center_id not in center_ids:
+            continue
         center = configure_center(
             center_id=center_id,
             name=block.display_name,

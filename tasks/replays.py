@@ -45,7 +45,7 @@ def replay_center(center_id: str, selection: Selection) -> State[Any]:
     logger = get_run_logger()
     try:
         with open_lake(load_settings()) as lake:
-            summaries = lake.replay(replace(selection, center_ids=(center_id,)), load_resources())
+            summaries = lake.replay(replace(selection, center_ids=(center_id,)), load_resources([center_id]))
     except DispatchLakeError as error:
         logger.error("%s", error)  # noqa: TRY400 - the sentence is the message; a traceback adds nothing
         return Failed(message=str(error), data=error)

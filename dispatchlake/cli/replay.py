@@ -50,20 +50,22 @@ def replay(
         only_quarantined=quarantined,
     )
     settings = load_settings()
-    resources = {} if declared_fields else _registered(settings)
-    with waiting("Reading archived pages again ..."), open_lake(settings) as lake:
-        summaries = lake.replay(selection, resources)
+    with open_lake(settings) as lake:
+        selected = lake.selected_centers(selection)
+        resources = {} if declared_fields else _registered(settings, selected)
+        with waiting("Reading archived pages again ..."):
+            summaries = lake.replay(selection, resources)
     _show(summaries)
 
 
-def _registered(settings: Settings) -> Resources:
-    """Return the listings of the registered centers; where there is no register, none."""
+def _registered(settings: Settings, center_ids: list[str]) -> Resources:
+    """Return the listings of those of the centers that are registered; where there is no register, none."""
     if not os.environ.get("PREFECT_API_URL") and not (settings.prefect_dir / "prefect.db").exists():
         return {}
     with prefect_api(settings):
         from tasks.centers import load_resources
 
-        return load_resources()
+        return load_resources(center_ids)
 
 
 def _show(summaries: list[ReplaySummary]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -99,6 +100,27 @@ def test_a_center_that_fails_is_named_and_the_others_are_replayed(
         "1 of 2 centers replayed: 1 records in 1 pages, 1 versions added, 1 left quarantine. Failed: center-a"
     )
     assert "- **center-a**: The disk is full." in artifact(state)
+
+
+def test_a_center_whose_configuration_cannot_be_used_fails_no_other(
+    prefect_url: str, settings: Settings
+) -> None:
+    from tasks.blocks import DispatchCenterBlock
+
+    odd, fine = f"odd-{secrets.token_hex(3)}", f"fine-{secrets.token_hex(3)}"
+    resources = {"cad_incidents": {"pth": "/v2/cad"}}
+    DispatchCenterBlock(display_name="Odd", base_url="https://odd.example", resources=resources).save(odd)
+    with open_lake(settings) as lake:
+        for center_id in (odd, fine):
+            load(lake, incident(), center_id=center_id)
+
+    state = replay_flow()
+
+    assert (state.type.value, state.name) == ("FAILED", "Partial")
+    assert state.message.startswith("1 of 2 centers replayed: ")
+    assert f"- **{odd}**: The configuration of dispatch center {odd} cannot be used." in artifact(state)
+    command = run("replay", fine)
+    assert command.returncode == 0, command.stderr
 
 
 def test_a_mistake_in_the_form_is_a_failure_with_a_sentence(prefect_url: str, settings: Settings) -> None:
