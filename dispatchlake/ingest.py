@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time
 
 from dispatchlake.api import CenterClient, Patience
 from dispatchlake.errors import ConfigError, DispatchLakeError
-from dispatchlake.lake import Cell, Lake, LoadSummary
+from dispatchlake.lake import Cell, Lake, LoadSummary, open_lake
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
 from dispatchlake.windows import Window, next_window
@@ -57,13 +57,6 @@ def open_client(center: DispatchCenter, settings: Settings) -> CenterClient:
     """Return a client of the center, as patient as these settings say."""
     patience = Patience(settings.timeout_s, settings.page_timeout_s, settings.retry_budget_s)
     return CenterClient(center, state_dir=settings.state_dir, patience=patience)
-
-
-def open_lake(settings: Settings) -> Lake:
-    """Open the lake these settings name, for writing."""
-    return Lake.open(
-        settings.lake_dir, memory_limit_mb=settings.memory_limit_mb, lock_wait_s=settings.lock_wait_s
-    )
 
 
 def describe(error: BaseException) -> str:

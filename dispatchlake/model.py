@@ -83,6 +83,9 @@ class Resource(_Frozen):
     paging: Paging = Paging()
 
 
+ResourceName = Literal["incident_events", "cad_incidents"]
+"""Names in `RESOURCES`, for those who choose among them."""
+
 RESOURCES: Mapping[str, Resource] = {
     resource.name: resource
     for resource in (

@@ -11,6 +11,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dispatchlake.errors import ConfigError
 
+MOST_DAYS = 36_500
+"""A hundred years: whoever keeps something longer has mixed up a unit."""
+
+Days = Annotated[float, Field(ge=0, le=MOST_DAYS)]
+
 
 class Settings(BaseSettings):
     """Settings of this installation; each can be set as an environment variable `DISPATCHLAKE_<NAME>`.
@@ -38,8 +43,8 @@ class Settings(BaseSettings):
     retry_tasks: bool = True
     lock_wait_s: Annotated[float, Field(gt=0)] = 120.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 192
-    keep_snapshots_days: Annotated[float, Field(ge=0, le=36_500)] = 7.0
-    keep_files_days: Annotated[float, Field(ge=0, le=36_500)] = 1.0
+    keep_snapshots_days: Days = 7.0
+    keep_files_days: Days = 1.0
 
     @property
     def lake_dir(self) -> Path:

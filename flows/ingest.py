@@ -7,21 +7,21 @@ Wraps `tasks.cells.ingest_cell`, one task run per center and resource. Run it he
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from prefect import flow
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import State
 from prefect.futures import wait
-from prefect.states import Completed, Failed
+from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from dispatchlake.errors import ConfigError
 from dispatchlake.ingest import refuse_future
+from dispatchlake.model import ResourceName
 from tasks.artifacts import CellResult, headline, publish_summary
 from tasks.cells import ingest_cell, lake_kept_open, plan_cells
-
-ResourceName = Literal["incident_events", "cad_incidents"]
+from tasks.policy import final_state
 
 CELLS_AT_ONCE = 8
 """Cells under way in one run. A center's own limit is its rate budget, kept across runs and processes."""
@@ -55,18 +55,4 @@ def ingest(
         wait(futures)
     results = [CellResult.of(cell, future.state) for cell, future in zip(cells, futures, strict=True)]
     publish_summary(results)
-    return final_state(results)
-
-
-def final_state(results: list[CellResult]) -> State[Any]:
-    """Return Completed if every cell landed; Failed otherwise, named Partial if some did.
-
-    A run that left a center behind must not look like one that did not.
-    """
-    message = headline(results)
-    failures = sum(1 for result in results if result.error)
-    if not failures:
-        return Completed(message=message, data=results)
-    if failures == len(results):
-        return Failed(message=message, data=results)
-    return State(type=StateType.FAILED, name="Partial", message=message, data=results)
+    return final_state(results, headline(results))

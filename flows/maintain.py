@@ -13,9 +13,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
+from dispatchlake.settings import Days
 from tasks.maintenance import maintain_lake
-
-Days = Annotated[float, Field(ge=0, le=36_500)]
 
 
 def _run_name() -> str:

@@ -7,20 +7,20 @@ start it from the UI under the deployment `replay`. Not scheduled: a parser chan
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from prefect import flow
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Failed
 from pydantic import Field
 
 from dispatchlake.errors import DispatchLakeError
 from dispatchlake.lake import Selection
+from dispatchlake.model import ResourceName
 from tasks.artifacts import ReplayResult, publish_replay, replay_headline
+from tasks.policy import final_state
 from tasks.replays import plan_centers, replay_center
-
-ResourceName = Literal["incident_events", "cad_incidents"]
 
 
 def run_name() -> str:
@@ -65,15 +65,4 @@ def replay(
     states = [replay_center(center_id, selection, return_state=True) for center_id in planned]
     results = [ReplayResult.of(*ended) for ended in zip(planned, states, strict=True)]
     publish_replay(results)
-    return final_state(results)
-
-
-def final_state(results: list[ReplayResult]) -> State[Any]:
-    """Return Completed if every center was replayed; Failed otherwise, named Partial if some were."""
-    message = replay_headline(results)
-    failures = sum(1 for result in results if result.error)
-    if not failures:
-        return Completed(message=message, data=results)
-    if failures == len(results):
-        return Failed(message=message, data=results)
-    return State(type=StateType.FAILED, name="Partial", message=message, data=results)
+    return final_state(results, replay_headline(results))

@@ -15,7 +15,7 @@ from prefect.states import Completed, Failed
 
 from dispatchlake import ingest, redaction
 from dispatchlake.errors import ConfigError, DispatchLakeError
-from dispatchlake.lake import LoadSummary
+from dispatchlake.lake import LoadSummary, open_lake
 from dispatchlake.settings import load_settings
 from tasks.centers import choose_centers, load_blocks, load_center
 from tasks.policy import RETRY_DELAYS_S, worth_retrying
@@ -59,7 +59,7 @@ def plan_cells(centers: list[str], resources: list[str]) -> list[CellName]:
 def lake_kept_open() -> Iterator[None]:
     """Keep this process's DuckDB from one cell to the next: opening it takes longer than a quiet cell."""
     try:
-        lake = ingest.open_lake(load_settings())
+        lake = open_lake(load_settings())
     except DispatchLakeError:  # each cell will meet the same, and its result says so
         yield
         return

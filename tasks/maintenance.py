@@ -51,13 +51,10 @@ def maintain_lake(
 def page(report: MaintenanceReport) -> str:
     """Return the report as Markdown: totals, tables, steps, and each failure's sentence."""
     lines = [
-        *_table(["", "before", "after"], report.totals()),
+        *_table(maintenance.TOTALS, report.totals()),
+        *_table(maintenance.TABLES, report.tables()),
         *_table(
-            ["table", "files before", "after", "bytes before", "after", "inlined rows before", "after"],
-            report.tables(),
-        ),
-        *_table(
-            ["step", "state", "what it did", "seconds", "longest lock, s"],
+            maintenance.STEPS,
             [
                 (s.name, "**failed**" if s.error else "ok", s.done, f"{s.seconds:.1f}", f"{s.held_s:.1f}")
                 for s in report.steps

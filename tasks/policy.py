@@ -1,11 +1,13 @@
-"""How tasks behave under Prefect: when one is tried again. The only place Prefect options are chosen."""
+"""How runs behave under Prefect: when a task is tried again, how a run ends. The one place for options."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from prefect import Task
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import State, StateType, TaskRun
+from prefect.states import Completed, Failed
 
 from dispatchlake.errors import is_transient
 from dispatchlake.settings import load_settings
@@ -19,3 +21,24 @@ def worth_retrying(_task: Task[..., Any], _task_run: TaskRun, state: State[Any])
     if not load_settings().retry_tasks:
         return False
     return isinstance(state.data, BaseException) and is_transient(state.data)
+
+
+class Ended(Protocol):
+    """How one part of a run ended."""
+
+    @property
+    def error(self) -> str:
+        """Return the sentence to show, or "" when it went well."""
+
+
+def final_state(results: Sequence[Ended], message: str) -> State[Any]:
+    """Return Completed if every part of a run went well; Failed otherwise, named Partial if some did.
+
+    A run that left a center behind must not look like one that did not.
+    """
+    failures = sum(1 for result in results if result.error)
+    if not failures:
+        return Completed(message=message, data=results)
+    if failures == len(results):
+        return Failed(message=message, data=results)
+    return State(type=StateType.FAILED, name="Partial", message=message, data=results)

@@ -11,8 +11,7 @@ from prefect.states import Completed, Failed
 
 from dispatchlake import redaction
 from dispatchlake.errors import DispatchLakeError
-from dispatchlake.ingest import open_lake
-from dispatchlake.lake import ReplaySummary, Selection
+from dispatchlake.lake import ReplaySummary, Selection, open_lake
 from dispatchlake.settings import load_settings
 from tasks.centers import load_resources
 from tasks.policy import RETRY_DELAYS_S, worth_retrying

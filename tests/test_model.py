@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pickle
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from dispatchlake.model import (
     Page,
     Paging,
     Resource,
+    ResourceName,
     ResourceOverride,
     Scope,
     configure_center,
@@ -234,3 +235,7 @@ def test_neither_body_nor_records_of_a_page_show_in_a_repr() -> None:
     )
 
     assert "hidden" not in repr(page)
+
+
+def test_the_names_to_choose_from_are_those_of_the_resources() -> None:
+    assert get_args(ResourceName) == tuple(RESOURCES)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 from datetime import date
-from typing import Literal
 
 from dispatchlake.cli.prefect_api import prefect_api
 from dispatchlake.cli.progress import ingest_with_progress
 from dispatchlake.errors import ConfigError
+from dispatchlake.model import ResourceName
 from dispatchlake.settings import load_settings
 
 
 def ingest(
     *centers: str,
-    resource: list[Literal["incident_events", "cad_incidents"]] | None = None,
+    resource: list[ResourceName] | None = None,
     since: str | None = None,
 ) -> None:
     """Read what changed at each dispatch center since the last run, and land it.

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from dispatchlake.cli.terminal import console, table, waiting
 from dispatchlake.errors import ConfigError
-from dispatchlake.settings import load_settings
+from dispatchlake.settings import MOST_DAYS, load_settings
 
 if TYPE_CHECKING:  # DuckDB takes a while to import: not for --help
     from dispatchlake.lake.maintenance import MaintenanceReport
@@ -26,8 +26,8 @@ def maintain(*, keep_snapshots_days: float | None = None, keep_files_days: float
             any query runs.
     """
     for days in (keep_snapshots_days, keep_files_days):
-        if days is not None and not 0 <= days <= 36_500:
-            raise ConfigError(f"{days:g} is not a number of days to keep something. Give 0 to 36,500.")
+        if days is not None and not 0 <= days <= MOST_DAYS:
+            raise ConfigError(f"{days:g} is not a number of days to keep something. Give 0 to {MOST_DAYS:,}.")
     from dispatchlake.lake.maintenance import maintain as keep_house
 
     with waiting("Maintaining the lake ..."):
@@ -40,15 +40,16 @@ def maintain(*, keep_snapshots_days: float | None = None, keep_files_days: float
 
 
 def _show(report: MaintenanceReport) -> None:
-    console.print(table(["", "before", "after"], report.totals()))
+    from dispatchlake.lake.maintenance import STEPS, TABLES, TOTALS
+
+    console.print(table(TOTALS, report.totals()))
     console.print()
-    columns = ["table", "files before", "after", "bytes before", "after", "inlined rows before", "after"]
-    console.print(table(columns, report.tables()))
+    console.print(table(TABLES, report.tables()))
     console.print()
     steps = [
         [step.name, "failed" if step.error else "ok", step.done or None, step.seconds, step.held_s]
         for step in report.steps
     ]
-    console.print(table(["step", "state", "what it did", "seconds", "longest lock, s"], steps))
+    console.print(table(STEPS, steps))
     for step in report.failed:
         console.print(f"[red]{escape(step.name)}[/]: {escape(step.error)}", soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.markup import escape
@@ -12,6 +12,7 @@ from rich.markup import escape
 from dispatchlake.cli.prefect_api import prefect_api
 from dispatchlake.cli.terminal import console, table, waiting
 from dispatchlake.errors import ConfigError
+from dispatchlake.model import ResourceName
 from dispatchlake.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # the lake's packages take a while to import: not for --help
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # the lake's packages take a while to import: not for --help
 
 def replay(
     *centers: str,
-    resource: list[Literal["incident_events", "cad_incidents"]] | None = None,
+    resource: list[ResourceName] | None = None,
     received_since: str | None = None,
     received_until: str | None = None,
     quarantined: bool = False,
@@ -39,8 +40,7 @@ def replay(
         quarantined: Only pages that a quarantined record is from.
         declared_fields: Ask no server; take every center's fields to be named as declared.
     """
-    from dispatchlake.ingest import open_lake
-    from dispatchlake.lake import Selection
+    from dispatchlake.lake import Selection, open_lake
 
     selection = Selection(
         center_ids=tuple(centers),

@@ -1,7 +1,7 @@
 """Records in, DuckLake out: everything that touches DuckDB, Arrow and Parquet."""
 
 from dispatchlake.lake.bookkeeping import Cell, LoadSummary
-from dispatchlake.lake.lake import Lake
+from dispatchlake.lake.lake import Lake, open_lake
 from dispatchlake.lake.preview import RecordsPreview, preview_records
 from dispatchlake.lake.replay import ReplaySummary, Selection
 
@@ -12,5 +12,6 @@ __all__ = [
     "RecordsPreview",
     "ReplaySummary",
     "Selection",
+    "open_lake",
     "preview_records",
 ]

@@ -186,8 +186,11 @@ def _refuse_missing(backup: Path, lake_dir: Path) -> None:
     root = inventory.data_dir(lake_dir)
     with catalog_file.read_only(backup) as connection:
         rows = connection.execute(inventory.NAMED_FILES.format(catalog="")).fetchall()
-    places = [(path, root / path if is_relative else Path(path), size) for path, is_relative, size in rows]
-    missing = [path for path, place, size in places if not _is_there(place, size)]
+    missing = [
+        path
+        for path, is_relative, size in rows
+        if not _is_there(inventory.place(root, path, is_relative=is_relative), size)
+    ]
     if missing:
         shown = ", ".join(sorted(missing)[:MISSING_SHOWN])
         raise LakeError(

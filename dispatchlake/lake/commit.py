@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import duckdb
 
+from dispatchlake.lake.connection import fetch_row
 from dispatchlake.lake.schemas import RecordType, record_columns
 
 QUARANTINE_ID = "left(sha256(concat_ws('|', $center, $resource, reason, record)), 32)"
@@ -37,11 +37,9 @@ class StagedSpan:
 
 def staged_span(connection: duckdb.DuckDBPyConnection) -> StagedSpan:
     """Return the span of what is staged."""
-    row = connection.execute(
-        "SELECT min(created_at), max(created_at), max(updated_at) FROM staged"
-    ).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate always answers one row
-    return StagedSpan(*row)
+    return StagedSpan(
+        *fetch_row(connection, "SELECT min(created_at), max(created_at), max(updated_at) FROM staged")
+    )
 
 
 def merge(
@@ -137,8 +135,9 @@ def _find_known(
         {current} AND created_at BETWEEN $oldest AND $newest AND {key} IN (SELECT {key} FROM fresh)""",
         {"center": center_id, "oldest": span.oldest_created_at, "newest": span.newest_created_at},
     )
-    if _count(connection, f"SELECT count(*) FROM ({unknown})"):
-        connection.execute(f"INSERT INTO known {current} AND {key} IN ({unknown})", {"center": center_id})
+    if not _count(connection, f"SELECT count(*) FROM ({unknown})"):
+        return 0
+    connection.execute(f"INSERT INTO known {current} AND {key} IN ({unknown})", {"center": center_id})
     return _count(connection, f"SELECT count(DISTINCT {key}) FROM ({unknown})")
 
 
@@ -146,15 +145,16 @@ def _delete_superseded(
     connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str
 ) -> None:
     key = record_type.key
-    bounds = connection.execute(
-        f"SELECT min(created_at), max(created_at) FROM known WHERE {key} IN (SELECT {key} FROM winners)"
-    ).fetchone()
-    if bounds is None or bounds[0] is None:
+    oldest, newest = fetch_row(
+        connection,
+        f"SELECT min(created_at), max(created_at) FROM known WHERE {key} IN (SELECT {key} FROM winners)",
+    )
+    if oldest is None:
         return
     connection.execute(
         f"""DELETE FROM {record_type.current} WHERE center_id = $center
         AND created_at BETWEEN $oldest AND $newest AND {key} IN (SELECT {key} FROM winners)""",
-        {"center": center_id, "oldest": bounds[0], "newest": bounds[1]},
+        {"center": center_id, "oldest": oldest, "newest": newest},
     )
 
 
@@ -172,6 +172,5 @@ def quarantine(connection: duckdb.DuckDBPyConnection, *, center_id: str, resourc
     )
 
 
-def _count(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None) -> int:
-    row = connection.execute(query, parameters).fetchone()
-    return int(row[0]) if row else 0
+def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    return int(fetch_row(connection, query)[0])

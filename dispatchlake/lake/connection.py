@@ -6,7 +6,9 @@ import hashlib
 import importlib.resources
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -115,6 +117,15 @@ def _advice(error: duckdb.Error) -> str:
     if "unable to open database file" in str(error):
         return "Its folder must be writable, also to read: SQLite keeps a log beside it."
     return "It may be damaged or not a lake; restore it from a backup."
+
+
+def fetch_row(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any] | None = None
+) -> tuple[Any, ...]:
+    """Return the one row that an aggregate always answers."""
+    row = connection.execute(query, parameters).fetchone()
+    assert row is not None  # noqa: S101 - see above
+    return row
 
 
 def _load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:

@@ -18,8 +18,6 @@ import duckdb
 from dispatchlake.errors import LakeError
 from dispatchlake.lake import chain, migrations, reading
 
-_MIGRATION = "0003 chain of pages"
-
 _PROBLEMS = {
     "unlinked": "a page without a place in the chain: it was added by other means",
     "missing": "page missing",
@@ -102,7 +100,7 @@ def verify(lake_dir: Path | None = None, *, center_ids: tuple[str, ...] = ()) ->
         LakeError: Its pages have no chain yet, or a file of it cannot be read.
     """
     with reading.connect(lake_dir) as connection, _readable():
-        if _MIGRATION not in migrations.applied(connection):
+        if migrations.CHAIN not in migrations.applied(connection):
             raise LakeError(
                 "This lake was made by an older version of dispatchlake: its pages have no chain yet. "
                 "The next load gives them one (dispatchlake ingest)."

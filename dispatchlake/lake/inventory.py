@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from dispatchlake.lake.connection import catalog_path
+from dispatchlake.lake.connection import catalog_path, fetch_row
 
 CATALOG = "__ducklake_metadata_lake"
 DATA_SUFFIXES = frozenset({".parquet", ".puffin"})
@@ -23,7 +23,6 @@ NAMED_FILES = """
 WITH folders AS (
     SELECT DISTINCT t.table_id,
         CASE WHEN t.path_is_relative = 0 THEN t.path
-            WHEN s.path_is_relative = 0 THEN s.path || t.path
             ELSE s.path || t.path END AS folder,
         t.path_is_relative <> 0 AND s.path_is_relative <> 0 AS is_relative
     FROM {catalog}ducklake_table AS t JOIN {catalog}ducklake_schema AS s ON s.schema_id = t.schema_id
@@ -79,6 +78,11 @@ def data_dir(lake_dir: Path) -> Path:
     return (lake_dir / "data").resolve()
 
 
+def place(root: Path, path: str, *, is_relative: bool) -> Path:
+    """Return where a file lies that the catalog names by a path, below `root` or not."""
+    return root / path if is_relative else Path(path).resolve()
+
+
 def wal_path(catalog: Path) -> Path:
     """Return where SQLite keeps a catalog's write-ahead log."""
     return catalog.with_name(f"{catalog.name}-wal")
@@ -88,7 +92,7 @@ def named_files(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> set[Pa
     """Return every data and delete file that any kept snapshot needs."""
     rows = connection.execute(NAMED_FILES.format(catalog=f"{CATALOG}.")).fetchall()
     root = data_dir(lake_dir)
-    return {root / path if is_relative else Path(path).resolve() for path, is_relative, _ in rows}
+    return {place(root, path, is_relative=is_relative) for path, is_relative, _ in rows}
 
 
 def listed_files(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> set[Path]:
@@ -97,7 +101,7 @@ def listed_files(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> set[P
         f"SELECT path, path_is_relative FROM {CATALOG}.ducklake_files_scheduled_for_deletion"
     ).fetchall()
     root = data_dir(lake_dir)
-    return {root / path if is_relative else Path(path).resolve() for path, is_relative in rows}
+    return {place(root, path, is_relative=is_relative) for path, is_relative in rows}
 
 
 def iter_disk(lake_dir: Path) -> Iterator[tuple[Path, os.stat_result]]:
@@ -116,7 +120,7 @@ def measure(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> LakeSize:
     """Return how large the lake is."""
     sizes = [status.st_size for _, status in iter_disk(lake_dir)]
     catalog = catalog_path(lake_dir)
-    (snapshots,) = _row(connection, f"SELECT count(*) FROM {CATALOG}.ducklake_snapshot")
+    (snapshots,) = fetch_row(connection, f"SELECT count(*) FROM {CATALOG}.ducklake_snapshot")
     return LakeSize(
         files=len(sizes),
         bytes=sum(sizes),
@@ -137,11 +141,11 @@ def tables(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str]]:
 
 def _table_size(connection: duckdb.DuckDBPyConnection, table_id: int, name: str) -> TableSize:
     now = f"WHERE table_id = {table_id} AND end_snapshot IS NULL"
-    files, size = _row(
+    files, size = fetch_row(
         connection,
         f"SELECT count(*), coalesce(sum(file_size_bytes), 0) FROM {CATALOG}.ducklake_data_file {now}",
     )
-    (deletes,) = _row(connection, f"SELECT count(*) FROM {CATALOG}.ducklake_delete_file {now}")
+    (deletes,) = fetch_row(connection, f"SELECT count(*) FROM {CATALOG}.ducklake_delete_file {now}")
     return TableSize(name, files, int(size), deletes, inlined_rows(connection, table_id))
 
 
@@ -153,13 +157,7 @@ def inlined_rows(connection: duckdb.DuckDBPyConnection, table_id: int) -> int:
             f"SELECT table_name FROM {CATALOG}.ducklake_inlined_data_tables WHERE table_id = {table_id}"
         ).fetchall()
     ]
-    return sum(_row(connection, f'SELECT count(*) FROM {CATALOG}."{name}"')[0] for name in names)
-
-
-def _row(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[int, ...]:
-    row = connection.execute(sql).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate always answers one row
-    return row
+    return sum(fetch_row(connection, f'SELECT count(*) FROM {CATALOG}."{name}"')[0] for name in names)
 
 
 def _size(path: Path) -> int:

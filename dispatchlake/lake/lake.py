@@ -23,6 +23,7 @@ from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay
 from dispatchlake.lake.schemas import record_type_of
 from dispatchlake.lake.staging import Staging
 from dispatchlake.model import Page
+from dispatchlake.settings import Settings
 
 T = TypeVar("T")
 
@@ -211,6 +212,13 @@ class Lake:
         except duckdb.Error:
             begin_anew(Path(self._lock.lock_file).parent)
             raise
+
+
+def open_lake(settings: Settings) -> Lake:
+    """Open the lake these settings name, for writing; raises what `Lake.open` does."""
+    return Lake.open(
+        settings.lake_dir, memory_limit_mb=settings.memory_limit_mb, lock_wait_s=settings.lock_wait_s
+    )
 
 
 def _open_or_make(lake_dir: Path, lock: FileLock, *, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:

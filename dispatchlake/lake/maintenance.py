@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -19,7 +19,7 @@ from dispatchlake.errors import DispatchLakeError, LakeError
 from dispatchlake.lake import catalog_file, inventory, removal, scratch
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.inventory import CATALOG, LakeSize, TableSize
-from dispatchlake.lake.lake import Lake
+from dispatchlake.lake.lake import open_lake
 from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.removal import Removed
 from dispatchlake.settings import Settings
@@ -39,8 +39,17 @@ MANY_REMOVED = 0.1
 """While a table's files with removed rows are smaller together, all are rewritten; beyond, only those that
 have lost this share of their rows. A file with removed rows is never merged: small ones would pile up."""
 
+_LOOKED_UP_AT_ONCE = 10 * removal.BATCH
+"""Old files that are compared with the catalog in one holding of the lock; few of them are orphans."""
+
 EXPIRED_AT_ONCE = 5_000
 """Measured: 10,000 snapshots expire in one second."""
+
+
+TOTALS = ["", "before", "after"]
+TABLES = ["table", "files before", "after", "bytes before", "after", "inlined rows before", "after"]
+STEPS = ["step", "state", "what it did", "seconds", "longest lock, s"]
+"""Columns of what a report tells: `totals`, `tables`, `steps`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +147,10 @@ class _Maintenance:
         self._lake_dir = settings.lake_dir
         self._keep_snapshots = keep_snapshots
         self._keep_files = keep_files
-        self._lake = self._open()
+        self._lake = open_lake(settings)
         self._errors: list[str] = []
         self._held_s = 0.0
         self._turn_s = 0.0
-
-    def _open(self) -> Lake:
-        return Lake.open(
-            self._lake_dir,
-            memory_limit_mb=self._settings.memory_limit_mb,
-            lock_wait_s=self._settings.lock_wait_s,
-        )
 
     def run(self) -> MaintenanceReport:
         try:
@@ -193,7 +195,7 @@ class _Maintenance:
                 logger.exception("%sA step of the maintenance failed", place)
             self._errors.append(f"{place}{sentence}")
             self._lake.close()  # after a fatal error DuckDB answers nothing more
-            self._lake = self._open()
+            self._lake = open_lake(self._settings)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -267,7 +269,7 @@ class _Maintenance:
         while more:
             with self._turn() as connection:
                 removed, more = removal.remove_listed(connection, self._lake_dir, age=self._keep_files)
-            total = Removed(total.files + removed.files, total.bytes + removed.bytes, removed.spared)
+            total = replace(total + removed, spared=removed.spared)  # each time the same are
         if total.spared:
             raise LakeError(
                 f"{total.spared:,} files are listed for removal although a snapshot needs them; they were "
@@ -278,11 +280,10 @@ class _Maintenance:
     def _remove_orphans(self) -> str:
         total = Removed()
         candidates = removal.find_old(self._lake_dir, age=self._keep_files)
-        for start in range(0, len(candidates), 10 * removal.BATCH):
+        for start in range(0, len(candidates), _LOOKED_UP_AT_ONCE):
             with self._turn() as connection:
-                batch = candidates[start : start + 10 * removal.BATCH]
-                removed = removal.remove_orphans(connection, self._lake_dir, batch)
-            total = Removed(total.files + removed.files, total.bytes + removed.bytes)
+                batch = candidates[start : start + _LOOKED_UP_AT_ONCE]
+                total += removal.remove_orphans(connection, self._lake_dir, batch)
         return _removed(total)
 
     def _remove_leftovers(self) -> str:

@@ -63,10 +63,12 @@ def _keep_row_groups_of_pages_small(connection: duckdb.DuckDBPyConnection) -> No
     )
 
 
+CHAIN = "0003 chain of pages"
+
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0001 first tables": _create_first_tables,
     "0002 pages as files": _keep_pages_out_of_the_catalog,
-    "0003 chain of pages": _chain_pages,
+    CHAIN: _chain_pages,
     "0004 small row groups of pages": _keep_row_groups_of_pages_small,
 }
 

@@ -50,7 +50,7 @@ def remove_listed(
         {"until": datetime.now(UTC) - age},
     ).fetchall()
     root = inventory.data_dir(lake_dir)
-    due = {path: root / path if is_relative else Path(path).resolve() for path, is_relative in rows}
+    due = {path: inventory.place(root, path, is_relative=is_relative) for path, is_relative in rows}
     batch = [(entry, path) for entry, path in due.items() if path not in named]
     spared = len(due) - len(batch)
     removed = _unlink(path for _, path in batch[:BATCH])

@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 from dispatchlake.lake import commit
+from dispatchlake.lake.connection import fetch_row
 from dispatchlake.lake.schemas import QUARANTINE, RecordType, record_columns
 
 TEMPORARY_TABLES = (
@@ -132,7 +133,7 @@ def _reconcile(connection: duckdb.DuckDBPyConnection, outcome: _Outcome, center_
     """Remove what the pages bring no more, add what they bring anew, each row under its earliest page."""
     table, identity = outcome.table, ", ".join(outcome.identity)
     center = {"center": center_id}
-    first, last = _row(connection, "SELECT min(received_at), max(received_at) FROM replayed")
+    first, last = fetch_row(connection, "SELECT min(received_at), max(received_at) FROM replayed")
     had = f"""SELECT {identity}, raw_id, row.received_at,
             coalesce(chain_position, {_AFTER_ALL}) AS chain_position
         FROM {table} AS row LEFT JOIN archive_order USING (raw_id) WHERE center_id = $center AND"""
@@ -167,13 +168,13 @@ def _reconcile(connection: duckdb.DuckDBPyConnection, outcome: _Outcome, center_
         ANTI JOIN (SELECT {identity} FROM had ANTI JOIN stale USING ({identity})) AS kept
         USING ({identity})""",
     )
-    stale, moved = _row(
+    stale, moved = fetch_row(
         connection,
         f"SELECT count(*), count(fresh.raw_id) FROM stale LEFT JOIN fresh USING ({identity})",
     )
-    (fresh,) = _row(connection, "SELECT count(*) FROM fresh")
+    (fresh,) = fetch_row(connection, "SELECT count(*) FROM fresh")
     if stale:
-        first, last = _row(connection, "SELECT min(received_at), max(received_at) FROM stale")
+        first, last = fetch_row(connection, "SELECT min(received_at), max(received_at) FROM stale")
         connection.execute(
             f"""DELETE FROM {table} WHERE center_id = $center AND received_at BETWEEN $first AND $last
             AND ({identity}) IN (SELECT {identity} FROM stale)""",
@@ -224,14 +225,14 @@ def _renew_current(connection: duckdb.DuckDBPyConnection, record_type: RecordTyp
     same = f"USING ({key}, version_hash, raw_id, received_at)"
     _create(connection, "wrong", f"SELECT {key}, created_at FROM present ANTI JOIN winners {same}")
     _create(connection, "missing", f"SELECT * FROM winners ANTI JOIN present {same}")
-    oldest, newest = _row(connection, "SELECT min(created_at), max(created_at) FROM wrong")
+    oldest, newest = fetch_row(connection, "SELECT min(created_at), max(created_at) FROM wrong")
     if oldest is not None:
         connection.execute(
             f"""DELETE FROM {current} WHERE center_id = $center AND created_at BETWEEN $oldest AND $newest
             AND {key} IN (SELECT {key} FROM wrong)""",
             {**center, "oldest": oldest, "newest": newest},
         )
-    oldest, newest = _row(connection, "SELECT min(created_at), max(created_at) FROM missing")
+    oldest, newest = fetch_row(connection, "SELECT min(created_at), max(created_at) FROM missing")
     if oldest is not None:
         connection.execute(
             f"""INSERT INTO {current} BY NAME SELECT * FROM {versions}
@@ -245,9 +246,3 @@ def _create(
     connection: duckdb.DuckDBPyConnection, name: str, query: str, parameters: dict[str, Any] | None = None
 ) -> None:
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}", parameters)
-
-
-def _row(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
-    row = connection.execute(query).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate always answers one row
-    return row

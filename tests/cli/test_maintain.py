@@ -8,24 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dispatchlake.ingest import ingest_cell
 from dispatchlake.lake import catalog_file
 from dispatchlake.lake.reading import query_frame
 from dispatchlake.settings import Settings
-from tests.centers import put_center
 from tests.command_line import run
-from tests.sandbox_process import SandboxProcess
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 COMMANDS = re.findall(r"^ *\$ (dispatchlake .*)$", OPERATIONS.read_text(), re.MULTILINE)
-
-
-@pytest.fixture
-def lake(sandbox: SandboxProcess, settings: Settings) -> str:
-    """A lake with one center's CAD incidents; the center's id."""
-    center = put_center(sandbox)
-    ingest_cell(center, "cad_incidents", settings=settings, run_id="r")
-    return center.center_id
 
 
 def test_maintain_shows_what_it_did_to_each_table(lake: str) -> None:

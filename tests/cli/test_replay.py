@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatchlake.ingest import open_lake
-from dispatchlake.lake import Lake
+from dispatchlake.lake import Lake, open_lake
 from dispatchlake.lake.reading import query_arrow
 from dispatchlake.settings import Settings
 from tests.command_line import run

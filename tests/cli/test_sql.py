@@ -6,20 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dispatchlake.ingest import ingest_cell
 from dispatchlake.lake.reading import query_frame
 from dispatchlake.settings import Settings
-from tests.centers import put_center
 from tests.command_line import run
-from tests.sandbox_process import SandboxProcess
-
-
-@pytest.fixture
-def lake(sandbox: SandboxProcess, settings: Settings) -> str:
-    """A lake with one center's CAD incidents; the center's id."""
-    center = put_center(sandbox)
-    ingest_cell(center, "cad_incidents", settings=settings, run_id="r")
-    return center.center_id
 
 
 def test_a_question_is_answered_as_a_table(lake: str) -> None:

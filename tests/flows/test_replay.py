@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dispatchlake.ingest import ingest_cell, open_lake
+from dispatchlake.ingest import ingest_cell
+from dispatchlake.lake import open_lake
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
 from tests.centers import put_center

@@ -13,8 +13,8 @@ from unittest import mock
 
 from filelock import FileLock
 
-from dispatchlake.ingest import ingest_cell, open_client, open_lake
-from dispatchlake.lake import Cell, LoadSummary, maintenance
+from dispatchlake.ingest import ingest_cell, open_client
+from dispatchlake.lake import Cell, LoadSummary, maintenance, open_lake
 from dispatchlake.lake import lake as lake_module
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings

@@ -18,16 +18,13 @@ from dispatchlake.lake.reading import connect
 from dispatchlake.settings import Settings
 from tests.lake.pages import incident, load
 from tests.lake.scripts import Script
-from tests.lake.upkeep import at, files, grow, keep_house, make_old, settings_of
+from tests.lake.upkeep import at, files, grow, grown_lake, keep_house, make_old, settings_of
 
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory, empty_lake: Path) -> Path:
     """A lake with a backup beside it."""
-    lake_dir = tmp_path_factory.mktemp("grown") / "lake"
-    shutil.copytree(empty_lake, lake_dir)
-    with Lake.open(lake_dir) as lake:
-        grow(lake, loads=2)
+    lake_dir = grown_lake(tmp_path_factory.mktemp("grown"), empty_lake, loads=2)
     back_up(settings_of(lake_dir), lake_dir.parent / "backup")
     return lake_dir
 

@@ -23,6 +23,7 @@ from tests.lake.upkeep import (
     at,
     files,
     grow,
+    grown_lake,
     keep_house,
     make_old,
     settings_of,
@@ -39,11 +40,7 @@ STEPS = [
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory, empty_lake: Path) -> Path:
     """A lake that needs maintenance, to be copied."""
-    lake_dir = tmp_path_factory.mktemp("grown") / "lake"
-    shutil.copytree(empty_lake, lake_dir)
-    with Lake.open(lake_dir) as lake:
-        grow(lake, loads=4)
-    return lake_dir
+    return grown_lake(tmp_path_factory.mktemp("grown"), empty_lake, loads=4)
 
 
 @pytest.fixture

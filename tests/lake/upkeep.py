@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ def grow(lake: Lake, *, loads: int, first: int = 0) -> None:
             cell=cell(center, end=instant(10**7 + number)),
             run_id=f"run-{number}",
         )
+
+
+def grown_lake(home: Path, empty_lake: Path, *, loads: int) -> Path:
+    """Return a lake in the folder `home` that has grown by so many loads, and that nobody has open."""
+    lake_dir = Path(shutil.copytree(empty_lake, home / "lake"))
+    with Lake.open(lake_dir) as lake:
+        grow(lake, loads=loads)
+    return lake_dir
 
 
 def state(lake_dir: Path, *, every: int = 6) -> State:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dispatchlake.ingest import ingest_cell, open_lake
-from dispatchlake.lake import Selection, staging
+from dispatchlake.ingest import ingest_cell
+from dispatchlake.lake import Selection, open_lake, staging
 from dispatchlake.lake.parsing import Parsed, parse_records
 from dispatchlake.lake.schemas import RecordType
 from dispatchlake.settings import Settings
