@@ -11,8 +11,8 @@ from datetime import datetime
 
 import duckdb
 
-from dispatchlake.lake.connection import fetch_row
 from dispatchlake.lake.schemas import RecordType, record_columns
+from dispatchlake.lake.sql import fetch_row
 
 QUARANTINE_ID = "left(sha256(concat_ws('|', $center, $resource, reason, record)), 32)"
 """A record set aside twice for the same reason has one id."""

@@ -1,21 +1,19 @@
-"""A DuckDB connection with the lake attached: extensions from their wheels, nothing from the network."""
+"""A DuckDB connection with the lake attached, for writing and for reading."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.resources
 import threading
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
-from dispatchlake.errors import ConfigError, LakeError
+from dispatchlake.errors import LakeError
+from dispatchlake.lake import extensions
 from dispatchlake.lake.scratch import reader_scratch_dir, scratch_dir
+from dispatchlake.lake.sql import first_line, quoted
 
-_EXTENSIONS = ("ducklake", "sqlite_scanner")
 _BUSY_TIMEOUT_MS = 10_000
 _BEGUN_ANEW: Counter[Path] = Counter()
 """How often this process has given up the DuckDB of a lake for another."""
@@ -78,10 +76,8 @@ def connect_reader(lake_dir: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(name, config={"autoinstall_known_extensions": "false", **config})
+    connection = extensions.connect(name, config)
     try:
-        for extension in _EXTENSIONS:
-            _load_extension(connection, extension)
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
         connection.execute("SET preserve_insertion_order = false")
@@ -107,7 +103,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, lake_dir: Path, options: str)
         connection.execute("USE lake")
     except duckdb.Error as error:
         raise LakeError(
-            f"The lake's catalog cannot be opened: {catalog}. {_advice(error)} ({_first_line(error)})"
+            f"The lake's catalog cannot be opened: {catalog}. {_advice(error)} ({first_line(error)})"
         ) from error
 
 
@@ -117,39 +113,3 @@ def _advice(error: duckdb.Error) -> str:
     if "unable to open database file" in str(error):
         return "Its folder must be writable, also to read: SQLite keeps a log beside it."
     return "It may be damaged or not a lake; restore it from a backup."
-
-
-def fetch_row(
-    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any] | None = None
-) -> tuple[Any, ...]:
-    """Return the one row that an aggregate always answers."""
-    row = connection.execute(query, parameters).fetchone()
-    assert row is not None  # noqa: S101 - see above
-    return row
-
-
-def _load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    package = f"duckdb_extension_{name}"
-    try:
-        root = importlib.resources.files(package)
-        file = next(Path(str(root)).glob(f"extensions/v{duckdb.__version__}/**/{name}.duckdb_extension"))
-        connection.execute(f"LOAD {quoted(file)}")
-    except (ModuleNotFoundError, StopIteration, duckdb.Error):
-        # No wheel fits this platform: DuckDB's own way, which needs the network once.
-        try:
-            connection.install_extension(name)
-            connection.load_extension(name)
-        except duckdb.Error as error:
-            raise ConfigError(
-                f"DuckDB's extension {name} is not available for this platform: the package "
-                f"{package.replace('_', '-')} has none, and downloading it failed. ({_first_line(error)})"
-            ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
-
-
-def quoted(value: str | Path) -> str:
-    """Return the value as an SQL text."""
-    return "'" + str(value).replace("'", "''") + "'"

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import duckdb
 
-from dispatchlake.lake.connection import catalog_path, fetch_row
+from dispatchlake.lake.connection import catalog_path
+from dispatchlake.lake.sql import fetch_row
 
 CATALOG = "__ducklake_metadata_lake"
 DATA_SUFFIXES = frozenset({".parquet", ".puffin"})

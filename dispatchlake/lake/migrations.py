@@ -11,8 +11,8 @@ import duckdb
 from dispatchlake.errors import LakeTooNew
 from dispatchlake.lake import chain
 from dispatchlake.lake.archive import MAX_PAGES
-from dispatchlake.lake.connection import quoted
 from dispatchlake.lake.schemas import CHAIN_HEADS, RAW_PAGES, TABLES, VIEWS, Column, Table
+from dispatchlake.lake.sql import quoted
 
 INLINED_ROWS = 100
 """Loads of at most this many rows stay in the catalog until flushed, instead of as a file each."""

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import migrations
-from dispatchlake.lake.connection import catalog_path, connect_reader, quoted
+from dispatchlake.lake.connection import catalog_path, connect_reader
+from dispatchlake.lake.sql import quoted
 from dispatchlake.settings import load_settings
 
 

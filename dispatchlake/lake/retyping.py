@@ -17,8 +17,8 @@ from typing import Any
 import duckdb
 
 from dispatchlake.lake import commit
-from dispatchlake.lake.connection import fetch_row
 from dispatchlake.lake.schemas import QUARANTINE, RecordType, record_columns
+from dispatchlake.lake.sql import fetch_row
 
 TEMPORARY_TABLES = (
     "produced_versions", "produced_quarantine", "had", "earliest", "stale", "fresh",

@@ -50,6 +50,7 @@ class Content:
 def read_content(lake_dir: Path, center_id: str, resource: str) -> Content:
     """Open the lake as an analyst does and read; fail where it does not add up."""
     with connect(lake_dir) as connection:
+        connection.execute("SET threads = 1")
         return content_of(connection, center_id, resource)
 
 

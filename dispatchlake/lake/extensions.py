@@ -1,0 +1,86 @@
+"""DuckDB with the extensions a lake needs, from their wheels: nothing from the network, nothing unsigned.
+
+DuckDB checks a signature with every DuckDB that loads it, a tenth of a second each time: longer than a load
+with nothing new takes. Here a file is checked once a process, and again when it is another than it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+from pathlib import Path
+
+import duckdb
+
+from dispatchlake.errors import ConfigError
+from dispatchlake.lake.sql import first_line, quoted
+
+_EXTENSIONS = ("ducklake", "sqlite_scanner")
+_NOTHING_INSTALLED = "autoinstall_known_extensions"
+_UNSIGNED_ALLOWED = "allow_unsigned_extensions"
+
+
+def connect(name: str, config: dict[str, str]) -> duckdb.DuckDBPyConnection:
+    """Connect to the DuckDB of a name with the extensions loaded; after them it takes signed ones only.
+
+    Raises:
+        ConfigError: An extension is missing for this platform.
+    """
+    files = {extension: _packaged(extension) for extension in _EXTENSIONS}
+    are_signed = all(file is not None and _is_signed(file, _identity(file)) for file in files.values())
+    connection = duckdb.connect(
+        name, config={_NOTHING_INSTALLED: "false", _UNSIGNED_ALLOWED: str(are_signed).lower(), **config}
+    )
+    try:
+        for extension, file in files.items():
+            _load(connection, extension, file)
+        connection.execute(f"SET GLOBAL {_UNSIGNED_ALLOWED} = false")  # DuckDB knows no way back
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@functools.cache
+def _packaged(extension: str) -> Path | None:
+    """Return the file that the extension's package has for this DuckDB and platform."""
+    try:
+        root = Path(str(importlib.resources.files(f"duckdb_extension_{extension}")))
+    except ModuleNotFoundError:
+        return None
+    found = root.glob(f"extensions/v{duckdb.__version__}/**/{extension}.duckdb_extension")
+    return next(found, None)
+
+
+def _identity(file: Path) -> tuple[int, ...]:
+    status = file.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@functools.cache
+def _is_signed(file: Path, _identity: tuple[int, ...]) -> bool:
+    """Say whether DuckDB takes the file for one that its makers signed."""
+    with duckdb.connect() as connection:
+        try:
+            connection.execute(f"LOAD {quoted(file)}")
+        except duckdb.Error:
+            return False
+    return True
+
+
+def _load(connection: duckdb.DuckDBPyConnection, extension: str, file: Path | None) -> None:
+    try:
+        if file is not None:
+            connection.execute(f"LOAD {quoted(file)}")
+            return
+    except duckdb.Error:
+        pass  # it does not fit this platform
+    try:  # DuckDB's own way, which needs the network once
+        connection.install_extension(extension)
+        connection.load_extension(extension)
+    except duckdb.Error as error:
+        raise ConfigError(
+            f"DuckDB's extension {extension} is not available for this platform: the package "
+            f"duckdb-extension-{extension.replace('_', '-')} has none, and downloading it failed. "
+            f"({first_line(error)})"
+        ) from error
