@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 
 from prefect.client.orchestration import get_client
@@ -16,17 +17,44 @@ _SLUG = DispatchCenterBlock.get_block_type_slug()
 _PER_REQUEST = 200
 
 
+class _Recent:
+    """The blocks that a plan was made from, for the cells of that plan: a request less for each of them.
+
+    Short-lived: a cell that is tried again minutes later reads a block that somebody may have mended.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: dict[str, DispatchCenterBlock] = {}
+        self._until_s = 0.0
+
+    def replace(self, blocks: dict[str, DispatchCenterBlock]) -> None:
+        self._blocks, self._until_s = blocks, time.monotonic() + _RECENT_S
+
+    def get(self, center_id: str) -> DispatchCenterBlock | None:
+        return self._blocks.get(center_id) if time.monotonic() < self._until_s else None
+
+    def forget(self) -> None:
+        self._until_s = 0.0
+
+
+_RECENT_S = 30.0
+_recent = _Recent()
+
+
 def save_center(center: DispatchCenter) -> None:
     """Register the center, or replace what is registered under its id."""
     DispatchCenterBlock.from_center(center).save(center.center_id, overwrite=True)
+    _recent.forget()
 
 
 def load_center(center_id: str) -> DispatchCenter:
-    """Load one registered center with its secrets.
+    """Load one registered center with its secrets; what this process has just read is not asked for again.
 
     Raises:
         ConfigError: Not registered, or not usable; the text says which and what to do.
     """
+    if block := _recent.get(center_id):
+        return block.to_center(center_id)
     with get_client(sync_client=True) as client:
         try:
             document = client.read_block_document_by_name(center_id, _SLUG, include_secrets=True)
@@ -49,6 +77,7 @@ def load_blocks() -> dict[str, DispatchCenterBlock]:
             if len(more) < _PER_REQUEST:
                 break
     blocks = {str(document.name): _block(document) for document in documents}
+    _recent.replace(blocks)
     return dict(sorted(blocks.items()))
 
 
@@ -95,6 +124,7 @@ def delete_center(center_id: str) -> None:
     """
     choose_centers([center_id], load_blocks())
     DispatchCenterBlock.delete(center_id)
+    _recent.forget()
 
 
 def unknown_centers(unknown: list[str], registered: list[str]) -> ConfigError:

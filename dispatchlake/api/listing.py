@@ -162,13 +162,13 @@ class Listing:
         page = len(self._urls)
         id_field, changed_field = self._resource.id_field, self._resource.changed_field
         ids: list[str] = []
-        versions: list[str] = []
+        versions: list[tuple[str, str | float | None]] = []
         for record in records:
             identity = record.get(id_field) if type(record) is dict else None
             if type(identity) is str or type(identity) is int:
                 changed = record.get(changed_field)
                 ids.append(str(identity))
-                versions.append(f"{identity}|{changed if isinstance(changed, _PLAIN) else None}")
+                versions.append((ids[-1], changed if isinstance(changed, _PLAIN) else None))
         version_seen_on = self._versions.add(versions, _LOOK if self._is_look else page)
         is_new_version = version_seen_on == 0
         first_seen_on = self._ids.add(ids, page)

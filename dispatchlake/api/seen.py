@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,9 @@ class SeenHashes:
     def __len__(self) -> int:
         return sum(len(hashes) for hashes, _pages in self._runs)
 
-    def add(self, texts: Iterable[str], page: int) -> NDArray[np.int32]:
-        """Add texts seen on a page; return for each the page it was first seen on before, or 0."""
-        hashes = np.fromiter(map(hash, texts), np.int64)
+    def add(self, things: Iterable[Hashable], page: int) -> NDArray[np.int32]:
+        """Add things seen on a page; return for each the page it was first seen on before, or 0."""
+        hashes = np.fromiter(map(hash, things), np.int64)
         seen_on = np.zeros(len(hashes), np.int32)
         for known, pages in self._runs:
             places = np.searchsorted(known, hashes)

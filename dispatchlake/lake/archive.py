@@ -6,7 +6,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 import orjson
@@ -16,7 +16,7 @@ from dispatchlake.lake import chain
 from dispatchlake.model import Page
 
 MAX_PAGES = 64
-MAX_BYTES = 8 * 2**20
+MAX_BYTES = 6 * 2**20
 MAX_SECONDS = 2.0
 """A batch of pages is archived when it reaches one of these: they bound memory, and what a kill may cost."""
 
@@ -51,7 +51,24 @@ class ArchivedPage:
     page: Page
 
 
-def iter_batches(pages: Iterable[Page]) -> Iterator[list[ArchivedPage]]:
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some pages that follow each other.
+
+    Attributes:
+        is_last: Whether the listing is known to end with them.
+    """
+
+    pages: list[ArchivedPage]
+    is_last: bool = False
+
+    def without_records(self) -> Batch:
+        """Return the same pages as received, without what was decoded of them."""
+        bare = [ArchivedPage(one.raw_id, replace(one.page, records=[])) for one in self.pages]
+        return Batch(bare, self.is_last)
+
+
+def iter_batches(pages: Iterable[Page]) -> Iterator[Batch]:
     """Group pages into batches bounded by number, bytes and time, giving each page its id.
 
     When reading fails, what had come until then is still a batch, and then the failure is raised.
@@ -64,19 +81,19 @@ def iter_batches(pages: Iterable[Page]) -> Iterator[list[ArchivedPage]]:
             size_bytes += len(page.body)
             waited_s = time.monotonic() - started_s
             if len(batch) >= MAX_PAGES or size_bytes >= MAX_BYTES or waited_s >= MAX_SECONDS:
-                yield batch
+                yield Batch(batch)
                 batch, size_bytes, started_s = [], 0, time.monotonic()
     except Exception:
         if batch:
-            yield batch
+            yield Batch(batch)
         raise
     if batch:
-        yield batch
+        yield Batch(batch, is_last=True)
 
 
-def archive_pages(connection: duckdb.DuckDBPyConnection, batch: list[ArchivedPage], *, run_id: str) -> None:
-    """Insert a batch into `raw_pages`, linked. The caller holds the commit lock and a transaction."""
-    rows = [_row(archived, run_id) for archived in batch]
+def archive_pages(connection: duckdb.DuckDBPyConnection, pages: list[ArchivedPage], *, run_id: str) -> None:
+    """Insert pages into `raw_pages`, linked. The caller holds the commit lock and a transaction."""
+    rows = [_row(archived, run_id) for archived in pages]
     chain.link(connection, rows)
     connection.register("archive_batch", pa.Table.from_pylist(rows, schema=_SCHEMA))
     try:

@@ -8,8 +8,13 @@ from typing import Literal
 
 import duckdb
 
+from dispatchlake.lake.sql import at_once
 from dispatchlake.model import Resource
 from dispatchlake.windows import Window
+
+_IS_LISTING = at_once("center_id", "resource")
+_IS_KIND = at_once("center_id", "resource", "kind")
+_IS_STATE = at_once("center_id", "resource", "kind", "state")
 
 _FIRST_PLAUSIBLE = datetime(1970, 1, 1, tzinfo=UTC)
 """Before it lie the dates that stand for none (0001-01-01, 1900-01-01): nowhere to go on reading from."""
@@ -59,7 +64,7 @@ class LoadSummary:
 def read_watermark(connection: duckdb.DuckDBPyConnection, center_id: str, resource: str) -> datetime | None:
     """Return the newest `updated_at` fully committed, or None before the first load."""
     row = connection.execute(
-        "SELECT watermark_at FROM watermarks WHERE center_id = ? AND resource = ?", [center_id, resource]
+        f"SELECT watermark_at FROM watermarks WHERE {_IS_LISTING}", [center_id, resource]
     ).fetchone()
     return row[0] if row else None
 
@@ -85,7 +90,7 @@ def advance_watermark(
     if before is not None and after <= before:
         return before
     names = [cell.center_id, cell.resource.name]
-    connection.execute("DELETE FROM watermarks WHERE center_id = ? AND resource = ?", names)
+    connection.execute(f"DELETE FROM watermarks WHERE {_IS_LISTING}", names)
     connection.execute("INSERT INTO watermarks VALUES (?, ?, ?, ?)", [*names, after, run_id])
     return after
 
@@ -108,7 +113,7 @@ def cover(connection: duckdb.DuckDBPyConnection, cell: Cell, *, records: int, ru
     names = [cell.center_id, cell.resource.name, cell.kind]
     # One row for all of the live reading, one for each window of a backfill.
     connection.execute(
-        """DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = ?
+        f"""DELETE FROM coverage WHERE {_IS_KIND}
         AND (kind = 'ingest' OR (window_start IS NOT DISTINCT FROM ? AND window_end = ?))""",
         [*names, start, end],
     )
@@ -121,9 +126,8 @@ def cover(connection: duckdb.DuckDBPyConnection, cell: Cell, *, records: int, ru
 
 def _live_span(connection: duckdb.DuckDBPyConnection, cell: Cell) -> Window | None:
     row = connection.execute(
-        """SELECT window_start, window_end FROM coverage
-        WHERE center_id = ? AND resource = ? AND kind = 'ingest' AND state = 'complete'""",
-        [cell.center_id, cell.resource.name],
+        f"SELECT window_start, window_end FROM coverage WHERE {_IS_STATE}",
+        [cell.center_id, cell.resource.name, "ingest", "complete"],
     ).fetchone()
     return Window(*row) if row else None
 
@@ -137,10 +141,9 @@ def _are_apart(one: Window, other: Window) -> bool:
 def cover_failure(connection: duckdb.DuckDBPyConnection, cell: Cell, *, error: str, run_id: str) -> None:
     """Record that reading the cell's window failed, and why; what was complete before stays so."""
     names = [cell.center_id, cell.resource.name, cell.kind]
-    failed_before = """FROM coverage
-        WHERE center_id = ? AND resource = ? AND kind = ? AND state = 'failed'
+    failed_before = f"""FROM coverage WHERE {_IS_STATE}
             AND (kind = 'ingest' OR (window_start IS NOT DISTINCT FROM ? AND window_end = ?))"""
-    parameters = [*names, cell.window.start, cell.window.end]
+    parameters = [*names, "failed", cell.window.start, cell.window.end]
     row = connection.execute(f"SELECT max(attempts) {failed_before}", parameters).fetchone()
     attempts = (row[0] if row and row[0] else 0) + 1
     connection.execute(f"DELETE {failed_before}", parameters)

@@ -82,10 +82,15 @@ def last_replaced_s(lake_dir: Path) -> float:
     return max((path.stat().st_mtime for path in lake_dir.glob("catalog-replaced-*.sqlite")), default=0.0)
 
 
+def script_command(verb: str, *files: Path) -> list[str]:
+    """Return the command that does something to files, in a process of its own: see the script why."""
+    return [sys.executable, "-I", str(_SCRIPT), verb, *map(str, files)]
+
+
 def _run(verb: str, *files: Path) -> dict[str, Any]:
-    """Run the script on files, in a process of its own: see there why."""
+    """Run the script on files and return its answer."""
     ended = subprocess.run(  # noqa: S603 - our own interpreter and script
-        [sys.executable, "-I", str(_SCRIPT), verb, *map(str, files)],
+        script_command(verb, *files),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -15,6 +15,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from dispatchlake.lake.sql import at_once
+
 GENESIS = "0" * 64
 """`previous_sha256` of a center's first page."""
 
@@ -36,6 +38,8 @@ FACTS = {
 """What is hashed of a page, in this order, and how DuckDB writes each as a text; times in microseconds."""
 
 LINK_COLUMNS = ("chain_position", "previous_sha256", "record_sha256")
+
+_IS_CENTER = at_once("center_id")
 
 _STEP_PAGES = 64
 _STEP_BYTES = 32 * 2**20
@@ -80,13 +84,13 @@ def link(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, object]]) -
         row.update(zip(LINK_COLUMNS, (position + 1, previous, sha256), strict=True))
         heads[center_id] = (position + 1, sha256)
     for center_id, head in heads.items():
-        connection.execute("DELETE FROM chain_heads WHERE center_id = ?", [center_id])
+        connection.execute(f"DELETE FROM chain_heads WHERE {_IS_CENTER}", [center_id])
         connection.execute("INSERT INTO chain_heads VALUES (?, ?, ?)", [center_id, *head])
 
 
 def _head(connection: duckdb.DuckDBPyConnection, center_id: str) -> tuple[int, str]:
     row = connection.execute(
-        "SELECT position, record_sha256 FROM chain_heads WHERE center_id = ?", [center_id]
+        f"SELECT position, record_sha256 FROM chain_heads WHERE {_IS_CENTER}", [center_id]
     ).fetchone()
     return (row[0], row[1]) if row else (0, GENESIS)
 

@@ -45,7 +45,13 @@ def connect_writer(lake_dir: Path, *, memory_limit_mb: int, create: bool) -> duc
     """
     identity = f"{lake_dir}|{memory_limit_mb}|{_BEGUN_ANEW[lake_dir]}"
     name = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    config = {"memory_limit": f"{memory_limit_mb}MB", "temp_directory": str(scratch_dir(lake_dir) / name)}
+    # One thread for each statement, its caller's: what a load asks is too small for two, and one that waits
+    # for the other costs processor time and memory (docs/benchmarks.md). Loads side by side use the cores.
+    config = {
+        "memory_limit": f"{memory_limit_mb}MB",
+        "temp_directory": str(scratch_dir(lake_dir) / name),
+        "threads": "1",
+    }
     options = f"META_JOURNAL_MODE 'WAL', CREATE_IF_NOT_EXISTS {str(create).lower()}"
     try:
         return _connect(lake_dir, f":memory:lake-{name}", config, options)
@@ -53,6 +59,14 @@ def connect_writer(lake_dir: Path, *, memory_limit_mb: int, create: bool) -> duc
         if create:  # which commits
             begin_anew(lake_dir)
         raise
+
+
+def another_session(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Return a connection of its own to the lake that `connection` has open, for another thread."""
+    other = connection.cursor()
+    _begin_session(other)
+    other.execute("USE lake")
+    return other
 
 
 def begin_anew(lake_dir: Path) -> None:
@@ -78,8 +92,7 @@ def connect_reader(lake_dir: Path) -> duckdb.DuckDBPyConnection:
 def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) -> duckdb.DuckDBPyConnection:
     connection = extensions.connect(name, config)
     try:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET enable_progress_bar = false")
+        _begin_session(connection)
         connection.execute("SET preserve_insertion_order = false")
         # Else each scan of a table of the catalog may open it anew, and one query see several states of it:
         # harmless while rows are only added, wrong counts while files are merged or rows flushed.
@@ -90,6 +103,11 @@ def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) ->
         connection.close()
         raise
     return connection
+
+
+def _begin_session(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, lake_dir: Path, options: str) -> None:

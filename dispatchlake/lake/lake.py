@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,14 +16,17 @@ from typing import Self, TypeVar
 import duckdb
 from filelock import FileLock, Timeout
 
-from dispatchlake.errors import CatalogBusy, ConfigError, LakeError
-from dispatchlake.lake import bookkeeping, commit, migrations, scratch
-from dispatchlake.lake.archive import archive_pages, iter_batches
+from dispatchlake.errors import CatalogBusy, ConfigError, DispatchLakeError, LakeError
+from dispatchlake.lake import bookkeeping, commit, log_holder, migrations, scratch
+from dispatchlake.lake.archive import ArchivedPage, Batch, archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, LoadSummary
-from dispatchlake.lake.connection import begin_anew, catalog_path, connect_writer
+from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
+from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
-from dispatchlake.lake.schemas import record_type_of
+from dispatchlake.lake.schemas import RecordType, record_type_of
+from dispatchlake.lake.sql import transaction
 from dispatchlake.lake.staging import Staging
+from dispatchlake.lake.typed_pages import TypedPages, type_pages
 from dispatchlake.model import Page
 from dispatchlake.settings import Settings
 
@@ -29,6 +34,12 @@ T = TypeVar("T")
 
 _POLL_S = 0.005
 """A small commit takes some hundredths of a second: to look seldom whether it is done would cost more."""
+
+_YOUNG_OBJECTS = 50_000
+
+_MIGRATING = threading.Lock()
+_IS_CURRENT = "memory.main.is_current"
+"""A table that is there once this process's DuckDB has found the layout right: asked once."""
 
 
 class Lake:
@@ -52,13 +63,11 @@ class Lake:
         """
         make_folder(lake_dir)
         lock = writers_lock(lake_dir, lock_wait_s)
-        leave = scratch.enter(lake_dir)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(scratch.enter(lake_dir))
             connection = _open_or_make(lake_dir, lock, memory_limit_mb=memory_limit_mb)
-        except BaseException:
-            leave()
-            raise
-        lake = cls(connection, lock, leave)
+            undo.callback(log_holder.hold(catalog_path(lake_dir)))
+            lake = cls(connection, lock, undo.pop_all().close)
         try:
             with _duckdb_errors():
                 lake._migrate()
@@ -69,11 +78,17 @@ class Lake:
         return lake
 
     def _migrate(self) -> None:
-        done = migrations.applied(self._connection)
-        migrations.refuse_newer(done)
-        if done != set(migrations.MIGRATIONS):
-            with held(self._lock):
-                migrations.migrate(self._connection)
+        """Bring the lake to this version's layout, unless this process has it open and has done so."""
+        with _MIGRATING:
+            with contextlib.suppress(duckdb.CatalogException):
+                self._connection.execute(f"FROM {_IS_CURRENT}")
+                return
+            done = migrations.applied(self._connection)
+            migrations.refuse_newer(done)
+            if done != set(migrations.MIGRATIONS):
+                with held(self._lock):
+                    migrations.migrate(self._connection)
+            self._connection.execute(f"CREATE TABLE {_IS_CURRENT} (nothing BOOLEAN)")
 
     def __enter__(self) -> Self:
         return self
@@ -96,11 +111,11 @@ class Lake:
     def load(self, pages: Iterable[Page], *, cell: Cell, run_id: str) -> LoadSummary:
         """Land the pages of one cell: archive each batch, then commit everything at once.
 
-        Until that commit readers see nothing of the load but archived pages; a failure on the way leaves
-        it at that, and the same load run again gives the same lake.
+        Until that commit, which the last batch is archived with, readers see nothing of the load but archived
+        pages; a failure on the way leaves it at that, and the same load run again gives the same lake.
 
         Args:
-            pages: Read lazily; at most one batch is held.
+            pages: Read in a thread of its own, a batch ahead; at most three batches are held.
             cell: What the pages are; its window is covered by the commit.
             run_id: Kept with all that is written.
         """
@@ -109,23 +124,56 @@ class Lake:
 
     def _load(self, pages: Iterable[Page], cell: Cell, run_id: str) -> LoadSummary:
         started_at, started_s = datetime.now(UTC), time.monotonic()
-        staging = Staging(self._connection, record_type_of(cell.resource))
+        record_type = record_type_of(cell.resource)
+        staging = Staging(self._connection, record_type)
+        last: list[ArchivedPage] = []
         try:
-            for batch in iter_batches(pages):
-                self._transact(partial(archive_pages, self._connection, batch, run_id=run_id))
-                staging.add(batch)
+            with (
+                reading_ahead(_typed(iter_batches(pages), record_type)) as batches,
+                reading_ahead(self._archived(batches, run_id=run_id)) as archived,
+            ):
+                for batch, typed in archived:
+                    last = batch.pages if batch.is_last else []
+                    staging.add(typed)
             reading = timedelta(seconds=time.monotonic() - started_s)
-            return self._transact(
-                partial(self._commit, cell, staging, run_id=run_id, started_at=started_at, reading=reading)
-            )
+            commit_it = partial(self._commit, cell, staging, last, run_id=run_id, started_at=started_at)
+            return self._transact(partial(commit_it, reading=reading))
+        except (DispatchLakeError, duckdb.Error):  # the lake takes nothing
+            raise
+        except Exception:  # a fault of ours: the pages are kept all the same, to be replayed
+            if last:
+                self._transact(partial(archive_pages, self._connection, last, run_id=run_id))
+            raise
         finally:
             staging.close()
 
+    def _archived(self, batches: Iterable[TypedBatch], *, run_id: str) -> Iterator[TypedBatch]:
+        """Archive each batch and hand it on; all but the last, which is archived with what is made of it.
+
+        Nearly every load has one batch, and a commit costs as much as the rest of it.
+        """
+        with contextlib.ExitStack() as session:
+            connection = None
+            for batch, typed in batches:
+                if not batch.is_last:
+                    connection = connection or session.enter_context(another_session(self._connection))
+                    self._transact(partial(archive_pages, connection, batch.pages, run_id=run_id), connection)
+                yield batch, typed
+
     def _commit(
-        self, cell: Cell, staging: Staging, *, run_id: str, started_at: datetime, reading: timedelta
+        self,
+        cell: Cell,
+        staging: Staging,
+        last: list[ArchivedPage],
+        *,
+        run_id: str,
+        started_at: datetime,
+        reading: timedelta,
     ) -> LoadSummary:
-        """Write what one load changes: tables, quarantine, coverage, watermark, run."""
+        """Write what one load changes: its last pages, tables, quarantine, coverage, watermark, run."""
         connection, center_id, resource = self._connection, cell.center_id, cell.resource.name
+        if last:
+            archive_pages(connection, last, run_id=run_id)
         span = commit.staged_span(connection)
         merged = commit.merge(connection, record_type_of(cell.resource), center_id, span)
         if staging.quarantined:
@@ -193,29 +241,41 @@ class Lake:
         with held(self._lock), _duckdb_errors():
             yield self._connection
 
-    def _transact(self, write: Callable[[], T]) -> T:
+    def _transact(self, write: Callable[[], T], connection: duckdb.DuckDBPyConnection | None = None) -> T:
         """Run `write` in one transaction, under the lock that orders the writers of a SQLite catalog."""
+        connection = connection or self._connection
         with held(self._lock), _duckdb_errors():
-            self._connection.execute("BEGIN")
             try:
-                result = write()
-                self._commit_it()
-            except BaseException:
-                with contextlib.suppress(duckdb.Error):  # a failed COMMIT has already rolled back
-                    self._connection.execute("ROLLBACK")
+                with transaction(connection):
+                    return write()
+            except duckdb.Error:  # perhaps a refused COMMIT
+                begin_anew(Path(self._lock.lock_file).parent)
                 raise
-            return result
 
-    def _commit_it(self) -> None:
+
+TypedBatch = tuple[Batch, TypedPages | Exception]
+"""A batch without its decoded records, and what became of them, or why nothing did."""
+
+
+def _typed(batches: Iterable[Batch], record_type: RecordType) -> Iterator[TypedBatch]:
+    """Type each batch as it is read, so that its decoded records, many times its size, are soon let go of."""
+    for batch in batches:
         try:
-            self._connection.execute("COMMIT")
-        except duckdb.Error:
-            begin_anew(Path(self._lock.lock_file).parent)
-            raise
+            typed: TypedPages | Exception = type_pages(batch.pages, record_type)
+        except Exception as error:  # noqa: BLE001 - raised by `Staging.add`: the pages are archived before
+            typed = error
+        yield batch.without_records(), typed
 
 
 def open_lake(settings: Settings) -> Lake:
-    """Open the lake these settings name, for writing; raises what `Lake.open` does."""
+    """Open the lake these settings name, for writing; raises what `Lake.open` does.
+
+    The process that does so decodes records: hundreds of thousands of small objects, none in a cycle. Its
+    collector of cycles looks for some more seldom from then on; it took a fifth of a large load.
+    """
+    young, *older = gc.get_threshold()
+    if 0 < young < _YOUNG_OBJECTS:
+        gc.set_threshold(_YOUNG_OBJECTS, *older)
     return Lake.open(
         settings.lake_dir, memory_limit_mb=settings.memory_limit_mb, lock_wait_s=settings.lock_wait_s
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -12,7 +11,7 @@ from dispatchlake.errors import LakeTooNew
 from dispatchlake.lake import chain
 from dispatchlake.lake.archive import MAX_PAGES
 from dispatchlake.lake.schemas import CHAIN_HEADS, RAW_PAGES, TABLES, VIEWS, Column, Table
-from dispatchlake.lake.sql import quoted
+from dispatchlake.lake.sql import quoted, transaction
 
 INLINED_ROWS = 100
 """Loads of at most this many rows stay in the catalog until flushed, instead of as a file each."""
@@ -63,6 +62,11 @@ def _keep_row_groups_of_pages_small(connection: duckdb.DuckDBPyConnection) -> No
     )
 
 
+def _compress_lightly(connection: duckdb.DuckDBPyConnection) -> None:
+    # Against zstd's usual 3: files an eighth larger, for two thirds of the time to write them.
+    connection.execute("CALL lake.set_option('parquet_compression_level', 1)")
+
+
 CHAIN = "0003 chain of pages"
 
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
@@ -70,6 +74,7 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0002 pages as files": _keep_pages_out_of_the_catalog,
     CHAIN: _chain_pages,
     "0004 small row groups of pages": _keep_row_groups_of_pages_small,
+    "0005 light compression": _compress_lightly,
 }
 
 
@@ -98,16 +103,10 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     for name, step in MIGRATIONS.items():
         if name in done:
             continue
-        connection.execute("BEGIN")
-        try:
+        with transaction(connection):
             connection.execute("CREATE TABLE IF NOT EXISTS migrations (name VARCHAR, applied_at TIMESTAMPTZ)")
             step(connection)
             connection.execute("INSERT INTO migrations VALUES (?, ?)", [name, datetime.now(UTC)])
-            connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(duckdb.Error):  # a failed COMMIT has already rolled back
-                connection.execute("ROLLBACK")
-            raise
 
 
 def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

@@ -25,6 +25,7 @@ from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.retyping import TEMPORARY_TABLES, Retyped, retype
 from dispatchlake.lake.schemas import RECORD_TYPES, record_type_of
 from dispatchlake.lake.staging import Staging
+from dispatchlake.lake.typed_pages import type_pages
 from dispatchlake.model import RESOURCES, Page, Resource
 from dispatchlake.payload import PayloadError, decode_payload
 
@@ -197,7 +198,8 @@ def _replay_listing(
                 "received_at TIMESTAMPTZ)"
             )
             for part in parts:
-                staging.add(_read_pages(connection, center_id, resource, part, unreadable))
+                pages = _read_pages(connection, center_id, resource, part, unreadable)
+                staging.add(type_pages(pages, record_type))
             changed = transact(
                 partial(retype, connection, record_type, center_id=center_id, resource=resource.name)
             )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,29 @@ import duckdb
 def quoted(value: str | Path) -> str:
     """Return the value as an SQL text."""
     return "'" + str(value).replace("'", "''") + "'"
+
+
+@contextlib.contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit what is done within, or nothing of it."""
+    connection.execute("BEGIN")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(duckdb.Error):  # a failed COMMIT has already rolled back
+            connection.execute("ROLLBACK")
+        raise
+
+
+def at_once(*columns: str) -> str:
+    """Return a condition that columns have the values of as many parameters, in a form DuckLake takes whole.
+
+    Of each column compared by itself it asks the catalog which files can be left out. A table of bookkeeping
+    has none to leave out, and would take three times as long to read.
+    """
+    together = "concat_ws('|', {})".format
+    return f"{together(', '.join(columns))} = {together(', '.join('?' * len(columns)))}"
 
 
 def fetch_row(

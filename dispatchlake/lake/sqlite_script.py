@@ -44,6 +44,14 @@ def copy(source: str, target: str) -> dict[str, Any]:
     return {}
 
 
+def hold(path: str) -> dict[str, Any]:
+    """Have a database open, reading nothing, until standard input ends."""
+    with _open(path) as catalog:
+        _pragma(catalog, "schema_version")  # SQLite opens a file when it is first asked something
+        sys.stdin.read()
+    return {}
+
+
 def _open(path: str) -> contextlib.closing[sqlite3.Connection]:
     connection = sqlite3.connect(
         f"file:{urllib.parse.quote(path)}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
@@ -55,7 +63,7 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-VERBS: dict[str, Callable[..., dict[str, Any]]] = {"compact": compact, "copy": copy}
+VERBS: dict[str, Callable[..., dict[str, Any]]] = {"compact": compact, "copy": copy, "hold": hold}
 
 if __name__ == "__main__":
     try:

@@ -8,15 +8,11 @@ from __future__ import annotations
 import contextlib
 
 import duckdb
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from dispatchlake.lake.archive import ArchivedPage
-from dispatchlake.lake.parsing import parse_records
 from dispatchlake.lake.schemas import DUCKDB_TYPES, RecordType
-from dispatchlake.lake.timestamps import INSTANT
-from dispatchlake.lake.version_hash import version_hashes
+from dispatchlake.lake.sql import transaction
+from dispatchlake.lake.typed_pages import TypedPages
 
 
 class Staging:
@@ -36,52 +32,28 @@ class Staging:
             "position BIGINT, received_at TIMESTAMPTZ)"
         )
 
-    def add(self, batch: list[ArchivedPage]) -> None:
-        """Type the records of archived pages and stage them."""
-        counts = [len(archived.page.records) for archived in batch]
-        records = [record for archived in batch for record in archived.page.records]
-        page_of = np.repeat(np.arange(len(batch)), counts)
-        parsed = parse_records(records, self._record_type)
-        kept = parsed.table["position"]
-        origin = pa.array(page_of[kept.to_numpy()])
-        received_at = pa.array([archived.page.received_at for archived in batch], INSTANT)
-        raw_ids = pa.array([archived.raw_id for archived in batch], pa.string())
-        table = (
-            parsed.table.drop_columns("position")
-            .append_column("version_hash", version_hashes(parsed.table, self._record_type))
-            .append_column("received_at", received_at.take(origin))
-            .append_column("raw_id", raw_ids.take(origin))
-            .append_column("receive_order", pc.add(kept, self.records))
-        )
-        self._insert("INSERT INTO staged BY NAME SELECT * FROM parsed", table)
-        if parsed.rejects:
-            at = np.array([reject.position for reject in parsed.rejects])
-            first_of_page = np.cumsum([0, *counts])
-            origin = pa.array(page_of[at])
-            table = pa.table(
-                {
-                    "reason": pa.array([reject.reason for reject in parsed.rejects], pa.string()),
-                    "record": pa.array([reject.record for reject in parsed.rejects], pa.string()),
-                    "raw_id": raw_ids.take(origin),
-                    "position": pa.array(at - first_of_page[page_of[at]]),
-                    "received_at": received_at.take(origin),
-                }
-            )
-            self._insert("INSERT INTO rejected BY NAME SELECT * FROM parsed", table)
-        self.pages += len(batch)
-        self.records += len(records)
-        self.quarantined += len(parsed.rejects)
-        self.body_bytes += sum(len(archived.page.body) for archived in batch)
+    def add(self, pages: TypedPages | Exception) -> None:
+        """Stage the records of pages, in the order of the calls; raise why they could not be typed."""
+        if isinstance(pages, Exception):
+            raise pages
+        columns = f"* REPLACE (receive_order + {self.records} AS receive_order)"
+        self._insert(f"INSERT INTO staged BY NAME SELECT {columns} FROM typed", pages.records)
+        if pages.rejects.num_rows:
+            self._insert("INSERT INTO rejected BY NAME SELECT * FROM typed", pages.rejects)
+        self.pages += pages.page_count
+        self.records += pages.record_count
+        self.quarantined += pages.rejects.num_rows
+        self.body_bytes += pages.body_bytes
 
-    def _insert(self, statement: str, parsed: pa.Table) -> None:
-        self._connection.register("parsed", parsed)
-        try:
+    def _insert(self, statement: str, typed: pa.Table) -> None:
+        # In one transaction: DuckDB looks each name up in the lake too, which begins one there.
+        with transaction(self._connection):
+            self._connection.register("typed", typed)
             self._connection.execute(statement)
-        finally:
-            self._connection.unregister("parsed")
+            self._connection.unregister("typed")
 
     def close(self) -> None:
         """Drop what was staged; where that fails, the next load replaces it."""
         with contextlib.suppress(duckdb.Error):  # the load itself has landed, or has failed for a reason
-            self._connection.execute("DROP TABLE IF EXISTS staged")
-            self._connection.execute("DROP TABLE IF EXISTS rejected")
+            self._connection.execute("DROP TABLE IF EXISTS temp.main.staged")
+            self._connection.execute("DROP TABLE IF EXISTS temp.main.rejected")

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from dispatchlake.lake.schemas import Kind, RecordType
 
+_HASH_BYTES = 16
 _SEPARATOR = "\0"
 """No text has one: a record with a NUL is set aside."""
 
@@ -31,11 +32,13 @@ def version_hashes(table: pa.Table, record_type: RecordType) -> pa.StringArray:
         if table[name].null_count < len(table)
     ]
     if not parts:  # no records, or none with a value in it
-        return pa.array([hashlib.sha256().hexdigest()[:32]] * len(table), pa.string())
-    contents = pc.binary_join_element_wise(*parts, _SEPARATOR, null_handling="skip")
-    return pa.array(
-        [hashlib.sha256(content.encode()).hexdigest()[:32] for content in contents.to_pylist()], pa.string()
-    )
+        contents = [b""] * len(table)
+    else:
+        texts = pc.binary_join_element_wise(*parts, _SEPARATOR, null_handling="skip")
+        contents = texts.cast(pa.binary()).to_pylist()
+    digests = b"".join([hashlib.sha256(content).digest()[:_HASH_BYTES] for content in contents])
+    offsets = pa.array(range(0, 2 * len(digests) + 1, 2 * _HASH_BYTES), pa.int32())
+    return pa.StringArray.from_buffers(len(table), offsets.buffers()[1], pa.py_buffer(digests.hex().encode()))
 
 
 def _text(column: pa.Array, kind: Kind) -> pa.StringArray:

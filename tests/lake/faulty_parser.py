@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dispatchlake.lake import staging
+from dispatchlake.lake import typed_pages
 from dispatchlake.lake.parsing import Parsed, parse_records, to_json
 from dispatchlake.lake.schemas import RecordType
 from tests.lake.pages import stamp
@@ -44,5 +44,5 @@ def faulty_parser(is_faulty: bool = True) -> Iterator[None]:
     """Have the lake parse with faults for a while, or as always."""
     with pytest.MonkeyPatch.context() as patch:
         if is_faulty:
-            patch.setattr(staging, "parse_records", parse_with_faults)
+            patch.setattr(typed_pages, "parse_records", parse_with_faults)
         yield

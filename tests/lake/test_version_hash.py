@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.schemas import CAD_INCIDENTS, INCIDENT_EVENTS, RecordType
 from dispatchlake.lake.staging import Staging
+from dispatchlake.lake.typed_pages import type_pages
 from tests.lake.pages import incident, page, stamp
 
 
@@ -27,7 +28,7 @@ def hashes(
 ) -> list[str]:
     """Return the hash of each record, in order."""
     staging = Staging(database, record_type)
-    staging.add([ArchivedPage("raw", page(*records))])
+    staging.add(type_pages([ArchivedPage("raw", page(*records))], record_type))
     assert not staging.quarantined
     rows = database.execute("SELECT version_hash FROM staged ORDER BY receive_order").fetchall()
     return [row[0] for row in rows]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dispatchlake.ingest import ingest_cell
-from dispatchlake.lake import Selection, open_lake, staging
+from dispatchlake.lake import Selection, open_lake, typed_pages
 from dispatchlake.lake.parsing import Parsed, parse_records
 from dispatchlake.lake.schemas import RecordType
 from dispatchlake.settings import Settings
@@ -36,7 +36,7 @@ def test_a_replay_gives_the_truth_without_another_request(
     )
     seen: dict[tuple[str, str], dict[str, Any]] = {}
     with monkeypatch.context() as patch:
-        patch.setattr(staging, "parse_records", parse_wrongly)
+        patch.setattr(typed_pages, "parse_records", parse_wrongly)
         for _ in range(2):
             ingest_cell(center, CAD, settings=settings, run_id="run")
             truth = sandbox.truth(center.center_id, CAD)["current"]
