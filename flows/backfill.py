@@ -48,55 +48,33 @@ def run_name() -> str:
 )
 def backfill(  # noqa: PLR0913 - a form has as many fields as a person needs
     *,
-    centers: Annotated[
-        list[str],
-        Field(description="Ids of the dispatch centers to read, such as houston-tx; none means all enabled."),
-    ] = [],  # noqa: B006 - Prefect shows it as the form's default and copies it per run
-    resources: Annotated[
-        list[ResourceName],
-        Field(description="Listings to read; none means all that a center's credentials open."),
-    ] = [],  # noqa: B006 - the same
-    first_day: Annotated[date, Field(description="First day to read, included.")],
-    last_day: Annotated[
-        date,
-        Field(description="Last day to read, included; today is read up to now, a later day is refused."),
-    ],
-    days_are: Annotated[
-        DaysAre,
-        Field(
-            description="Where days begin and end: at midnight in each center's time zone (a day may have 23 "
-            "or 25 hours), or at midnight UTC. A record belongs to the day it was last changed on."
-        ),
-    ] = "center local time",
-    slice_days: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=366,
-            description="Days in one cell of the grid: what is read, shown, skipped and tried again as one. "
-            "1 suits most; 7 or 30 for years of a quiet center.",
-        ),
-    ] = 1,
-    mode: Annotated[
-        Mode,
-        Field(
-            description="Which cells to read. 'missing': never read. 'missing and failed': also those that "
-            "failed. 'everything again': also those that are complete; nothing is doubled."
-        ),
-    ] = "missing and failed",
-    dry_run: Annotated[
-        bool, Field(description="Only show the grid and how much would be read; no center is called.")
-    ] = False,
-    confirm_cells: Annotated[
-        int,
-        Field(
-            ge=0,
-            description="Only for more than 1,000 cells: their number, to confirm it. Leave it at 0: if it "
-            "is needed, the run refuses at once and names the number.",
-        ),
-    ] = 0,
+    centers: list[str] = [],  # noqa: B006 - Prefect shows it as the form's default and copies it per run
+    resources: list[ResourceName] = [],  # noqa: B006 - the same
+    first_day: date,
+    last_day: date,
+    days_are: DaysAre = "center local time",
+    slice_days: Annotated[int, Field(ge=1, le=366)] = 1,
+    mode: Mode = "missing and failed",
+    dry_run: bool = False,
+    confirm_cells: Annotated[int, Field(ge=0)] = 0,
 ) -> State[Any]:
-    """Read days of the past, and skip what is complete; live ingestion and its watermarks are not touched."""
+    """Read days of the past, and skip what is complete; live ingestion and its watermarks are not touched.
+
+    Args:
+        centers: Ids of the dispatch centers to read, such as houston-tx. None means every enabled one.
+        resources: Listings to read. None means all that a center's credentials open.
+        first_day: First day to read, included.
+        last_day: Last day to read, included. Today is read up to now; a later day is refused.
+        days_are: Where days begin and end: at midnight in each center's time zone (then a day may have 23 or
+            25 hours), or at midnight UTC. A record belongs to the day on which it was last changed.
+        slice_days: Days in one cell of the grid: what is read, shown, skipped and tried again as one. 1 suits
+            most; 7 or 30 for years of a quiet center.
+        mode: Which cells to read. "missing": never read before. "missing and failed": also those that failed.
+            "everything again": also those that are complete; nothing is doubled.
+        dry_run: Only show the grid and how much would be read; no center is called.
+        confirm_cells: Only for more than 1,000 cells: their number, to confirm it. Else leave it at 0: if it
+            is needed, the run refuses at once and names the number.
+    """
     request = Request(first_day, last_day, days_are, slice_days, mode, confirm_cells)
     try:
         plan = plan_run(request, centers, list(resources))

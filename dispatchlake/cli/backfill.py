@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import date
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.markup import escape
 
 from dispatchlake.cli.ingest import parse_day
@@ -21,16 +20,16 @@ from dispatchlake.settings import load_settings
 CommandMode = Literal["missing", "missing-and-failed", "everything-again"]
 
 
-def backfill(
+def backfill(  # noqa: PLR0913 - as many as the form has fields
     *centers: str,
     from_: Annotated[str, Parameter(name="--from")],
     to: str,
     resource: list[ResourceName] | None = None,
     utc: bool = False,
-    slice_days: int = 1,
+    slice_days: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=366))] = 1,
     mode: CommandMode = "missing-and-failed",
     dry_run: bool = False,
-    confirm_cells: int = 0,
+    confirm_cells: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
 ) -> None:
     """Read days of the past, cell by cell; what is complete already is skipped.
 
