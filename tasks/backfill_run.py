@@ -16,13 +16,13 @@ from prefect.states import Failed
 
 from dispatchlake.backfill import Lanes, Plan, Reading
 from dispatchlake.backfill.grid import AGAIN, FAILED, READ, TO_DO, UNDER_WAY, Grid
-from dispatchlake.errors import AuthRejected, ConfigError, DispatchLakeError
+from dispatchlake.errors import AuthRejected, ConfigError, DispatchLakeError, is_transient
 from dispatchlake.ingest import describe
 from dispatchlake.settings import load_settings
 from dispatchlake.stop import Stop
 from tasks.backfill_board import Board
 from tasks.backfills import ReadingResult, read_windows, record_untried, stop_of_run
-from tasks.policy import RETRY_DELAYS_S, may_succeed_later
+from tasks.policy import RETRY_DELAYS_S
 
 READINGS_AT_ONCE = 8
 """Readings under way in one run. A center's own limit is its rate budget, kept across runs and processes."""
@@ -90,11 +90,12 @@ class BackfillRun:
             self._grid.mark(reading, READ, records=sum(result.summary.window_records))
             self._results.append(result)
             return
+        error = state.result(raise_on_failure=False)
         given_up = self._lanes.failed(
             reading,
             time.monotonic(),
-            is_worth_retrying=may_succeed_later(state),
-            is_for_all=isinstance(state.data, AuthRejected | ConfigError),
+            is_worth_retrying=isinstance(error, BaseException) and is_transient(error),
+            is_for_all=isinstance(error, AuthRejected | ConfigError),
         )
         if given_up is None:
             self._grid.mark(reading, AGAIN)

@@ -18,11 +18,8 @@ RETRY_DELAYS_S = [60.0, 300.0]
 
 def worth_retrying(_task: Task[..., Any], _task_run: TaskRun, state: State[Any]) -> bool:
     """Ask the product's one judge whether a failed task may succeed later with nothing changed."""
-    return load_settings().retry_tasks and may_succeed_later(state)
-
-
-def may_succeed_later(state: State[Any]) -> bool:
-    """Say whether what failed may succeed later with nothing changed."""
+    if not load_settings().retry_tasks:
+        return False
     return isinstance(state.data, BaseException) and is_transient(state.data)
 
 
