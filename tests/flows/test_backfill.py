@@ -56,11 +56,16 @@ def coverage(settings: Settings, center: DispatchCenter) -> list[dict[str, Any]]
 
 
 def artifacts(state: Any) -> dict[str, Any]:
+    """Return the artifacts of a run that has ended, by key."""
+    return artifacts_of(state.state_details.flow_run_id)
+
+
+def artifacts_of(run_id: Any) -> dict[str, Any]:
     """Return the artifacts of a run by key."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-    of_this_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    of_this_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(artifact_filter=of_this_run)
     assert len({artifact.key for artifact in found}) == len(found), "each is updated in its place"
