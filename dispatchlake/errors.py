@@ -2,6 +2,7 @@
 
 DispatchLakeError
 ├── ConfigError                  a person must change something
+├── Cancelled                    a person has asked the run to stop
 ├── CenterError                  talking to a dispatch center (carries center_id, status, retry_after_s)
 │   ├── CenterUnavailable        transient: time-outs, 5xx, a dropped connection
 │   ├── RateLimited              transient: 429
@@ -30,6 +31,10 @@ class DispatchLakeError(Exception):
 
 class ConfigError(DispatchLakeError):
     """A person must change something before this can work."""
+
+
+class Cancelled(DispatchLakeError):
+    """The run was asked to stop; what it had not finished is as it was before."""
 
 
 class CenterError(DispatchLakeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from dispatchlake.errors import ConfigError
 
@@ -28,6 +29,23 @@ class Window:
                 f"The window ends ({self.end.isoformat()}) before it starts ({self.start.isoformat()}). "
                 "Give an end after the start."
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """One row of coverage: a span that was read, or failed to be read, of one center and resource.
+
+    Attributes:
+        kind: Of the live reading, or of a backfill.
+        run_id: The last run over it.
+        updated_at: When that was, by our clock.
+    """
+
+    window: Window
+    kind: Literal["ingest", "backfill"]
+    state: Literal["complete", "failed"]
+    run_id: str
+    updated_at: datetime
 
 
 def next_window(watermark: datetime | None, *, lookback: timedelta, now: datetime) -> Window:

@@ -7,14 +7,13 @@ Wraps `tasks.cells.ingest_cell`, one task run per center and resource. Run it he
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.futures import wait
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import Field
 
 from dispatchlake.errors import ConfigError
 from dispatchlake.ingest import refuse_future
@@ -32,19 +31,17 @@ CELLS_AT_ONCE = 8
     task_runner=ThreadPoolTaskRunner(max_workers=CELLS_AT_ONCE),  # type: ignore[arg-type]  # Prefect's are narrow
 )
 def ingest(
-    centers: Annotated[
-        list[str], Field(description="Ids of the dispatch centers to read; empty means every enabled one.")
-    ] = [],  # noqa: B006 - Prefect shows it as the form's default and copies it per run
-    resources: Annotated[
-        list[ResourceName],
-        Field(description="Which listings to read; empty means all that the scopes allow."),
-    ] = [],  # noqa: B006 - the same
-    since: Annotated[
-        date | None,
-        Field(description="Read what changed since this day (UTC) instead of since the last run."),
-    ] = None,
+    centers: list[str] = [],  # noqa: B006 - Prefect shows it as the form's default and copies it per run
+    resources: list[ResourceName] = [],  # noqa: B006 - the same
+    since: date | None = None,
 ) -> State[Any]:
-    """Land what each dispatch center changed since its last run; one failing center never stops another."""
+    """Land what each dispatch center changed since its last run; one failing center never stops another.
+
+    Args:
+        centers: Ids of the dispatch centers to read; empty means every enabled one.
+        resources: Which listings to read; empty means all that the scopes allow.
+        since: Read what changed since this day (UTC) instead of since the last run.
+    """
     try:
         refuse_future(since)
         cells = plan_cells(centers, list(resources))

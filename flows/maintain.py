@@ -7,11 +7,10 @@ Wraps `dispatchlake.lake.maintenance.maintain`; safe beside loads and queries. R
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from pydantic import Field
 
 from dispatchlake.settings import Days
 from tasks.maintenance import maintain_lake
@@ -23,17 +22,14 @@ def _run_name() -> str:
 
 @flow(name="maintain", flow_run_name=_run_name)
 def maintain(
-    keep_snapshots_days: Annotated[
-        Days | None,
-        Field(description="Days the lake can be asked back what it held (AT); empty means the setting."),
-    ] = None,
-    keep_files_days: Annotated[
-        Days | None,
-        Field(
-            description="Days a file stays that no snapshot needs; longer than any query; empty: the setting."
-        ),
-    ] = None,
+    keep_snapshots_days: Days | None = None,
+    keep_files_days: Days | None = None,
 ) -> State[Any]:
-    """Keep the lake small: flush, rewrite, merge, expire, remove and compact; what fails is named."""
+    """Keep the lake small: flush, rewrite, merge, expire, remove and compact; what fails is named.
+
+    Args:
+        keep_snapshots_days: Days the lake can be asked back what it held (AT); empty means the setting.
+        keep_files_days: Days a file stays that no snapshot needs; longer than any query; empty: the setting.
+    """
     state = maintain_lake(keep_snapshots_days, keep_files_days, return_state=True)
     return State(type=state.type, name=state.name, message=state.message, data=state.data)

@@ -7,13 +7,12 @@ start it from the UI under the deployment `replay`. Not scheduled: a parser chan
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Failed
-from pydantic import Field
 
 from dispatchlake.errors import DispatchLakeError
 from dispatchlake.lake import Selection
@@ -39,21 +38,21 @@ _BOUNDS = (("since", "received_since"), ("until", "received_until"))
 
 @flow(name="replay", flow_run_name=run_name)
 def replay(
-    centers: Annotated[
-        list[str], Field(description="Ids of the dispatch centers whose pages to read; empty means all.")
-    ] = [],  # noqa: B006 - Prefect shows it as the form's default and copies it per run
-    resources: Annotated[
-        list[ResourceName], Field(description="Which listings to read; empty means all.")
-    ] = [],  # noqa: B006 - the same
-    received_since: Annotated[
-        datetime | None, Field(description="Only pages received then or later.")
-    ] = None,
-    received_until: Annotated[datetime | None, Field(description="Only pages received before then.")] = None,
-    only_quarantined: Annotated[
-        bool, Field(description="Only pages that a quarantined record is from.")
-    ] = False,
+    centers: list[str] = [],  # noqa: B006 - Prefect shows it as the form's default and copies it per run
+    resources: list[ResourceName] = [],  # noqa: B006 - the same
+    received_since: datetime | None = None,
+    received_until: datetime | None = None,
+    only_quarantined: bool = False,
 ) -> State[Any]:
-    """Make of archived pages what today's parser makes of them; one failing center never stops another."""
+    """Make of archived pages what today's parser makes of them; one failing center never stops another.
+
+    Args:
+        centers: Ids of the dispatch centers whose pages to read; empty means all.
+        resources: Which listings to read; empty means all.
+        received_since: Only pages received then or later.
+        received_until: Only pages received before then.
+        only_quarantined: Only pages that a quarantined record is from.
+    """
     try:
         selection = Selection(
             tuple(centers), tuple(resources), received_since, received_until, only_quarantined

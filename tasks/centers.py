@@ -93,14 +93,24 @@ def load_resources(center_ids: Collection[str]) -> dict[tuple[str, str], Resourc
     for center_id, block in load_blocks().items():
         if center_id not in center_ids:
             continue
-        center = configure_center(
-            center_id=center_id,
-            name=block.display_name,
-            base_url=block.base_url,
-            resources=block.resources,
-        )
+        center = configured(center_id, block)
         resources |= {(center_id, name): center.resource(name) for name in RESOURCES}
     return resources
+
+
+def configured(center_id: str, block: DispatchCenterBlock, *, time_zone: str = "UTC") -> DispatchCenter:
+    """Return a center as its block configures it, without credentials; its time zone only where it matters.
+
+    Raises:
+        ConfigError: The block holds something that cannot be used; the text names center and field.
+    """
+    return configure_center(
+        center_id=center_id,
+        name=block.display_name,
+        time_zone=time_zone,
+        base_url=block.base_url,
+        resources=block.resources,
+    )
 
 
 def choose_centers(named: Collection[str], registered: Collection[str]) -> list[str]:

@@ -7,9 +7,11 @@ import logging
 import os
 import re
 import ssl
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +36,12 @@ from dispatchlake.windows import Window
 logger = logging.getLogger(__name__)
 
 MAX_REDIRECTS = 5
+BACKFILL_SHARE = 0.5
+"""Part of a center's rate budget that all backfills together may take; the rest is live ingestion's."""
+
+BACKFILL_PATIENCE_S = 3600.0
+"""A backfill is in no hurry: it waits for its turn where a scheduled run would be told to come back later."""
+
 MAX_BODY_BYTES = 512 * 2**20
 """Far beyond any page; an answer without end must not fill the memory."""
 
@@ -68,17 +76,41 @@ class Fetched:
 class CenterClient:
     """Reads one dispatch center. Threads may share it; close it, or use it as a context."""
 
-    def __init__(self, center: DispatchCenter, *, state_dir: Path, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        center: DispatchCenter,
+        *,
+        state_dir: Path,
+        patience: Patience | None = None,
+        is_backfill: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Make a client.
+
+        Args:
+            center: Whom to read.
+            state_dir: Where tokens and rate budgets are kept for all processes of the machine.
+            patience: How long to wait.
+            is_backfill: Whether to leave live ingestion its part of the center's rate budget.
+            sleep: Called for every wait; may raise to end it.
+        """
         self.center = center
         self._patience = patience or Patience()
         self._state_dir = state_dir
         self._origin = _origin_of(center)
-        self._retry = RetryPolicy(self._patience.retry_budget_s)
-        self._rate = RateBudget(
-            state_dir / "rates",
-            center.center_id,
-            requests_per_s=center.max_requests_per_s,
-            patience_s=self._patience.retry_budget_s,
+        self._retry = RetryPolicy(self._patience.retry_budget_s, sleep=sleep)
+        budget = partial(RateBudget, state_dir / "rates", center.center_id, sleep=sleep)
+        self._rate = budget(
+            requests_per_s=center.max_requests_per_s, patience_s=self._patience.retry_budget_s
+        )
+        self._backfill_rate = (
+            budget(
+                purpose="backfill",
+                requests_per_s=center.max_requests_per_s * BACKFILL_SHARE,
+                patience_s=BACKFILL_PATIENCE_S,
+            )
+            if is_backfill
+            else None
         )
         self._http = _open_http(center, self._patience)
         self._auths: dict[Scope, CenterAuth] = {}
@@ -147,7 +179,7 @@ class CenterClient:
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 self._keep_to_origin(target)
-                self._rate.take()
+                self._take_slot()
                 with self._http.stream("GET", target, auth=self._auth(resource.scope)) as response:
                     if not response.has_redirect_location:
                         self._refuse(resource, response)
@@ -177,6 +209,11 @@ class CenterClient:
             f"{self.center.center_id}: {resource.path} is redirected more than {MAX_REDIRECTS} times.",
             self.center.center_id,
         )
+
+    def _take_slot(self) -> None:
+        if self._backfill_rate is not None:  # first: who waits here keeps nobody else waiting
+            self._backfill_rate.take()
+        self._rate.take()
 
     def _auth(self, scope: Scope) -> CenterAuth:
         if scope not in self._auths:

@@ -41,6 +41,8 @@ class _State:
 class RateBudget:
     """At most `requests_per_s` requests a second to one center.
 
+    A `purpose` has a budget of its own beside the center's, for work that may take only a part of it.
+
     Attributes:
         patience_s: Longest wait for a slot; beyond it the budget refuses at once instead of sleeping.
     """
@@ -53,11 +55,13 @@ class RateBudget:
         requests_per_s: float,
         patience_s: float,
         sleep: Callable[[float], None] = time.sleep,
+        purpose: str = "",
     ) -> None:
         self.patience_s = patience_s
         self._center_id = center_id
-        self._path = private_folder(folder) / f"{center_id}.rate"
-        self._lock = FileLock(folder / f"{center_id}.lock", mode=0o600, poll_interval=_POLL_S)
+        name = f"{center_id}.{purpose}" if purpose else center_id
+        self._path = private_folder(folder) / f"{name}.rate"
+        self._lock = FileLock(folder / f"{name}.lock", mode=0o600, poll_interval=_POLL_S)
         self._interval_s = 1.0 / requests_per_s
         self._sleep = sleep
 

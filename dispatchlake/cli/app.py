@@ -24,6 +24,9 @@ app.command(
 )
 app.command("dispatchlake.cli.check:check", help="Try centers: login, paging, filters; say what to fix.")
 app.command("dispatchlake.cli.ingest:ingest", help="Land what each center changed since the last run.")
+app.command(
+    "dispatchlake.cli.backfill:backfill", help="Read days of the past, and skip what is complete already."
+)
 app.command("dispatchlake.cli.sql:sql", help="Ask the lake in SQL; read-only; exports to CSV and Parquet.")
 app.command("dispatchlake.cli.quarantine:quarantine", help="Show why records were set aside, and what to do.")
 app.command("dispatchlake.cli.replay:replay", help="Read archived pages again with today's parser.")

@@ -105,8 +105,10 @@ def remove(center_id: str, /) -> None:
     """Forget a center's registration and credentials; its records stay in the lake."""
     with prefect_api(load_settings()):
         from tasks.centers import delete_center
+        from tasks.choices import offer_centers
 
         delete_center(center_id)
+        offer_centers()
     console.print(f"Forgotten: {center_id}. Its records stay in the lake.")
 
 
@@ -114,6 +116,7 @@ def _register(rows: list[dict[str, str]], places: list[str]) -> None:
     """Validate every row, then save: all or nothing."""
     with prefect_api(load_settings()):
         from tasks.centers import load_blocks, save_center
+        from tasks.choices import offer_centers
 
         registered = load_blocks()
         centers: dict[str, DispatchCenter] = {}
@@ -130,6 +133,7 @@ def _register(rows: list[dict[str, str]], places: list[str]) -> None:
             save_center(center)
             opens = ", ".join(resource.name for resource in center.allowed_resources())
             console.print(f"Registered {center.center_id} ({center.name}): can read {opens}.")
+        offer_centers()
     console.print(f"Try it: dispatchlake check {' '.join(centers) if len(centers) == 1 else ''}".rstrip())
 
 

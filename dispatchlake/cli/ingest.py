@@ -26,16 +26,19 @@ def ingest(
         resource: Listing to read; give it twice for both; all that the scopes allow if not given.
         since: Read what changed since this day (YYYY-MM-DD, UTC) instead of since the last run.
     """
-    day = _parse_day(since)
+    day = None if since is None else parse_day(since)
     with prefect_api(load_settings()):
         results = ingest_with_progress(list(centers), list(resource or []), since=day)
     if any(result.error for result in results):
         sys.exit(1)
 
 
-def _parse_day(text: str | None) -> date | None:
-    if text is None:
-        return None
+def parse_day(text: str) -> date:
+    """Return the day that a person wrote.
+
+    Raises:
+        ConfigError: It is none.
+    """
     try:
         return date.fromisoformat(text)
     except ValueError:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -34,7 +35,7 @@ def ingest_with_progress(
     with waiting("Starting the run ..."):
         from flows.ingest import ingest
 
-    with _cell_messages():
+    with cell_messages():
         state = ingest(centers, resources, since, return_state=True)
     outcome: Any = state.result(raise_on_failure=False)
     if isinstance(outcome, Exception):
@@ -66,7 +67,7 @@ def show_results(results: list[CellResult]) -> None:
 
 
 @contextmanager
-def _cell_messages() -> Iterator[None]:
+def cell_messages() -> Iterator[None]:
     """Show what the cells log, one short line each, for the length of a run."""
     handler = _CellLines()
     logger = logging.getLogger("prefect.task_runs")
@@ -77,9 +78,12 @@ def _cell_messages() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
+_OURS = {"cells.py", "backfills.py"}
+
+
 class _CellLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         name = getattr(record, "task_run_name", "")
-        if record.pathname.endswith("cells.py"):  # ours; Prefect's own remarks are for its UI
+        if Path(record.pathname).name in _OURS:  # not Prefect's own remarks, which are for its UI
             message = "failed" if record.levelno >= logging.ERROR else record.getMessage()
             console.print(f"  [dim]{name}[/]  {escape(message)}", soft_wrap=True)

@@ -93,6 +93,8 @@ def iter_batches(pages: Iterable[Page]) -> Iterator[Batch]:
 
 def archive_pages(connection: duckdb.DuckDBPyConnection, pages: list[ArchivedPage], *, run_id: str) -> None:
     """Insert pages into `raw_pages`, linked. The caller holds the commit lock and a transaction."""
+    if not pages:
+        return
     rows = [_row(archived, run_id) for archived in pages]
     chain.link(connection, rows)
     connection.register("archive_batch", pa.Table.from_pylist(rows, schema=_SCHEMA))

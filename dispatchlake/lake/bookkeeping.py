@@ -44,6 +44,7 @@ class LoadSummary:
         changed: Further versions of incidents.
         unchanged: Records that brought nothing new.
         watermark: Where the next scheduled run begins, less the lookback.
+        window_records: Of a backfill, how many of the records changed within each of its windows.
     """
 
     center_id: str
@@ -59,6 +60,7 @@ class LoadSummary:
     watermark: datetime | None
     oldest_created_at: datetime | None
     newest_updated_at: datetime | None
+    window_records: tuple[int, ...] = ()
 
 
 def read_watermark(connection: duckdb.DuckDBPyConnection, center_id: str, resource: str) -> datetime | None:
@@ -117,11 +119,22 @@ def cover(connection: duckdb.DuckDBPyConnection, cell: Cell, *, records: int, ru
         AND (kind = 'ingest' OR (window_start IS NOT DISTINCT FROM ? AND window_end = ?))""",
         [*names, start, end],
     )
+    _forget_failed_backfills(connection, cell)
     connection.execute(
         "INSERT INTO coverage VALUES (?, ?, ?, 'complete', ?, ?, ?, 1, NULL, ?, ?)",
         [*names, start, end, records, run_id, datetime.now(UTC)],
     )
     return cell
+
+
+def _forget_failed_backfills(connection: duckdb.DuckDBPyConnection, cell: Cell) -> None:
+    """Delete failures of backfills within what this very reading has read (the live span may be longer)."""
+    connection.execute(
+        """DELETE FROM coverage WHERE center_id = ? AND resource = ?
+        AND kind = 'backfill' AND state = 'failed'
+        AND (?::TIMESTAMPTZ IS NULL OR window_start >= ?) AND window_end <= ?""",
+        [cell.center_id, cell.resource.name, cell.window.start, cell.window.start, cell.window.end],
+    )
 
 
 def _live_span(connection: duckdb.DuckDBPyConnection, cell: Cell) -> Window | None:

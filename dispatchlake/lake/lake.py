@@ -6,7 +6,7 @@ import contextlib
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import duckdb
 from filelock import FileLock, Timeout
 
 from dispatchlake.errors import CatalogBusy, ConfigError, DispatchLakeError, LakeError
-from dispatchlake.lake import bookkeeping, commit, log_holder, migrations, scratch
+from dispatchlake.lake import backfilled, bookkeeping, commit, log_holder, migrations, scratch
 from dispatchlake.lake.archive import ArchivedPage, Batch, archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, LoadSummary
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
@@ -29,6 +29,7 @@ from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.typed_pages import TypedPages, type_pages
 from dispatchlake.model import Page
 from dispatchlake.settings import Settings
+from dispatchlake.windows import Covered, Window
 
 T = TypeVar("T")
 
@@ -108,7 +109,14 @@ class Lake:
         with _duckdb_errors():
             return bookkeeping.read_watermark(self._connection, center_id, resource)
 
-    def load(self, pages: Iterable[Page], *, cell: Cell, run_id: str) -> LoadSummary:
+    def coverage(self, center_ids: Collection[str]) -> dict[tuple[str, str], list[Covered]]:
+        """Return what was read of some centers, or failed to be, by center id and resource."""
+        with _duckdb_errors():
+            return backfilled.read_coverage(self._connection, center_ids)
+
+    def load(
+        self, pages: Iterable[Page], *, cell: Cell, run_id: str, windows: Sequence[Window] = ()
+    ) -> LoadSummary:
         """Land the pages of one cell: archive each batch, then commit everything at once.
 
         Until that commit, which the last batch is archived with, readers see nothing of the load but archived
@@ -118,11 +126,13 @@ class Lake:
             pages: Read in a thread of its own, a batch ahead; at most three batches are held.
             cell: What the pages are; its window is covered by the commit.
             run_id: Kept with all that is written.
+            windows: Of a backfill, the windows that the reading fills, covered by the commit instead of the
+                cell's own, which spans them.
         """
         with _duckdb_errors():
-            return self._load(pages, cell, run_id)
+            return self._load(pages, cell, run_id, windows)
 
-    def _load(self, pages: Iterable[Page], cell: Cell, run_id: str) -> LoadSummary:
+    def _load(self, pages: Iterable[Page], cell: Cell, run_id: str, windows: Sequence[Window]) -> LoadSummary:
         started_at, started_s = datetime.now(UTC), time.monotonic()
         record_type = record_type_of(cell.resource)
         staging = Staging(self._connection, record_type)
@@ -136,13 +146,18 @@ class Lake:
                     last = batch.pages if batch.is_last else []
                     staging.add(typed)
             reading = timedelta(seconds=time.monotonic() - started_s)
-            commit_it = partial(self._commit, cell, staging, last, run_id=run_id, started_at=started_at)
-            return self._transact(partial(commit_it, reading=reading))
+
+            def write() -> LoadSummary:
+                archive_pages(self._connection, last, run_id=run_id)
+                return self._commit(
+                    cell, staging, windows=windows, run_id=run_id, started_at=started_at, reading=reading
+                )
+
+            return self._transact(write)
         except (DispatchLakeError, duckdb.Error):  # the lake takes nothing
             raise
         except Exception:  # a fault of ours: the pages are kept all the same, to be replayed
-            if last:
-                self._transact(partial(archive_pages, self._connection, last, run_id=run_id))
+            self._transact(partial(archive_pages, self._connection, last, run_id=run_id))
             raise
         finally:
             staging.close()
@@ -164,21 +179,23 @@ class Lake:
         self,
         cell: Cell,
         staging: Staging,
-        last: list[ArchivedPage],
         *,
+        windows: Sequence[Window],
         run_id: str,
         started_at: datetime,
         reading: timedelta,
     ) -> LoadSummary:
-        """Write what one load changes: its last pages, tables, quarantine, coverage, watermark, run."""
+        """Write what one load changes: tables, quarantine, coverage, watermark, run."""
         connection, center_id, resource = self._connection, cell.center_id, cell.resource.name
-        if last:
-            archive_pages(connection, last, run_id=run_id)
         span = commit.staged_span(connection)
         merged = commit.merge(connection, record_type_of(cell.resource), center_id, span)
         if staging.quarantined:
             commit.quarantine(connection, center_id=center_id, resource=resource)
-        cell = bookkeeping.cover(connection, cell, records=staging.records, run_id=run_id)
+        window_records: tuple[int, ...] = ()
+        if windows:
+            window_records = backfilled.cover_windows(connection, cell, windows, run_id=run_id)
+        else:
+            cell = bookkeeping.cover(connection, cell, records=staging.records, run_id=run_id)
         watermark = bookkeeping.advance_watermark(
             connection, cell, span.newest_updated_at, reading=reading, run_id=run_id
         )
@@ -196,15 +213,21 @@ class Lake:
             watermark=watermark,
             oldest_created_at=span.oldest_created_at,
             newest_updated_at=span.newest_updated_at,
+            window_records=window_records,
         )
         bookkeeping.record_run(connection, summary, run_id=run_id, started_at=started_at)
         return summary
 
-    def record_failure(self, cell: Cell, *, run_id: str, started_at: datetime, error: str) -> None:
-        """Record that a cell failed and why; `error` must be fit to show."""
+    def record_failure(
+        self, cell: Cell, *, run_id: str, started_at: datetime, error: str, windows: Sequence[Window] = ()
+    ) -> None:
+        """Record that a cell failed, or each window of a backfill, and why; `error` must be fit to show."""
 
         def write() -> None:
-            bookkeeping.cover_failure(self._connection, cell, error=error, run_id=run_id)
+            if windows:
+                backfilled.cover_windows_failed(self._connection, cell, windows, error=error, run_id=run_id)
+            else:
+                bookkeeping.cover_failure(self._connection, cell, error=error, run_id=run_id)
             bookkeeping.record_failed_run(
                 self._connection, cell, run_id=run_id, started_at=started_at, error=error
             )
