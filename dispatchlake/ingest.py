@@ -37,18 +37,32 @@ def ingest_cell(
         window = _window(lake.watermark(center.center_id, resource_name), since, settings)
         cell = Cell(center.center_id, resource, window)
         logger.info("Reading %s", "everything" if window.start is None else f"since {window.start:%F %T} UTC")
+        logins = 0
         try:
             with open_client(center, settings) as client:
-                return lake.load(client.iter_pages(resource, window), cell=cell, run_id=run_id)
+                try:
+                    pages = client.iter_pages(resource, window)
+                    return lake.load(pages, cell=cell, run_id=run_id, logins=lambda: client.logins)
+                finally:
+                    logins = client.logins
         except Exception as error:
-            _record_failure(lake, cell, error, run_id=run_id, started_at=started_at)
+            _record_failure(lake, cell, error, run_id=run_id, started_at=started_at, logins=logins)
             raise
 
 
-def _record_failure(lake: Lake, cell: Cell, error: Exception, *, run_id: str, started_at: datetime) -> None:
+def _record_failure(
+    lake: Lake, cell: Cell, error: Exception, *, run_id: str, started_at: datetime, logins: int
+) -> None:
     """Record a failure in the lake; if even that fails, the failure itself is still what is raised."""
     try:
-        lake.record_failure(cell, run_id=run_id, started_at=started_at, error=describe(error))
+        lake.record_failure(
+            cell,
+            run_id=run_id,
+            started_at=started_at,
+            error=describe(error),
+            error_class=type(error).__name__,
+            logins=logins,
+        )
     except DispatchLakeError as second:
         logger.warning("The failure could not be recorded in the lake: %s", second)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from filelock import FileLock, Timeout
 from dispatchlake.errors import CatalogBusy, ConfigError, LakeError
 from dispatchlake.lake import bookkeeping, commit, migrations, scratch
 from dispatchlake.lake.archive import archive_pages, iter_batches
-from dispatchlake.lake.bookkeeping import Cell, LoadSummary
+from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.connection import begin_anew, catalog_path, connect_writer
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
 from dispatchlake.lake.schemas import record_type_of
@@ -29,6 +30,16 @@ T = TypeVar("T")
 
 _POLL_S = 0.005
 """A small commit takes some hundredths of a second: to look seldom whether it is done would cost more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How the pages of one load were read: in which run, since when, how long, with how many logins."""
+
+    run_id: str
+    started_at: datetime
+    took: timedelta
+    logins: int
 
 
 class Lake:
@@ -93,7 +104,9 @@ class Lake:
         with _duckdb_errors():
             return bookkeeping.read_watermark(self._connection, center_id, resource)
 
-    def load(self, pages: Iterable[Page], *, cell: Cell, run_id: str) -> LoadSummary:
+    def load(
+        self, pages: Iterable[Page], *, cell: Cell, run_id: str, logins: Callable[[], int] = int
+    ) -> LoadSummary:
         """Land the pages of one cell: archive each batch, then commit everything at once.
 
         Until that commit readers see nothing of the load but archived pages; a failure on the way leaves
@@ -103,36 +116,36 @@ class Lake:
             pages: Read lazily; at most one batch is held.
             cell: What the pages are; its window is covered by the commit.
             run_id: Kept with all that is written.
+            logins: Asked, once all pages are read, how many logins that took.
         """
         with _duckdb_errors():
-            return self._load(pages, cell, run_id)
+            return self._load(pages, cell, run_id, logins)
 
-    def _load(self, pages: Iterable[Page], cell: Cell, run_id: str) -> LoadSummary:
+    def _load(
+        self, pages: Iterable[Page], cell: Cell, run_id: str, logins: Callable[[], int]
+    ) -> LoadSummary:
         started_at, started_s = datetime.now(UTC), time.monotonic()
         staging = Staging(self._connection, record_type_of(cell.resource))
         try:
             for batch in iter_batches(pages):
                 self._transact(partial(archive_pages, self._connection, batch, run_id=run_id))
                 staging.add(batch)
-            reading = timedelta(seconds=time.monotonic() - started_s)
-            return self._transact(
-                partial(self._commit, cell, staging, run_id=run_id, started_at=started_at, reading=reading)
-            )
+            took = timedelta(seconds=time.monotonic() - started_s)
+            reading = _Reading(run_id, started_at, took, logins())
+            return self._transact(partial(self._commit, cell, staging, reading))
         finally:
             staging.close()
 
-    def _commit(
-        self, cell: Cell, staging: Staging, *, run_id: str, started_at: datetime, reading: timedelta
-    ) -> LoadSummary:
+    def _commit(self, cell: Cell, staging: Staging, reading: _Reading) -> LoadSummary:
         """Write what one load changes: tables, quarantine, coverage, watermark, run."""
         connection, center_id, resource = self._connection, cell.center_id, cell.resource.name
         span = commit.staged_span(connection)
         merged = commit.merge(connection, record_type_of(cell.resource), center_id, span)
         if staging.quarantined:
             commit.quarantine(connection, center_id=center_id, resource=resource)
-        cell = bookkeeping.cover(connection, cell, records=staging.records, run_id=run_id)
+        cell = bookkeeping.cover(connection, cell, records=staging.records, run_id=reading.run_id)
         watermark = bookkeeping.advance_watermark(
-            connection, cell, span.newest_updated_at, reading=reading, run_id=run_id
+            connection, cell, span.newest_updated_at, reading=reading.took, run_id=reading.run_id
         )
         summary = LoadSummary(
             center_id=center_id,
@@ -144,21 +157,43 @@ class Lake:
             unchanged=staging.records - staging.quarantined - merged.new - merged.changed,
             quarantined=staging.quarantined,
             body_bytes=staging.body_bytes,
-            seconds=(datetime.now(UTC) - started_at).total_seconds(),
+            seconds=(datetime.now(UTC) - reading.started_at).total_seconds(),
             watermark=watermark,
             oldest_created_at=span.oldest_created_at,
             newest_updated_at=span.newest_updated_at,
+            logins=reading.logins,
         )
-        bookkeeping.record_run(connection, summary, run_id=run_id, started_at=started_at)
+        bookkeeping.record_run(
+            connection, summary, kind=cell.kind, run_id=reading.run_id, started_at=reading.started_at
+        )
         return summary
 
-    def record_failure(self, cell: Cell, *, run_id: str, started_at: datetime, error: str) -> None:
-        """Record that a cell failed and why; `error` must be fit to show."""
+    def record_failure(
+        self,
+        cell: Cell,
+        *,
+        run_id: str,
+        started_at: datetime,
+        error: str,
+        error_class: str = "",
+        logins: int = 0,
+    ) -> None:
+        """Record that a cell failed and why.
+
+        Args:
+            cell: What was to be read.
+            run_id: In which run.
+            started_at: When the cell began.
+            error: The sentence; fit to show.
+            error_class: Its class in the tree of errors, for those who must tell one kind from another.
+            logins: Requests to the center's token endpoint that were made before.
+        """
+        failure = Failure(error, error_class, logins)
 
         def write() -> None:
-            bookkeeping.cover_failure(self._connection, cell, error=error, run_id=run_id)
+            bookkeeping.cover_failure(self._connection, cell, error=failure.error, run_id=run_id)
             bookkeeping.record_failed_run(
-                self._connection, cell, run_id=run_id, started_at=started_at, error=error
+                self._connection, cell, failure, run_id=run_id, started_at=started_at
             )
 
         self._transact(write)
