@@ -168,7 +168,12 @@ def cover_failure(connection: duckdb.DuckDBPyConnection, cell: Cell, *, error: s
 
 
 def record_run(
-    connection: duckdb.DuckDBPyConnection, summary: LoadSummary, *, kind: str, run_id: str, started_at: datetime
+    connection: duckdb.DuckDBPyConnection,
+    summary: LoadSummary,
+    *,
+    kind: str,
+    run_id: str,
+    started_at: datetime,
 ) -> None:
     """Record what a landed cell brought."""
     _insert_run(

@@ -23,6 +23,7 @@ from dispatchlake.lake.connection import begin_anew, catalog_path, connect_write
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
 from dispatchlake.lake.schemas import record_type_of
 from dispatchlake.lake.staging import Staging
+from dispatchlake.lake.told import Told, read_told, write_told
 from dispatchlake.model import Page
 from dispatchlake.settings import Settings
 
@@ -121,9 +122,7 @@ class Lake:
         with _duckdb_errors():
             return self._load(pages, cell, run_id, logins)
 
-    def _load(
-        self, pages: Iterable[Page], cell: Cell, run_id: str, logins: Callable[[], int]
-    ) -> LoadSummary:
+    def _load(self, pages: Iterable[Page], cell: Cell, run_id: str, logins: Callable[[], int]) -> LoadSummary:
         started_at, started_s = datetime.now(UTC), time.monotonic()
         staging = Staging(self._connection, record_type_of(cell.resource))
         try:
@@ -197,6 +196,16 @@ class Lake:
             )
 
         self._transact(write)
+
+    def told(self) -> list[Told]:
+        """Return the conditions that hold and were told."""
+        with _duckdb_errors():
+            return read_told(self._connection)
+
+    def remember_told(self, before: list[Told], now: list[Told]) -> None:
+        """Keep what has been told now, where `before` was what `told` answered."""
+        if set(before) != set(now):
+            self._transact(partial(write_told, self._connection, before, now))
 
     def replay(
         self, selection: Selection | None = None, resources: Resources | None = None

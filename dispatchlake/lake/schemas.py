@@ -373,8 +373,7 @@ VIEWS: Mapping[str, tuple[str, str]] = {
         FROM coverage WHERE kind = 'ingest' AND state = 'complete' GROUP BY ALL""",
     ),
     "status": (
-        "One row per center and resource: how the live reading of it stands now. Backfills count for nothing "
-        "but logins. What each column means: docs/status-and-alerts.md.",
+        "One row per center and resource: how its live reading stands; see docs/status-and-alerts.md.",
         STATUS_QUERY,
     ),
 }

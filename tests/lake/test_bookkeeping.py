@@ -288,7 +288,7 @@ def test_a_run_that_landed_has_a_row_of_what_it_brought(center: Center) -> None:
 
     rows = center.ask("SELECT * EXCLUDE (center_id, started_at, seconds) FROM runs WHERE run_id = 'second'")
     assert rows == [
-        ("second", "incident_events", "landed", None, 2, 4, 1, 1, 1, 1, instant(-9), instant(5))
+        ("second", "incident_events", "landed", None, 2, 4, 1, 1, 1, 1, instant(-9), instant(5), "ingest", None, 0)
     ]  # fmt: skip
     ((started_at, seconds),) = center.ask("SELECT started_at, seconds FROM runs WHERE run_id = 'second'")
     assert before <= started_at <= datetime.now(UTC)
@@ -299,11 +299,22 @@ def test_a_run_that_failed_has_a_row_with_its_reason(center: Center) -> None:
     started_at = datetime.now(UTC) - timedelta(seconds=30)
 
     center.lake.record_failure(
-        cell(center.center_id), run_id="bad", started_at=started_at, error="The center's gone."
-    )
+        cell(center.center_id), run_id="bad", started_at=started_at, error="The center's gone.",
+        error_class="CenterUnavailable", logins=2,
+    )  # fmt: skip
 
     assert center.ask("SELECT * EXCLUDE (center_id, seconds) FROM runs") == [
-        ("bad", "incident_events", "failed", "The center's gone.", *[None] * 8, started_at)
+        (
+            "bad",
+            "incident_events",
+            "failed",
+            "The center's gone.",
+            *[None] * 8,
+            started_at,
+            "ingest",
+            "CenterUnavailable",
+            2,
+        )
     ]
     ((seconds,),) = center.ask("SELECT seconds FROM runs")
     assert seconds >= 30
