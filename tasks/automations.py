@@ -39,7 +39,7 @@ NO_BLOCK = (
 )
 
 _FLOWS = ["ingest", "backfill", "replay", "maintain", "check"]
-_RUN = "{{ flow_run.name }} ({{ flow.name }}): {{ flow_run|ui_url }}"
+_RUN = "{{ flow_run.name }} ({{ flow.name }}): {{ flow_run|ui_url or 'in the UI under Runs' }}"
 _HOUR = timedelta(hours=1)
 _PER_REQUEST = 200
 
