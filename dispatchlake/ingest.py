@@ -10,7 +10,7 @@ from datetime import time as time_of_day
 
 from dispatchlake.api import CenterClient, Patience
 from dispatchlake.errors import Cancelled, ConfigError, DispatchLakeError
-from dispatchlake.lake import Cell, Lake, LoadSummary, open_lake
+from dispatchlake.lake import Cell, Failure, Lake, LoadSummary, open_lake
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
 from dispatchlake.stop import Stop
@@ -35,18 +35,11 @@ def ingest_cell(
         CenterError: The center could not be read; nothing but archived pages was written.
         LakeError: The lake could not take it.
     """
-    resource = center.resource(resource_name)
-    started_at = datetime.now(UTC)
     with open_lake(settings) as lake:
         window = _window(lake.watermark(center.center_id, resource_name), since, settings)
-        cell = Cell(center.center_id, resource, window)
+        cell = Cell(center.center_id, center.resource(resource_name), window)
         logger.info("Reading %s", "everything" if window.start is None else f"since {window.start:%F %T} UTC")
-        try:
-            with open_client(center, settings) as client:
-                return lake.load(client.iter_pages(resource, window), cell=cell, run_id=run_id)
-        except Exception as error:
-            _record_failure(lake, cell, error, run_id=run_id, started_at=started_at)
-            raise
+        return _read(lake, center, cell, settings=settings, run_id=run_id)
 
 
 def backfill_windows(
@@ -76,20 +69,9 @@ def backfill_windows(
         CenterError: The center could not be read; nothing but archived pages was written.
         LakeError: The lake could not take it.
     """
-    stop = stop or Stop()
-    started_at = datetime.now(UTC)
-    span = Window(windows[0].start, windows[-1].end)
-    cell = Cell(center.center_id, center.resource(resource_name), span, kind="backfill")
     with open_lake(settings) as lake:
-        try:
-            with open_client(center, settings, is_backfill=True, sleep=stop.sleep) as client:
-                pages = stop.heeded(client.iter_pages(cell.resource, span))
-                return lake.load(pages, cell=cell, run_id=run_id, windows=windows)
-        except Cancelled:
-            raise
-        except Exception as error:
-            _record_failure(lake, cell, error, run_id=run_id, started_at=started_at, windows=windows)
-            raise
+        cell = _backfill_cell(center, resource_name, windows)
+        return _read(lake, center, cell, settings=settings, run_id=run_id, stop=stop)
 
 
 def record_untried(
@@ -106,28 +88,42 @@ def record_untried(
     Raises:
         LakeError: The lake could not take it.
     """
-    span = Window(windows[0].start, windows[-1].end)
-    cell = Cell(center.center_id, center.resource(resource_name), span, kind="backfill")
+    cell = _backfill_cell(center, resource_name, windows)
     with open_lake(settings) as lake:
-        lake.record_failure(cell, run_id=run_id, started_at=datetime.now(UTC), error=error, windows=windows)
+        lake.record_failure(cell, Failure(error), run_id=run_id, started_at=datetime.now(UTC))
 
 
-def _record_failure(
+def _backfill_cell(center: DispatchCenter, resource_name: str, windows: Sequence[Window]) -> Cell:
+    span = Window(windows[0].start, windows[-1].end)
+    return Cell(center.center_id, center.resource(resource_name), span, "backfill", tuple(windows))
+
+
+def _read(
     lake: Lake,
+    center: DispatchCenter,
     cell: Cell,
-    error: Exception,
     *,
+    settings: Settings,
     run_id: str,
-    started_at: datetime,
-    windows: Sequence[Window] = (),
-) -> None:
-    """Record a failure in the lake; if even that fails, the failure itself is still what is raised."""
+    stop: Stop | None = None,
+) -> LoadSummary:
+    """Read a cell and land it; record a failure in the lake and raise it."""
+    started_at = datetime.now(UTC)
+    stop = stop or Stop()
+    client = None
     try:
-        lake.record_failure(
-            cell, run_id=run_id, started_at=started_at, error=describe(error), windows=windows
-        )
-    except DispatchLakeError as second:
-        logger.warning("The failure could not be recorded in the lake: %s", second)
+        with open_client(center, settings, is_backfill=cell.kind == "backfill", sleep=stop.sleep) as client:
+            pages = stop.heeded(client.iter_pages(cell.resource, cell.window))
+            return lake.load(pages, cell=cell, run_id=run_id, logins=lambda: client.logins)
+    except Cancelled:
+        raise
+    except Exception as error:
+        failure = Failure(describe(error), type(error).__name__, client.logins if client else 0)
+        try:
+            lake.record_failure(cell, failure, run_id=run_id, started_at=started_at)
+        except DispatchLakeError as second:  # the failure itself is still what is raised
+            logger.warning("The failure could not be recorded in the lake: %s", second)
+        raise
 
 
 def open_client(

@@ -31,6 +31,9 @@ class Settings(BaseSettings):
         memory_limit_mb: DuckDB's memory budget per process; more is spilled to disk.
         keep_snapshots_days: How far back the lake can be asked what it held (AT); older snapshots expire.
         keep_files_days: How long a file stays that no snapshot needs; longer than any query runs.
+        late_after_s: A center that is complete through longer ago than this is late, in seconds.
+        disk_full_share: Share of the data folder's disk, 0 to 1, beyond which it counts as nearly full.
+        metrics_file: Where each ingest run writes the metrics for Prometheus; None for nowhere.
     """
 
     model_config = SettingsConfigDict(env_prefix="DISPATCHLAKE_", frozen=True, extra="ignore")
@@ -45,6 +48,9 @@ class Settings(BaseSettings):
     memory_limit_mb: Annotated[int, Field(ge=64)] = 192
     keep_snapshots_days: Days = 7.0
     keep_files_days: Days = 1.0
+    late_after_s: Annotated[float, Field(gt=0)] = 900.0
+    disk_full_share: Annotated[float, Field(ge=0, le=1)] = 0.9
+    metrics_file: Path | None = None
 
     @property
     def lake_dir(self) -> Path:

@@ -21,6 +21,7 @@ from dispatchlake.model import ResourceName
 from tasks.artifacts import CellResult, headline, publish_summary
 from tasks.cells import ingest_cell, lake_kept_open, plan_cells
 from tasks.policy import final_state
+from tasks.status import report_status
 
 CELLS_AT_ONCE = 8
 """Cells under way in one run. A center's own limit is its rate budget, kept across runs and processes."""
@@ -50,6 +51,7 @@ def ingest(
     with lake_kept_open():
         futures = [ingest_cell.submit(cell.center_id, cell.resource, since) for cell in cells]
         wait(futures)
-    results = [CellResult.of(cell, future.state) for cell, future in zip(cells, futures, strict=True)]
-    publish_summary(results)
+        results = [CellResult.of(cell, future.state) for cell, future in zip(cells, futures, strict=True)]
+        publish_summary(results)
+        report_status()
     return final_state(results, headline(results))

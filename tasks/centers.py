@@ -81,6 +81,18 @@ def load_blocks() -> dict[str, DispatchCenterBlock]:
     return dict(sorted(blocks.items()))
 
 
+def load_register() -> dict[tuple[str, str], bool]:
+    """Return the listings that registered centers have credentials for, and whether scheduled runs read them.
+
+    By center id and listing; no secret is looked at.
+    """
+    return {
+        (center_id, name): block.enabled
+        for center_id, block in load_blocks().items()
+        for name in block.resource_names()
+    }
+
+
 def load_resources(center_ids: Collection[str]) -> dict[tuple[str, str], Resource]:
     """Return the listings of the centers as they are configured, by center id and name; none of who is not.
 

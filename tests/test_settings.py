@@ -36,6 +36,9 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         "MEMORY_LIMIT_MB": "512",
         "KEEP_SNAPSHOTS_DAYS": "30.5",
         "KEEP_FILES_DAYS": "2",
+        "LATE_AFTER_S": "60",
+        "DISK_FULL_SHARE": "0.8",
+        "METRICS_FILE": "/tmp/dispatchlake.prom",
     }
     assert {name.lower() for name in given} == set(Settings.model_fields)
     for name, value in given.items():
@@ -54,6 +57,9 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         memory_limit_mb=512,
         keep_snapshots_days=30.5,
         keep_files_days=2,
+        late_after_s=60,
+        disk_full_share=0.8,
+        metrics_file=Path("/tmp/dispatchlake.prom"),
     )
 
 

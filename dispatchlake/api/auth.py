@@ -36,6 +36,11 @@ class CenterAuth(httpx.Auth):
         self._refusal: AuthRejected | None = None
         self._lock = threading.Lock()
 
+    @property
+    def logins(self) -> int:
+        """Return how often this identity asked the token endpoint."""
+        return self._login.tries
+
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Authorise the request; after a 401, once more with another token.
 

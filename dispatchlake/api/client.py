@@ -127,6 +127,11 @@ class CenterClient:
         """Close the connections."""
         self._http.close()
 
+    @property
+    def logins(self) -> int:
+        """Return how often this client asked the center's token endpoint, refused or not."""
+        return sum(auth.logins for auth in self._auths.values())
+
     def iter_pages(self, resource: Resource, window: Window) -> Iterator[Page]:
         """Yield every page of a listing, as received; each is handed over before the next is asked for.
 

@@ -48,7 +48,11 @@ _WHAT_TO_DO = {
 
 
 class Login:
-    """Fetches tokens for one center and scope."""
+    """Fetches tokens for one center and scope.
+
+    Attributes:
+        tries: How often the token endpoint was asked: what a center may count as a login, refused or not.
+    """
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class Login:
         self._http = http
         self._retry = retry
         self._rate = rate
+        self.tries = 0
 
     def fetch_token(self) -> Token:
         """Log in once; passing faults are tried again within the retry budget.
@@ -88,6 +93,7 @@ class Login:
         is_form = self._center.token_body == "form"  # noqa: S105 - a way of writing, not a secret
         url = f"{self._center.base_url}{self._center.token_path}"
         self._rate.take()
+        self.tries += 1
         began_s = monotonic_s()  # before the request: a token may be younger than we think, never older
         try:
             with self._http.stream(

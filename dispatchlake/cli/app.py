@@ -27,6 +27,15 @@ app.command("dispatchlake.cli.ingest:ingest", help="Land what each center change
 app.command(
     "dispatchlake.cli.backfill:backfill", help="Read days of the past, and skip what is complete already."
 )
+app.command(
+    "dispatchlake.cli.status:status", help="Show which center is late or failing, why, and what to press."
+)
+app.command(
+    "dispatchlake.cli.status:metrics", help="Print the same figures for Prometheus, or write them to a file."
+)
+app.command(
+    "dispatchlake.cli.alerts:app", name="alerts", help="Say where messages about troubles go, and try it."
+)
 app.command("dispatchlake.cli.sql:sql", help="Ask the lake in SQL; read-only; exports to CSV and Parquet.")
 app.command("dispatchlake.cli.quarantine:quarantine", help="Show why records were set aside, and what to do.")
 app.command("dispatchlake.cli.replay:replay", help="Read archived pages again with today's parser.")

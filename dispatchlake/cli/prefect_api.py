@@ -76,7 +76,13 @@ def local_server(home: Path) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     log_path = home / "server.log"
-    environment = os.environ | _QUIET | {"PREFECT_HOME": str(home), "PREFECT_SERVER_LOGGING_LEVEL": "WARNING"}
+    environment = {
+        **os.environ,
+        **_QUIET,
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        "PREFECT_UI_URL": url.removesuffix("/api"),  # links in messages lead there
+    }
     tether = [sys.executable, "-m", "dispatchlake.cli.tether"]  # it does not outlive us, however we end
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with log_path.open("w") as log:

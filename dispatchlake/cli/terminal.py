@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -46,7 +47,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str |
     return grid
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> str | Text:
+    if isinstance(value, Text):
+        return value
     text = str(value)
     if value is None:
         text = "·"

@@ -1,12 +1,13 @@
 """Records in, DuckLake out: everything that touches DuckDB, Arrow and Parquet."""
 
-from dispatchlake.lake.bookkeeping import Cell, LoadSummary
+from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.lake import Lake, open_lake
 from dispatchlake.lake.preview import RecordsPreview, preview_records
 from dispatchlake.lake.replay import ReplaySummary, Selection
 
 __all__ = [
     "Cell",
+    "Failure",
     "Lake",
     "LoadSummary",
     "RecordsPreview",

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from dispatchlake.lake.bookkeeping import Cell
+from dispatchlake.lake.sql import at_once
 from dispatchlake.windows import Covered, Window
 
 
@@ -29,15 +30,13 @@ def read_coverage(
     return covered
 
 
-def cover_windows(
-    connection: duckdb.DuckDBPyConnection, cell: Cell, windows: Sequence[Window], *, run_id: str
-) -> tuple[int, ...]:
-    """Record that each window has been read whole, and forget failures within it.
+def cover_windows(connection: duckdb.DuckDBPyConnection, cell: Cell, *, run_id: str) -> tuple[int, ...]:
+    """Record that each of the cell's windows has been read whole, and forget failures within it.
 
     Returns:
         tuple: How many staged records changed within each window.
     """
-    _lay_out(connection, windows)
+    _lay_out(connection, cell.windows)
     counts = connection.execute(
         """SELECT count(updated_at) FROM asked
         LEFT JOIN staged ON updated_at >= asked_start AND updated_at < asked_end
@@ -45,10 +44,10 @@ def cover_windows(
     ).fetchall()
     names = [cell.center_id, cell.resource.name]
     connection.execute(
-        f"""DELETE FROM coverage WHERE center_id = ? AND resource = ? AND kind = 'backfill' AND (
+        f"""DELETE FROM coverage WHERE {_IS_KIND} AND (
             {_IS_ASKED} OR (state = 'failed' AND EXISTS (
                 SELECT 1 FROM asked WHERE window_start >= asked_start AND window_end <= asked_end)))""",
-        names,
+        [*names, "backfill"],
     )
     records = [count for (count,) in counts]
     connection.execute(
@@ -61,19 +60,19 @@ def cover_windows(
 
 
 def cover_windows_failed(
-    connection: duckdb.DuckDBPyConnection, cell: Cell, windows: Sequence[Window], *, error: str, run_id: str
+    connection: duckdb.DuckDBPyConnection, cell: Cell, *, error: str, run_id: str
 ) -> None:
-    """Record that reading each window failed, and why; what was complete before stays so."""
-    _lay_out(connection, windows)
+    """Record that reading each of the cell's windows failed, and why; what was complete before stays so."""
+    _lay_out(connection, cell.windows)
     names = [cell.center_id, cell.resource.name]
-    of_these = f"""FROM coverage WHERE center_id = ? AND resource = ? AND kind = 'backfill'
-        AND state = 'failed' AND {_IS_ASKED}"""
+    of_these = f"FROM coverage WHERE {_IS_STATE} AND {_IS_ASKED}"
+    failed = [*names, "backfill", "failed"]
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE failed_before AS
         SELECT window_start, window_end, max(attempts) AS attempts {of_these} GROUP BY ALL""",
-        names,
+        failed,
     )
-    connection.execute(f"DELETE {of_these}", names)
+    connection.execute(f"DELETE {of_these}", failed)
     connection.execute(
         """INSERT INTO coverage
         SELECT ?, ?, 'backfill', 'failed', asked_start, asked_end, 0, coalesce(attempts, 0) + 1, ?, ?, ?
@@ -83,6 +82,8 @@ def cover_windows_failed(
     )
 
 
+_IS_KIND = at_once("center_id", "resource", "kind")
+_IS_STATE = at_once("center_id", "resource", "kind", "state")
 _IS_ASKED = "(window_start, window_end) IN (SELECT (asked_start, asked_end) FROM asked)"
 
 

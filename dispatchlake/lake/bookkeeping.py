@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 
@@ -27,12 +27,15 @@ class Cell:
     Attributes:
         kind: `ingest` moves the watermark and grows one coverage row; `backfill` leaves the watermark
             alone and has a coverage row of its own.
+        windows: Of a backfill that reads several windows at once: these, oldest first, are what is covered,
+            each by itself. `window` spans them.
     """
 
     center_id: str
     resource: Resource
     window: Window
     kind: Literal["ingest", "backfill"] = "ingest"
+    windows: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class LoadSummary:
         changed: Further versions of incidents.
         unchanged: Records that brought nothing new.
         watermark: Where the next scheduled run begins, less the lookback.
-        window_records: Of a backfill, how many of the records changed within each of its windows.
+        window_records: How many of the records changed within each of the cell's windows.
+        logins: Requests to the center's token endpoint that it took.
     """
 
     center_id: str
@@ -61,6 +65,22 @@ class LoadSummary:
     oldest_created_at: datetime | None
     newest_updated_at: datetime | None
     window_records: tuple[int, ...] = ()
+    logins: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a cell failed.
+
+    Attributes:
+        error: The sentence; fit to show.
+        error_class: Its class in the tree of errors, for those who must tell one kind from another.
+        logins: Requests to the center's token endpoint that were made before.
+    """
+
+    error: str
+    error_class: str = ""
+    logins: int = 0
 
 
 def read_watermark(connection: duckdb.DuckDBPyConnection, center_id: str, resource: str) -> datetime | None:
@@ -167,43 +187,58 @@ def cover_failure(connection: duckdb.DuckDBPyConnection, cell: Cell, *, error: s
 
 
 def record_run(
-    connection: duckdb.DuckDBPyConnection, summary: LoadSummary, *, run_id: str, started_at: datetime
+    connection: duckdb.DuckDBPyConnection,
+    summary: LoadSummary,
+    *,
+    kind: str,
+    run_id: str,
+    started_at: datetime,
 ) -> None:
     """Record what a landed cell brought."""
-    connection.execute(
-        "INSERT INTO runs VALUES (?, ?, ?, 'landed', NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            run_id,
-            summary.center_id,
-            summary.resource,
-            summary.pages,
-            summary.records,
-            summary.new,
-            summary.changed,
-            summary.unchanged,
-            summary.quarantined,
-            summary.oldest_created_at,
-            summary.newest_updated_at,
-            started_at,
-            summary.seconds,
-        ],
+    _insert_run(
+        connection,
+        {
+            "run_id": run_id,
+            "center_id": summary.center_id,
+            "resource": summary.resource,
+            "state": "landed",
+            "pages": summary.pages,
+            "records": summary.records,
+            "new": summary.new,
+            "changed": summary.changed,
+            "unchanged": summary.unchanged,
+            "quarantined": summary.quarantined,
+            "oldest_created_at": summary.oldest_created_at,
+            "newest_updated_at": summary.newest_updated_at,
+            "started_at": started_at,
+            "seconds": summary.seconds,
+            "kind": kind,
+            "logins": summary.logins,
+        },
     )
 
 
 def record_failed_run(
-    connection: duckdb.DuckDBPyConnection, cell: Cell, *, run_id: str, started_at: datetime, error: str
+    connection: duckdb.DuckDBPyConnection, cell: Cell, failure: Failure, *, run_id: str, started_at: datetime
 ) -> None:
     """Record that a cell failed; a retry of the same run adds a row of its own."""
-    seconds = (datetime.now(UTC) - started_at).total_seconds()
-    connection.execute(
-        """INSERT INTO runs BY NAME SELECT $run AS run_id, $center AS center_id, $resource AS resource,
-        'failed' AS state, $error AS error, $started_at AS started_at, $seconds AS seconds""",
+    _insert_run(
+        connection,
         {
-            "run": run_id,
-            "center": cell.center_id,
+            "run_id": run_id,
+            "center_id": cell.center_id,
             "resource": cell.resource.name,
-            "error": error,
+            "state": "failed",
+            "error": failure.error,
             "started_at": started_at,
-            "seconds": seconds,
+            "seconds": (datetime.now(UTC) - started_at).total_seconds(),
+            "kind": cell.kind,
+            "error_class": failure.error_class or None,
+            "logins": failure.logins,
         },
     )
+
+
+def _insert_run(connection: duckdb.DuckDBPyConnection, values: dict[str, Any]) -> None:
+    named = ", ".join(f"${name} AS {name}" for name in values)
+    connection.execute(f"INSERT INTO runs BY NAME SELECT {named}", values)

@@ -6,7 +6,8 @@ import contextlib
 import gc
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,17 +20,18 @@ from filelock import FileLock, Timeout
 from dispatchlake.errors import CatalogBusy, ConfigError, DispatchLakeError, LakeError
 from dispatchlake.lake import backfilled, bookkeeping, commit, log_holder, migrations, scratch
 from dispatchlake.lake.archive import ArchivedPage, Batch, archive_pages, iter_batches
-from dispatchlake.lake.bookkeeping import Cell, LoadSummary
+from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
 from dispatchlake.lake.schemas import RecordType, record_type_of
 from dispatchlake.lake.sql import transaction
 from dispatchlake.lake.staging import Staging
+from dispatchlake.lake.told import Told, read_told, write_told
 from dispatchlake.lake.typed_pages import TypedPages, type_pages
 from dispatchlake.model import Page
 from dispatchlake.settings import Settings
-from dispatchlake.windows import Covered, Window
+from dispatchlake.windows import Covered
 
 T = TypeVar("T")
 
@@ -41,6 +43,16 @@ _YOUNG_OBJECTS = 50_000
 _MIGRATING = threading.Lock()
 _IS_CURRENT = "memory.main.is_current"
 """A table that is there once this process's DuckDB has found the layout right: asked once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How the pages of one load were read: in which run, since when, how long, with how many logins."""
+
+    run_id: str
+    started_at: datetime
+    took: timedelta
+    logins: int
 
 
 class Lake:
@@ -115,7 +127,7 @@ class Lake:
             return backfilled.read_coverage(self._connection, center_ids)
 
     def load(
-        self, pages: Iterable[Page], *, cell: Cell, run_id: str, windows: Sequence[Window] = ()
+        self, pages: Iterable[Page], *, cell: Cell, run_id: str, logins: Callable[[], int] = int
     ) -> LoadSummary:
         """Land the pages of one cell: archive each batch, then commit everything at once.
 
@@ -126,13 +138,12 @@ class Lake:
             pages: Read in a thread of its own, a batch ahead; at most three batches are held.
             cell: What the pages are; its window is covered by the commit.
             run_id: Kept with all that is written.
-            windows: Of a backfill, the windows that the reading fills, covered by the commit instead of the
-                cell's own, which spans them.
+            logins: Asked, once all pages are read, how many logins that took.
         """
         with _duckdb_errors():
-            return self._load(pages, cell, run_id, windows)
+            return self._load(pages, cell, run_id, logins)
 
-    def _load(self, pages: Iterable[Page], cell: Cell, run_id: str, windows: Sequence[Window]) -> LoadSummary:
+    def _load(self, pages: Iterable[Page], cell: Cell, run_id: str, logins: Callable[[], int]) -> LoadSummary:
         started_at, started_s = datetime.now(UTC), time.monotonic()
         record_type = record_type_of(cell.resource)
         staging = Staging(self._connection, record_type)
@@ -145,13 +156,12 @@ class Lake:
                 for batch, typed in archived:
                     last = batch.pages if batch.is_last else []
                     staging.add(typed)
-            reading = timedelta(seconds=time.monotonic() - started_s)
+            took = timedelta(seconds=time.monotonic() - started_s)
+            reading = _Reading(run_id, started_at, took, logins())
 
             def write() -> LoadSummary:
                 archive_pages(self._connection, last, run_id=run_id)
-                return self._commit(
-                    cell, staging, windows=windows, run_id=run_id, started_at=started_at, reading=reading
-                )
+                return self._commit(cell, staging, reading)
 
             return self._transact(write)
         except (DispatchLakeError, duckdb.Error):  # the lake takes nothing
@@ -175,16 +185,7 @@ class Lake:
                     self._transact(partial(archive_pages, connection, batch.pages, run_id=run_id), connection)
                 yield batch, typed
 
-    def _commit(
-        self,
-        cell: Cell,
-        staging: Staging,
-        *,
-        windows: Sequence[Window],
-        run_id: str,
-        started_at: datetime,
-        reading: timedelta,
-    ) -> LoadSummary:
+    def _commit(self, cell: Cell, staging: Staging, reading: _Reading) -> LoadSummary:
         """Write what one load changes: tables, quarantine, coverage, watermark, run."""
         connection, center_id, resource = self._connection, cell.center_id, cell.resource.name
         span = commit.staged_span(connection)
@@ -192,12 +193,12 @@ class Lake:
         if staging.quarantined:
             commit.quarantine(connection, center_id=center_id, resource=resource)
         window_records: tuple[int, ...] = ()
-        if windows:
-            window_records = backfilled.cover_windows(connection, cell, windows, run_id=run_id)
+        if cell.windows:
+            window_records = backfilled.cover_windows(connection, cell, run_id=reading.run_id)
         else:
-            cell = bookkeeping.cover(connection, cell, records=staging.records, run_id=run_id)
+            cell = bookkeeping.cover(connection, cell, records=staging.records, run_id=reading.run_id)
         watermark = bookkeeping.advance_watermark(
-            connection, cell, span.newest_updated_at, reading=reading, run_id=run_id
+            connection, cell, span.newest_updated_at, reading=reading.took, run_id=reading.run_id
         )
         summary = LoadSummary(
             center_id=center_id,
@@ -209,30 +210,41 @@ class Lake:
             unchanged=staging.records - staging.quarantined - merged.new - merged.changed,
             quarantined=staging.quarantined,
             body_bytes=staging.body_bytes,
-            seconds=(datetime.now(UTC) - started_at).total_seconds(),
+            seconds=(datetime.now(UTC) - reading.started_at).total_seconds(),
             watermark=watermark,
             oldest_created_at=span.oldest_created_at,
             newest_updated_at=span.newest_updated_at,
             window_records=window_records,
+            logins=reading.logins,
         )
-        bookkeeping.record_run(connection, summary, run_id=run_id, started_at=started_at)
+        bookkeeping.record_run(
+            connection, summary, kind=cell.kind, run_id=reading.run_id, started_at=reading.started_at
+        )
         return summary
 
-    def record_failure(
-        self, cell: Cell, *, run_id: str, started_at: datetime, error: str, windows: Sequence[Window] = ()
-    ) -> None:
-        """Record that a cell failed, or each window of a backfill, and why; `error` must be fit to show."""
+    def record_failure(self, cell: Cell, failure: Failure, *, run_id: str, started_at: datetime) -> None:
+        """Record that a cell failed, with each of its windows, and why."""
 
         def write() -> None:
-            if windows:
-                backfilled.cover_windows_failed(self._connection, cell, windows, error=error, run_id=run_id)
+            if cell.windows:
+                backfilled.cover_windows_failed(self._connection, cell, error=failure.error, run_id=run_id)
             else:
-                bookkeeping.cover_failure(self._connection, cell, error=error, run_id=run_id)
+                bookkeeping.cover_failure(self._connection, cell, error=failure.error, run_id=run_id)
             bookkeeping.record_failed_run(
-                self._connection, cell, run_id=run_id, started_at=started_at, error=error
+                self._connection, cell, failure, run_id=run_id, started_at=started_at
             )
 
         self._transact(write)
+
+    def told(self) -> list[Told]:
+        """Return the conditions that hold and were told."""
+        with _duckdb_errors():
+            return read_told(self._connection)
+
+    def remember_told(self, before: list[Told], now: list[Told]) -> None:
+        """Keep what has been told now, where `before` was what `told` answered."""
+        if set(before) != set(now):
+            self._transact(partial(write_told, self._connection, before, now))
 
     def replay(
         self, selection: Selection | None = None, resources: Resources | None = None

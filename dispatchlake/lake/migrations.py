@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
 import duckdb
@@ -10,7 +10,7 @@ import duckdb
 from dispatchlake.errors import LakeTooNew
 from dispatchlake.lake import chain
 from dispatchlake.lake.archive import MAX_PAGES
-from dispatchlake.lake.schemas import CHAIN_HEADS, RAW_PAGES, TABLES, VIEWS, Column, Table
+from dispatchlake.lake.schemas import ALERTS, CHAIN_HEADS, RAW_PAGES, RUNS, TABLES, VIEWS, Column, Table
 from dispatchlake.lake.sql import quoted, transaction
 
 INLINED_ROWS = 100
@@ -22,9 +22,8 @@ def _create_first_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CALL lake.set_option('data_inlining_row_limit', {INLINED_ROWS})")
     for table in TABLES:
         _create_table(connection, table)
-    for name, (comment, query) in VIEWS.items():
-        connection.execute(f"CREATE VIEW {name} AS {query}")
-        connection.execute(f"COMMENT ON VIEW {name} IS {quoted(comment)}")
+    for name in VIEWS:
+        _create_view(connection, name)
 
 
 def _keep_pages_out_of_the_catalog(connection: duckdb.DuckDBPyConnection) -> None:
@@ -37,19 +36,7 @@ def _keep_pages_out_of_the_catalog(connection: duckdb.DuckDBPyConnection) -> Non
 
 
 def _chain_pages(connection: duckdb.DuckDBPyConnection) -> None:
-    # A lake made by this version has these already: its first tables are of today's layout.
-    had = {
-        row[0]
-        for row in connection.execute(
-            """SELECT column_name FROM duckdb_columns()
-            WHERE database_name = 'lake' AND table_name = ?""",
-            [RAW_PAGES.name],
-        ).fetchall()
-    }
-    for column in RAW_PAGES.columns:
-        if column.name in chain.LINK_COLUMNS and column.name not in had:
-            connection.execute(f'ALTER TABLE {RAW_PAGES.name} ADD COLUMN "{column.name}" {column.type}')
-            _comment_on(connection, RAW_PAGES, column)
+    _add_columns(connection, RAW_PAGES, chain.LINK_COLUMNS)
     if not _exists(connection, CHAIN_HEADS.name):
         _create_table(connection, CHAIN_HEADS)
     chain.link_archive(connection)
@@ -67,6 +54,14 @@ def _compress_lightly(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CALL lake.set_option('parquet_compression_level', 1)")
 
 
+def _add_status(connection: duckdb.DuckDBPyConnection) -> None:
+    _add_columns(connection, RUNS, ("kind", "error_class", "logins"))
+    if not _exists(connection, ALERTS.name):
+        _create_table(connection, ALERTS)
+    if not _exists(connection, "status"):
+        _create_view(connection, "status")
+
+
 CHAIN = "0003 chain of pages"
 
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
@@ -75,6 +70,7 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     CHAIN: _chain_pages,
     "0004 small row groups of pages": _keep_row_groups_of_pages_small,
     "0005 light compression": _compress_lightly,
+    "0006 status": _add_status,
 }
 
 
@@ -119,12 +115,33 @@ def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
         _comment_on(connection, table, column)
 
 
+def _create_view(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    comment, query = VIEWS[name]
+    connection.execute(f"CREATE VIEW {name} AS {query}")
+    connection.execute(f"COMMENT ON VIEW {name} IS {quoted(comment)}")
+
+
+def _add_columns(connection: duckdb.DuckDBPyConnection, table: Table, names: Collection[str]) -> None:
+    """Add those columns the table lacks: a lake made by this version has them from its first tables on."""
+    rows = connection.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE database_name = 'lake' AND table_name = ?",
+        [table.name],
+    ).fetchall()
+    had = {row[0] for row in rows}
+    for column in table.columns:
+        if column.name in names and column.name not in had:
+            connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.type}')
+            _comment_on(connection, table, column)
+
+
 def _comment_on(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> None:
     connection.execute(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {quoted(column.full_comment)}')
 
 
-def _exists(connection: duckdb.DuckDBPyConnection, table_name: str) -> bool:
+def _exists(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
     found = connection.execute(
-        "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = ?", [table_name]
+        """SELECT 1 FROM information_schema.tables
+        WHERE table_catalog = 'lake' AND table_name = ?""",
+        [name],
     ).fetchone()
     return found is not None

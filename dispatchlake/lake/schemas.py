@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dispatchlake.lake.status_view import STATUS_QUERY
 from dispatchlake.model import Resource
 
 Kind = Literal["text", "boolean", "integer", "number", "instant", "texts"]
@@ -334,6 +335,22 @@ RUNS = Table(
         Column("newest_updated_at", "TIMESTAMPTZ", "Newest updated_at received."),
         Column("started_at", "TIMESTAMPTZ", "When the cell began (UTC)."),
         Column("seconds", "DOUBLE", "How long it took, in seconds."),
+        Column("kind", "VARCHAR", "ingest or backfill, as in coverage; null in rows older than this column."),
+        Column("error_class", "VARCHAR", "Kind of failure, such as AuthRejected; null if it landed."),
+        Column("logins", "BIGINT", "Requests to the center's token endpoint, refused ones too."),
+    ),
+)
+
+ALERTS = Table(
+    "alerts",
+    "One row per condition that holds and was told: so that it is not told every five minutes. Key: "
+    "center_id, resource, condition.",
+    (
+        Column("center_id", "VARCHAR", "Dispatch center; empty where the condition is the whole lake's."),
+        Column("resource", "VARCHAR", "Listing; empty where the condition is not one listing's."),
+        Column("condition", "VARCHAR", "login-failed, late, silent, quarantine-grew or disk-nearly-full."),
+        Column("since_at", "TIMESTAMPTZ", "When it was first told (UTC)."),
+        Column("told_at", "TIMESTAMPTZ", "When it was last told (UTC)."),
     ),
 )
 
@@ -346,6 +363,7 @@ TABLES: tuple[Table, ...] = (
     COVERAGE,
     WATERMARKS,
     RUNS,
+    ALERTS,
 )
 
 VIEWS: Mapping[str, tuple[str, str]] = {
@@ -353,5 +371,9 @@ VIEWS: Mapping[str, tuple[str, str]] = {
         "One row per center and resource: everything changed before complete_through has been read.",
         """SELECT center_id, resource, max(window_end) AS complete_through
         FROM coverage WHERE kind = 'ingest' AND state = 'complete' GROUP BY ALL""",
+    ),
+    "status": (
+        "One row per center and resource: how its live reading stands; see docs/status-and-alerts.md.",
+        STATUS_QUERY,
     ),
 }

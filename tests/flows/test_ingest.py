@@ -99,13 +99,16 @@ def test_the_run_leaves_a_table_of_what_landed(
     prefect_url: str, sandbox: SandboxProcess, settings: Settings
 ) -> None:
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 
     center = put_center(sandbox)
 
     state = ingest(save(center))
 
-    of_this_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    of_this_run = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]),
+        key=ArtifactFilterKey(any_=["ingest-summary"]),
+    )
     with get_client(sync_client=True) as client:  # Artifact.get would leave its connection open
         (artifact,) = client.read_artifacts(artifact_filter=of_this_run)
     assert artifact.key == "ingest-summary"

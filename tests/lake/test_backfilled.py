@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from dispatchlake.lake import LoadSummary
+from dispatchlake.lake import Cell, Failure, LoadSummary
 from dispatchlake.windows import Window
 from tests.lake.pages import Center, cell, incident, instant
 
@@ -19,16 +20,20 @@ def windows(*hours: int) -> list[Window]:
     return [Window(instant(hour * HOUR_S), instant((hour + 1) * HOUR_S)) for hour in hours]
 
 
+def spanning(center: Center, asked: list[Window]) -> Cell:
+    span = cell(center.center_id, start=asked[0].start, end=asked[-1].end, kind="backfill")
+    return replace(span, windows=tuple(asked))
+
+
 def load(center: Center, *hours: int, records: list[dict[str, Any]], run_id: str = "run") -> LoadSummary:
     asked = windows(*hours)
-    span = cell(center.center_id, start=asked[0].start, end=asked[-1].end, kind="backfill")
-    return center.lake.load([center.page(*records)], cell=span, run_id=run_id, windows=asked)
+    return center.lake.load([center.page(*records)], cell=spanning(center, asked), run_id=run_id)
 
 
 def fail(center: Center, *hours: int, error: str = "It was down.") -> None:
     asked = windows(*hours)
-    span = cell(center.center_id, start=asked[0].start, end=asked[-1].end, kind="backfill")
-    center.lake.record_failure(span, run_id="run", started_at=datetime.now(UTC), error=error, windows=asked)
+    failure = Failure(error)
+    center.lake.record_failure(spanning(center, asked), failure, run_id="run", started_at=datetime.now(UTC))
 
 
 def coverage(center: Center) -> list[tuple[Any, ...]]:
@@ -100,9 +105,8 @@ def test_a_failure_leaves_complete_what_was_and_a_success_forgets_it(center: Cen
 def test_a_longer_window_forgets_the_failures_within_it_and_no_others(center: Center) -> None:
     fail(center, 0, 1, 2)
     whole = Window(instant(0), instant(2 * HOUR_S))
-    span = cell(center.center_id, start=whole.start, end=whole.end, kind="backfill")
 
-    center.lake.load([center.page()], cell=span, run_id="run", windows=[whole])
+    center.lake.load([center.page()], cell=spanning(center, [whole]), run_id="run")
 
     assert [(row[1], row[2]) for row in coverage(center)] == [("complete", 0), ("failed", 2)]
 

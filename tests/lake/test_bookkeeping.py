@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dispatchlake.lake import Failure
 from dispatchlake.model import Page
 from tests.lake.pages import END, Center, cell, incident, instant
 from tests.lake.test_merge import NewCenter
@@ -30,7 +31,7 @@ def land(center: Center, updated: float | None = None, **of: Any) -> None:
 
 def fail(center: Center, error: str = "It was down.", run_id: str = "run", **of: Any) -> None:
     center.lake.record_failure(
-        cell(center.center_id, **of), run_id=run_id, started_at=datetime.now(UTC), error=error
+        cell(center.center_id, **of), Failure(error), run_id=run_id, started_at=datetime.now(UTC)
     )
 
 
@@ -288,7 +289,8 @@ def test_a_run_that_landed_has_a_row_of_what_it_brought(center: Center) -> None:
 
     rows = center.ask("SELECT * EXCLUDE (center_id, started_at, seconds) FROM runs WHERE run_id = 'second'")
     assert rows == [
-        ("second", "incident_events", "landed", None, 2, 4, 1, 1, 1, 1, instant(-9), instant(5))
+        ("second", "incident_events", "landed", None, 2, 4, 1, 1, 1, 1, instant(-9), instant(5),
+         "ingest", None, 0)
     ]  # fmt: skip
     ((started_at, seconds),) = center.ask("SELECT started_at, seconds FROM runs WHERE run_id = 'second'")
     assert before <= started_at <= datetime.now(UTC)
@@ -299,11 +301,24 @@ def test_a_run_that_failed_has_a_row_with_its_reason(center: Center) -> None:
     started_at = datetime.now(UTC) - timedelta(seconds=30)
 
     center.lake.record_failure(
-        cell(center.center_id), run_id="bad", started_at=started_at, error="The center's gone."
+        cell(center.center_id),
+        Failure("The center's gone.", "CenterUnavailable", logins=2),
+        run_id="bad",
+        started_at=started_at,
     )
 
     assert center.ask("SELECT * EXCLUDE (center_id, seconds) FROM runs") == [
-        ("bad", "incident_events", "failed", "The center's gone.", *[None] * 8, started_at)
+        (
+            "bad",
+            "incident_events",
+            "failed",
+            "The center's gone.",
+            *[None] * 8,
+            started_at,
+            "ingest",
+            "CenterUnavailable",
+            2,
+        )
     ]
     ((seconds,),) = center.ask("SELECT seconds FROM runs")
     assert seconds >= 30

@@ -1,0 +1,161 @@
+"""`dispatchlake status` and `metrics`: the same judgement for people, for scripts and for Prometheus."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.text import Text
+
+from dispatchlake.cli.prefect_api import is_answering, prefect_api
+from dispatchlake.cli.terminal import console, errors, table
+from dispatchlake.settings import Settings, load_settings
+
+if TYPE_CHECKING:  # DuckDB takes a while to import: not for --help
+    from dispatchlake.status import Overview, Register, Standing
+
+_COLOURS = {
+    "ok": "green",
+    "silent": "yellow",
+    "failing": "yellow",
+    "never read": "yellow",
+    "late": "bold red",
+    "login failed": "bold red",
+}
+
+_COLUMNS = [
+    "", "state", "complete through", "lag", "last success", "last failure", "rows, last hour", "usual",
+    "quarantined", "logins, last hour",
+]  # fmt: skip
+
+
+def status(*, json: bool = False, check: bool = False, lake_only: bool = False) -> None:
+    """Show how each dispatch center and listing stands: complete through when, why not, what to press.
+
+    With --check the exit status is 1 when records are missing: something is late, failing, refused at login
+    or was never read. It is 0 otherwise, and always without --check.
+
+    Args:
+        json: Print it as JSON, for scripts.
+        check: Let the exit status say whether all is well; for a cron job or a health check.
+        lake_only: Ask the lake alone and not the Prefect server which centers are registered: quicker, but a
+            center that was never tried is not shown, and one that was removed or disabled looks late.
+    """
+    view = _overview(load_settings(), lake_only=lake_only)
+    if json:
+        _print_json(view)
+    else:
+        _show(view)
+    if check and view.bad:
+        sys.exit(1)
+
+
+def metrics(*, file: Path | None = None, lake_only: bool = False) -> None:
+    """Print the figures of the status in Prometheus's text format, or write them to a file.
+
+    Args:
+        file: Write them here, whole or not at all; the name must end in .prom (node_exporter's textfile
+            collector). Each ingest run does the same where the setting DISPATCHLAKE_METRICS_FILE is given.
+        lake_only: As for `dispatchlake status`.
+    """
+    from dispatchlake.metrics import to_text, write
+
+    view = _overview(load_settings(), lake_only=lake_only)
+    if file is None:
+        sys.stdout.write(to_text(view))
+    else:
+        write(view, file)
+
+
+def _overview(settings: Settings, *, lake_only: bool) -> Overview:
+    register = None if lake_only else _register(settings)
+    from dispatchlake.status import overview
+
+    return overview(settings, register)
+
+
+def _register(settings: Settings) -> Register | None:
+    """Return which listings are registered, or None where no server can be asked: the lake still can."""
+    url = os.environ.get("PREFECT_API_URL")
+    if url and not is_answering(url):
+        errors.print(
+            f"The Prefect server at {url} does not answer: centers that were never tried are not shown.",
+            soft_wrap=True,
+        )
+        return None
+    with prefect_api(settings):
+        from tasks.centers import load_register
+
+        return load_register()
+
+
+def _show(view: Overview) -> None:
+    if view.standings:
+        console.print(table(_COLUMNS, map(_row, view.standings)))
+    for standing in view.standings:
+        if standing.why:
+            colour = _COLOURS.get(standing.state, "")
+            console.print(
+                f"\n[{colour}]{standing.name} is {standing.state}[/]: {escape(standing.why)}", soft_wrap=True
+            )
+            console.print(f"  {escape(standing.advice)}", soft_wrap=True)
+        if standing.notice:
+            console.print(f"\n[yellow]{standing.name}[/]: {standing.notice}", soft_wrap=True)
+            console.print(
+                f"  See why: dispatchlake quarantine --center {standing.listing.center_id}", soft_wrap=True
+            )
+    if view.disk.is_nearly_full:
+        from dispatchlake.status import DISK_ADVICE
+
+        console.print(f"\n[bold red]{view.disk.why}[/]\n  {DISK_ADVICE}", soft_wrap=True)
+    console.print(f"\n[bold]{view.headline()}.[/]", soft_wrap=True)
+
+
+def _row(standing: Standing) -> list[Any]:
+    from dispatchlake.status import in_words
+
+    one = standing.listing
+    usual = None if one.usual_rows_per_hour is None else round(one.usual_rows_per_hour)
+    return [
+        standing.name,
+        Text(standing.state, style=_COLOURS.get(standing.state, "dim")),
+        one.complete_through,
+        None if one.lag_s is None else in_words(one.lag_s),
+        one.last_success_at,
+        one.last_failure_at,
+        one.rows_last_hour,
+        usual,
+        one.quarantined,
+        one.logins_last_hour,
+    ]
+
+
+def _print_json(view: Overview) -> None:
+    def plain(value: Any) -> str:
+        if isinstance(value, datetime):
+            return value.isoformat()
+        raise TypeError(type(value).__name__)
+
+    content = {
+        "taken_at": view.taken_at,
+        "headline": view.headline(),
+        "is_well": not view.bad,
+        "disk": {**asdict(view.disk), "is_nearly_full": view.disk.is_nearly_full},
+        "listings": [
+            {
+                **asdict(standing.listing),
+                "state": standing.state,
+                "why": standing.why,
+                "advice": standing.advice,
+                "notice": standing.notice,
+            }
+            for standing in view.standings
+        ],
+    }
+    sys.stdout.write(json_module.dumps(content, default=plain, indent=2) + "\n")

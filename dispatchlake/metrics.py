@@ -1,0 +1,114 @@
+"""The figures of the status in Prometheus's text format; names carry their units.
+
+A lag grows while nothing writes it: where ingestion itself may stop, alert on `time() -
+dispatchlake_complete_through_timestamp_seconds`, or on the age of `dispatchlake_status_timestamp_seconds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest, write_to_textfile
+
+from dispatchlake.errors import ConfigError
+from dispatchlake.status import Overview, Standing, State
+
+
+def _unix_s(instant: datetime | None) -> float | None:
+    return None if instant is None else instant.timestamp()
+
+
+_LISTING_GAUGES: dict[str, tuple[str, Callable[[Standing], float | None]]] = {
+    "dispatchlake_lag_seconds": (
+        "From the time a listing is complete through to now; absent until it was read once.",
+        lambda s: s.listing.lag_s,
+    ),
+    "dispatchlake_complete_through_timestamp_seconds": (
+        "Everything changed before it has been read.",
+        lambda s: _unix_s(s.listing.complete_through),
+    ),
+    "dispatchlake_last_success_timestamp_seconds": (
+        "When a listing was last read to its end.",
+        lambda s: _unix_s(s.listing.last_success_at),
+    ),
+    "dispatchlake_last_failure_timestamp_seconds": (
+        "When reading a listing last failed; absent if it did not in four weeks.",
+        lambda s: _unix_s(s.listing.last_failure_at),
+    ),
+    "dispatchlake_failures_in_a_row": (
+        "Failed tries since the last success.",
+        lambda s: s.listing.failures_in_a_row,
+    ),
+    "dispatchlake_rows_last_hour": (
+        "Incidents and versions new to the lake in the last hour.",
+        lambda s: s.listing.rows_last_hour,
+    ),
+    "dispatchlake_usual_rows_per_hour": (
+        "Median of the same hour of earlier days; absent without three of them.",
+        lambda s: s.listing.usual_rows_per_hour,
+    ),
+    "dispatchlake_quarantined_records": (
+        "Records in quarantine.",
+        lambda s: s.listing.quarantined,
+    ),
+    "dispatchlake_logins_last_hour": (
+        "Requests to the center's token endpoint in the last hour.",
+        lambda s: s.listing.logins_last_hour,
+    ),
+}
+
+
+def registry_of(view: Overview) -> CollectorRegistry:
+    """Return the figures as metrics, labelled by center and resource."""
+    registry = CollectorRegistry()
+    labels = ["center", "resource"]
+    for name, (text, value_of) in _LISTING_GAUGES.items():
+        gauge = Gauge(name, text, labels, registry=registry)
+        for standing in view.standings:
+            if (value := value_of(standing)) is not None:
+                gauge.labels(standing.listing.center_id, standing.listing.resource).set(value)
+    state = Gauge(
+        "dispatchlake_state",
+        "1 for the state a listing is in, 0 for others.",
+        [*labels, "state"],
+        registry=registry,
+    )
+    for standing in view.standings:
+        for one in State:
+            state.labels(standing.listing.center_id, standing.listing.resource, one).set(
+                one is standing.state
+            )
+    for name, text, number in (
+        ("dispatchlake_disk_free_bytes", "Room left on the data folder's disk.", view.disk.free_bytes),
+        ("dispatchlake_disk_size_bytes", "Size of the data folder's disk.", view.disk.total_bytes),
+        (
+            "dispatchlake_status_timestamp_seconds",
+            "When these figures were taken.",
+            view.taken_at.timestamp(),
+        ),
+    ):
+        Gauge(name, text, registry=registry).set(number)
+    return registry
+
+
+def to_text(view: Overview) -> str:
+    """Return the figures as Prometheus reads them."""
+    return generate_latest(registry_of(view)).decode()
+
+
+def write(view: Overview, file: Path) -> None:
+    """Write the figures to a file, whole or not at all: for node_exporter's textfile collector.
+
+    Raises:
+        ConfigError: It cannot be written, or its name does not end in .prom, and would be ignored.
+    """
+    if file.suffix != ".prom":
+        raise ConfigError(
+            f"The metrics' file {file} must end in .prom: the textfile collector reads no other."
+        )
+    try:
+        write_to_textfile(str(file), registry_of(view))
+    except OSError as error:
+        raise ConfigError(f"The metrics cannot be written to {file}: {error.strerror}.") from None

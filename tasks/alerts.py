@@ -1,0 +1,69 @@
+"""Telling what changed: Prefect events, which the automations of `tasks.automations` turn into messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.events.worker import EventsWorker
+from prefect.states import Completed, Failed
+
+from dispatchlake import redaction
+from dispatchlake.alerts import RECOVERED, Alert, Condition, decide
+from dispatchlake.errors import DispatchLakeError
+from dispatchlake.lake import open_lake
+from dispatchlake.settings import load_settings
+from dispatchlake.status import Overview
+
+EVENTS = {
+    Condition.LOGIN_FAILED: "dispatchlake.center.login-failed",
+    Condition.LATE: "dispatchlake.center.late",
+    Condition.SILENT: "dispatchlake.center.silent",
+    Condition.QUARANTINE_GREW: "dispatchlake.quarantine.grew",
+    Condition.DISK_NEARLY_FULL: "dispatchlake.disk.nearly-full",
+    RECOVERED: "dispatchlake.recovered",
+}
+"""The event of each condition; its payload has a `subject` and a `body`, sentences of ours."""
+
+UNUSABLE = "dispatchlake.lake.unusable"
+"""The lake could not be asked how all is. Each run says so: no memory is kept then."""
+
+
+@task(task_run_name="alerts")
+def tell_changes(view: Overview) -> State[Any]:
+    """Emit an event for each condition that began, that still holds a day later, or that is over.
+
+    What was told is kept in the lake once the events have been sent: being stopped in between tells twice.
+    """
+    redaction.install()
+    logger = get_run_logger()
+    try:
+        with open_lake(load_settings()) as lake:
+            before = lake.told()
+            alerts, now = decide(view, before)
+            for alert in alerts:
+                logger.warning("%s. %s", alert.subject, alert.body.replace("\n", " "))
+                _emit(EVENTS[alert.what], alert)
+            EventsWorker.instance().wait_until_empty()
+            lake.remember_told(before, now)
+    except DispatchLakeError as error:
+        logger.error("%s", error)  # noqa: TRY400 - the sentence is the message; a traceback adds nothing
+        return Failed(message=str(error), data=error)
+    return Completed(message=f"{len(alerts)} told" if alerts else "Nothing changed", data=len(alerts))
+
+
+@task(task_run_name="alerts")
+def report_unusable(sentence: str) -> None:
+    """Emit an event that says why it is not known how all is."""
+    _emit(UNUSABLE, Alert("unusable", "", "The lake cannot be used", sentence))
+
+
+def _emit(event: str, alert: Alert) -> None:
+    resource_id = f"dispatchlake.center.{alert.center_id}" if alert.center_id else "dispatchlake.lake"
+    emit_event(
+        event,
+        resource={"prefect.resource.id": resource_id, "prefect.resource.name": alert.center_id or "lake"},
+        payload={"subject": f"dispatchlake: {alert.subject}", "body": alert.body},
+    )

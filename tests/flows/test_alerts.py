@@ -1,0 +1,333 @@
+"""Being told, end to end: a real Prefect server, its automations, and a webhook that gets the message."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatchlake.lake import open_lake
+from dispatchlake.lake.connection import catalog_path
+from dispatchlake.model import DispatchCenter
+from dispatchlake.settings import Settings
+from tests.centers import put_center
+from tests.command_line import run
+from tests.flows.receiver import Receiver
+from tests.sandbox_process import SandboxProcess
+
+pytestmark = pytest.mark.xdist_group("prefect")
+
+
+@pytest.fixture(scope="module")
+def receiver(prefect_url: str) -> Iterator[Receiver]:
+    """A webhook, set as a person sets it, and the automations that call it; both gone afterwards."""
+    with Receiver() as receiver:
+        outcome = run("alerts", "set", "-", stdin=f"{receiver.url}\n")
+        assert outcome.returncode == 0, outcome.stderr
+        assert (
+            "10 automations tell of troubles through dispatchlake-alerts (Custom Webhook)." in outcome.stdout
+        )
+        assert "a-secret-path" not in outcome.stdout + outcome.stderr
+        yield receiver
+        forget_block()
+        from tasks.automations import apply
+
+        assert len(apply().removed) == 10
+
+
+def forget_block() -> None:
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+
+    from tasks.automations import BLOCK_NAME
+
+    CustomWebhookNotificationBlock.delete(BLOCK_NAME)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for minutes until a cell is tried again, and no disk of a test machine is told of."""
+    monkeypatch.setenv("DISPATCHLAKE_RETRY_TASKS", "false")
+    monkeypatch.setenv("DISPATCHLAKE_RETRY_BUDGET_S", "0.1")
+    monkeypatch.setenv("DISPATCHLAKE_DISK_FULL_SHARE", "1")
+
+
+def save(center: DispatchCenter) -> str:
+    from tasks.centers import save_center
+
+    save_center(center)
+    return center.center_id
+
+
+def ingest(*centers: str) -> Any:
+    from flows.ingest import ingest as flow
+
+    return flow(list(centers), return_state=True)
+
+
+def set_secret(sandbox: SandboxProcess, center: DispatchCenter, secret: str | None = None) -> None:
+    """Let the center expect another secret; the registered one if none is given."""
+    credentials = {
+        str(scope): {"client_id": c.client_id, "client_secret": secret or c.client_secret.get_secret_value()}
+        for scope, c in center.credentials.items()
+    }
+    sandbox.patch_center(center.center_id, {"credentials": credentials})
+
+
+def test_a_refused_login_is_told_once_and_when_it_is_over(
+    receiver: Receiver, sandbox: SandboxProcess, settings: Settings
+) -> None:
+    center = put_center(sandbox)
+    set_secret(sandbox, center, "changed")
+    center_id = save(center)
+
+    ingest(center_id)
+    ingest(center_id)
+    message = receiver.wait_for(center_id, "the login is refused")
+    set_secret(sandbox, center)
+    ingest(center_id)
+    over = receiver.wait_for(center_id, "well again")
+
+    assert "invalid_client" in message
+    assert "In the UI, under Blocks, correct the client id or secret" in message
+    assert "no longer login failed" in over
+    assert len(receiver.texts(center_id, "the login is refused")) == 1
+    secrets = [c.client_secret.get_secret_value() for c in center.credentials.values()]
+    assert not any(receiver.texts(secret) for secret in [*secrets, *sandbox.tokens(center_id)])
+
+
+def test_a_late_center_is_told_with_its_reason(
+    receiver: Receiver, sandbox: SandboxProcess, settings: Settings
+) -> None:
+    center_id = save(put_center(sandbox, client_side={"base_url": "http://127.0.0.1:9"}))
+
+    ingest(center_id)
+
+    message = receiver.wait_for(f"{center_id}: late")
+    assert "cad_incidents: " in message
+    assert "incident_events: " in message
+    assert "It was never read to its end." in message
+    assert "Nothing to press" in message
+
+
+def test_a_silent_center_is_told(receiver: Receiver, sandbox: SandboxProcess, settings: Settings) -> None:
+    center_id = save(put_center(sandbox))
+    ingest(center_id)
+    with open_lake(settings) as lake, lake.held() as connection:
+        connection.execute("UPDATE runs SET started_at = started_at - INTERVAL 5 HOUR")
+        connection.execute(
+            """INSERT INTO runs BY NAME SELECT 'earlier' AS run_id, $center AS center_id,
+            'cad_incidents' AS resource, 'landed' AS state, 20 AS new, 0 AS changed, 'ingest' AS kind,
+            now() - INTERVAL 1 HOUR * hours - INTERVAL 30 MINUTE AS started_at, 1.0 AS seconds
+            FROM range(24, 240) AS earlier(hours)""",
+            {"center": center_id},
+        )
+
+    ingest(center_id)
+
+    message = receiver.wait_for(f"{center_id}: silent")
+    assert "cad_incidents: It answers, and nothing new came for 5 h or more; usually 100 rows" in message
+    assert "incident_events" not in message, "it has no history to judge by"
+
+
+def test_a_growing_quarantine_is_told_without_a_word_of_the_records(
+    receiver: Receiver, sandbox: SandboxProcess, settings: Settings
+) -> None:
+    center_id = save(put_center(sandbox, sandbox_side={"drift": ["wrong_types"]}))
+
+    ingest(center_id)
+
+    message = receiver.wait_for(f"{center_id}: records were set aside")
+    assert "records were set aside in the last hour" in message
+    assert f"dispatchlake quarantine --center {center_id}" in message
+    assert "yesterday" not in message
+
+
+def test_a_disk_that_is_nearly_full_is_told_once_and_when_there_is_room(
+    receiver: Receiver, sandbox: SandboxProcess, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center_id = save(put_center(sandbox))
+
+    monkeypatch.setenv("DISPATCHLAKE_DISK_FULL_SHARE", "0")
+    ingest(center_id)
+    ingest(center_id)
+    receiver.wait_for("The disk is nearly full", "Make room")
+    monkeypatch.setenv("DISPATCHLAKE_DISK_FULL_SHARE", "1")
+    ingest(center_id)
+    receiver.wait_for("The disk has room again")
+
+    assert len(receiver.texts("The disk is nearly full")) == 1
+
+
+def test_a_lake_that_cannot_be_used_is_told_though_nothing_can_be_remembered(
+    receiver: Receiver, sandbox: SandboxProcess, settings: Settings
+) -> None:
+    center_id = save(put_center(sandbox))
+    settings.lake_dir.mkdir(parents=True)
+    catalog_path(settings.lake_dir).write_text("no catalog")
+
+    state = ingest(center_id)
+
+    assert state.is_failed()
+    assert "catalog cannot be opened" in receiver.wait_for("The lake cannot be used")
+
+
+def test_a_run_that_hangs_and_one_that_crashes_are_told(
+    receiver: Receiver, sandbox: SandboxProcess, settings: Settings, stuck_soon: None
+) -> None:
+    center_id = save(put_center(sandbox, sandbox_side={"latency_ms": 10 * 60 * 1000}))
+    with run_of_a_deployment([center_id]) as (flow_run_name, supervisor):
+        stuck = receiver.wait_for("a run is stuck", flow_run_name)
+        for pid in leaves(supervisor.pid):
+            os.kill(pid, signal.SIGKILL)
+        crashed = receiver.wait_for("a run crashed", flow_run_name)
+
+    for message in (stuck, crashed):
+        assert f"{flow_run_name} (ingest): http://127.0.0.1:" in message
+        assert "/runs/flow-run/" in message
+
+
+@pytest.fixture
+def stuck_soon(receiver: Receiver) -> Iterator[None]:
+    """Take a run for stuck after 10 s, and leave the automation as it is shipped."""
+    from tasks.automations import apply
+
+    assert apply(stuck_after=timedelta(seconds=10)).updated == ("dispatchlake: run stuck",)
+    yield
+    assert apply().updated == ("dispatchlake: run stuck",)
+
+
+@contextlib.contextmanager
+def run_of_a_deployment(centers: list[str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run `ingest` as a worker would: the process yielded supervises another one, which runs the flow."""
+    from prefect.client.orchestration import get_client
+
+    from flows.ingest import ingest as flow
+
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow(flow)
+        deployment_id = client.create_deployment(
+            flow_id, "hangs", entrypoint="flows.ingest:ingest", path=str(Path.cwd())
+        )
+        flow_run = client.create_flow_run_from_deployment(deployment_id, parameters={"centers": centers})
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "flow-run", "execute", str(flow_run.id)],
+            env=os.environ | {"DISPATCHLAKE_TIMEOUT_S": "600", "DISPATCHLAKE_RETRY_BUDGET_S": "600"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield flow_run.name, supervisor
+        finally:
+            for pid in [*leaves(supervisor.pid), supervisor.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            supervisor.wait()
+            client.delete_deployment(deployment_id)
+
+
+def leaves(pid: int) -> list[int]:
+    """Return the processes at the end of the tree below this one; none if it has no children."""
+    try:
+        children = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except FileNotFoundError:  # it has ended
+        return []
+    return [leaf for child in children for leaf in (leaves(child) or [child])]
+
+
+def test_runs_that_no_worker_takes_up_are_told(receiver: Receiver, settings: Settings) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Scheduled
+
+    from flows.maintain import maintain
+
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow(maintain)
+        deployment_id = client.create_deployment(flow_id, "nobody takes it up")
+        for minutes in (1, 2, 3):
+            due = datetime.now(UTC) - timedelta(minutes=minutes)
+            client.create_flow_run_from_deployment(deployment_id, state=Scheduled(scheduled_time=due))
+        try:
+            message = receiver.wait_for("runs are not taken up")
+        finally:
+            client.delete_deployment(deployment_id)
+
+    assert "(maintain)" in message
+
+
+def test_applying_again_changes_nothing_and_respects_who_switched_one_off(receiver: Receiver) -> None:
+    from prefect.automations import Automation
+
+    from tasks.automations import apply
+
+    name = "dispatchlake: quarantine grew"
+    Automation.read(name=name).disable()
+    changed = Automation.read(name=name)
+    changed.description = "Edited by hand."
+    changed.update()
+
+    first, second = apply(), apply()
+
+    assert first.updated == (name,)
+    assert len(first.unchanged) == 9
+    assert (second.created, second.updated, second.removed) == ((), (), ())
+    assert len(second.unchanged) == 10
+    assert not Automation.read(name=name).enabled
+    Automation.read(name=name).enable()
+
+
+def test_a_test_message_arrives(receiver: Receiver) -> None:
+    outcome = run("alerts", "test")
+
+    assert outcome.returncode == 0, outcome.stderr
+    assert receiver.wait_for("dispatchlake: test") == (
+        "dispatchlake: test\nThis is a test: messages of dispatchlake arrive here."
+    )
+
+
+def test_the_address_is_not_readable_on_the_server(receiver: Receiver, prefect_home: Any) -> None:
+    content = b"".join(file.read_bytes() for file in prefect_home.rglob("*") if file.is_file())
+
+    assert b"dispatchlake-alerts" in content
+    assert b"a-secret-path" not in content
+
+
+def test_the_run_publishes_how_all_is_and_writes_the_metrics(
+    receiver: Receiver, sandbox: SandboxProcess, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+
+    settings.data_dir.mkdir(parents=True)
+    metrics = settings.data_dir / "dispatchlake.prom"
+    monkeypatch.setenv("DISPATCHLAKE_METRICS_FILE", str(metrics))
+    good, bad = put_center(sandbox), put_center(sandbox, client_side={"base_url": "http://127.0.0.1:9"})
+
+    state = ingest(save(good), save(bad))
+
+    chosen = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]),
+        key=ArtifactFilterKey(any_=["status"]),
+    )
+    with get_client(sync_client=True) as client:
+        (artifact,) = client.read_artifacts(artifact_filter=chosen)
+    text = str(artifact.data)
+    assert f"🔴 **{bad.center_id} cad_incidents** is **late**." in text
+    assert f"| 🔴 late | {bad.center_id} | cad_incidents |" in text
+    assert f"| 🟢 ok | {good.center_id} | cad_incidents |" in text
+    assert f"late: {bad.center_id} cad_incidents" in str(artifact.description)
+    assert (
+        f'dispatchlake_lag_seconds{{center="{good.center_id}",resource="cad_incidents"}}'
+        in metrics.read_text()
+    )

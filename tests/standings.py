@@ -1,0 +1,50 @@
+"""Listings and overviews built by hand, for what judges, shows or tells them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dispatchlake.lake.standing import ListingStatus
+from dispatchlake.status import Disk, Overview, judge
+
+NOW = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
+LATE_AFTER_S = 900.0
+
+
+def listing(center_id: str = "houston-tx", resource: str = "cad_incidents", **fields: Any) -> ListingStatus:
+    """Return a listing that is well and complete through a minute ago, unless told otherwise."""
+    lag_s = fields.pop("lag_s", 60.0)
+    well: dict[str, Any] = {
+        "complete_through": None if lag_s is None else NOW - timedelta(seconds=lag_s),
+        "lag_s": lag_s,
+        "rows_last_hour": 40,
+        "usual_rows_per_hour": 41.0,
+        "hours_without_rows": 0,
+    }
+    return ListingStatus(center_id, resource, **(well | fields))
+
+
+def failing(
+    center_id: str = "houston-tx", error_class: str = "CenterUnavailable", **fields: Any
+) -> ListingStatus:
+    """Return a listing that has failed twice."""
+    error = fields.pop("last_error", f"{center_id}: it did not answer.")
+    return listing(center_id, last_error=error, last_error_class=error_class, failures_in_a_row=2, **fields)
+
+
+def silent(center_id: str = "houston-tx", **fields: Any) -> ListingStatus:
+    """Return a listing that answers, and brings nothing when usually something comes."""
+    usual: dict[str, Any] = {
+        "rows_last_hour": 0, "hours_without_rows": 5, "usual_rows_meanwhile": 60.0, "days_compared": 20,
+        "days_without_rows": 1,
+    }  # fmt: skip
+    return listing(center_id, **(usual | fields))
+
+
+def view(
+    *listings: ListingStatus, at: datetime = NOW, used: float = 0.5, full_share: float = 0.9
+) -> Overview:
+    """Return the overview of these listings, all registered, on a disk that is used so far."""
+    standings = tuple(judge(one, is_enabled=True, late_after_s=LATE_AFTER_S) for one in listings)
+    return Overview(at, standings, Disk(round(1000 * 10**9 * (1 - used)), 1000 * 10**9, full_share))
