@@ -30,6 +30,7 @@ class Settings(BaseSettings):
         lock_wait_s: How long a commit waits for another writer, in seconds.
         memory_limit_mb: DuckDB's memory budget per process; more is spilled to disk.
         keep_snapshots_days: How far back the lake can be asked what it held (AT); older snapshots expire.
+        keep_all_snapshots_days: How long every snapshot is kept; of older ones, the last of each hour.
         keep_files_days: How long a file stays that no snapshot needs; longer than any query runs.
         late_after_s: A center that is complete through longer ago than this is late, in seconds.
         disk_full_share: Share of the data folder's disk, 0 to 1, beyond which it counts as nearly full.
@@ -45,8 +46,9 @@ class Settings(BaseSettings):
     page_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     retry_tasks: bool = True
     lock_wait_s: Annotated[float, Field(gt=0)] = 120.0
-    memory_limit_mb: Annotated[int, Field(ge=64)] = 192
+    memory_limit_mb: Annotated[int, Field(ge=64)] = 128
     keep_snapshots_days: Days = 7.0
+    keep_all_snapshots_days: Days = 1.0
     keep_files_days: Days = 1.0
     late_after_s: Annotated[float, Field(gt=0)] = 900.0
     disk_full_share: Annotated[float, Field(ge=0, le=1)] = 0.9

@@ -229,10 +229,11 @@ class _Maintenance:
 
     def _expire(self) -> str:
         expired = 0
-        until = datetime.now(UTC) - self._keep_snapshots
+        now = datetime.now(UTC)
+        all_since = now - timedelta(days=self._settings.keep_all_snapshots_days)
         while True:
             with self._turn() as connection:
-                old, more = _old_snapshots(connection, until)
+                old, more = _old_snapshots(connection, now - self._keep_snapshots, all_since)
                 if old:
                     connection.execute(
                         f"CALL ducklake_expire_snapshots('lake', versions => {old})"
@@ -330,17 +331,27 @@ def _compact_call(connection: duckdb.DuckDBPyConnection, call: str) -> tuple[int
     return sum(int(row[2]) for row in rows), sum(int(row[3]) for row in rows)
 
 
-def _old_snapshots(connection: duckdb.DuckDBPyConnection, until: datetime) -> tuple[list[int], bool]:
+def _old_snapshots(
+    connection: duckdb.DuckDBPyConnection, until: datetime, all_since: datetime
+) -> tuple[list[int], bool]:
     """Return the oldest snapshots that are not needed to look back to `until`, and whether there are more.
 
-    The last one before it is: it is what the lake held at that moment. The newest always is.
+    Needed is the last one before it, which is what the lake held at that moment; of those since then the last
+    of each hour; and all since `all_since`, the newest always. DuckLake reads the list of snapshots as each
+    transaction begins: a lake of fifty centers would have 200,000 in a week, and be slow to ask anything.
     """
     rows = connection.execute(
-        f"""SELECT snapshot_id FROM {CATALOG}.ducklake_snapshot
-        WHERE snapshot_time::TIMESTAMPTZ <= $until ORDER BY snapshot_id""",
-        {"until": until},
+        f"""SELECT snapshot_id FROM (
+            SELECT snapshot_id, snapshot_time::TIMESTAMPTZ AS taken_at,
+                lead(taken_at) OVER (ORDER BY snapshot_id) AS next_at
+            FROM {CATALOG}.ducklake_snapshot)
+        WHERE next_at <= $until OR (
+            taken_at > $until AND next_at <= $all_since
+            AND time_bucket(INTERVAL 1 HOUR, taken_at) = time_bucket(INTERVAL 1 HOUR, next_at))
+        ORDER BY snapshot_id LIMIT {EXPIRED_AT_ONCE + 1}""",
+        {"until": until, "all_since": all_since},
     ).fetchall()
-    old = [int(row[0]) for row in rows[:-1]]
+    old = [int(row[0]) for row in rows]
     return old[:EXPIRED_AT_ONCE], len(old) > EXPIRED_AT_ONCE
 
 

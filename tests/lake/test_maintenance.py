@@ -161,6 +161,29 @@ def test_the_newest_snapshot_never_expires_and_a_kept_one_is_kept(lake_dir: Path
         assert at(reader) == at(reader, versions(reader)[0])
 
 
+def test_of_an_hour_of_long_ago_the_last_snapshot_is_kept_and_says_the_same(lake_dir: Path) -> None:
+    """Two hours of three days ago, then today: whoever asks what an hour ended with is told."""
+    with connect(lake_dir) as reader:
+        known = versions(reader)
+    first, second, last = known[2], known[len(known) // 2], known[-1]
+    with Lake.open(lake_dir) as lake, lake.held() as connection:
+        connection.execute(
+            f"""UPDATE {maintenance.CATALOG}.ducklake_snapshot SET snapshot_time = (CASE
+                WHEN snapshot_id <= {first} THEN current_date - INTERVAL 72 HOUR
+                WHEN snapshot_id <= {second} THEN current_date - INTERVAL 71 HOUR
+                ELSE snapshot_time::TIMESTAMPTZ END)::TIMESTAMPTZ::VARCHAR"""
+        )
+    with connect(lake_dir) as reader:
+        held = {version: at(reader, version) for version in (first, second, last)}
+
+    keep_house(lake_dir)
+
+    with connect(lake_dir) as reader:
+        assert versions(reader)[:2] == [first, second]
+        assert set(known[known.index(second) :]) <= set(versions(reader)), "today's are all there"
+        assert {version: at(reader, version) for version in held} == held
+
+
 def test_a_reader_keeps_its_old_snapshot_while_and_after_the_lake_is_maintained(lake_dir: Path) -> None:
     with connect(lake_dir) as reader:
         reader.execute("BEGIN")

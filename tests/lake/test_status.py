@@ -227,7 +227,7 @@ def test_an_older_lake_gets_the_columns_the_view_and_the_table(lake: Lake, lake_
         connection.execute("DROP TABLE alerts")
         for name in ("kind", "error_class", "logins"):
             connection.execute(f"ALTER TABLE runs DROP COLUMN {name}")
-        connection.execute("DELETE FROM migrations WHERE name = '0005 status'")
+        connection.execute("DELETE FROM migrations WHERE name = '0006 status'")
     lake.close()
     with pytest.raises(LakeError, match="The next ingest run brings it up to date"):
         read_status(lake_dir)
