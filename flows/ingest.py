@@ -6,6 +6,8 @@ Wraps `tasks.cells.ingest_cell`, one task run per center and resource. Run it he
 
 from __future__ import annotations
 
+import random
+import time
 from datetime import date
 from typing import Annotated, Any
 
@@ -17,11 +19,15 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from dispatchlake.errors import ConfigError
-from dispatchlake.ingest import refuse_future
+from dispatchlake.ingest import refuse_both, refuse_future
 from dispatchlake.model import ResourceName
+from dispatchlake.settings import Days
 from tasks.artifacts import CellResult, headline, publish_summary
 from tasks.cells import ingest_cell, lake_kept_open, plan_cells
 from tasks.policy import final_state
+
+LONGEST_SPREAD_S = 240.0
+"""Longest random pause before a run; it counts as running, so it must fit between two runs."""
 
 CELLS_AT_ONCE = 8
 """Cells under way in one run. A center's own limit is its rate budget, kept across runs and processes."""
@@ -43,15 +49,35 @@ def ingest(
         date | None,
         Field(description="Read what changed since this day (UTC) instead of since the last run."),
     ] = None,
+    lookback_days: Annotated[
+        Days,
+        Field(
+            description="Read again this many days before where the last run ended, to find what a source "
+            "changed without saying so; 0 means the setting (an hour)."
+        ),
+    ] = 0,
+    spread_s: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=LONGEST_SPREAD_S,
+            description="Begin after a random pause of up to this many seconds, so that a schedule does not "
+            "call every center on the very minute. A run you start yourself needs none.",
+        ),
+    ] = 0,
 ) -> State[Any]:
     """Land what each dispatch center changed since its last run; one failing center never stops another."""
     try:
         refuse_future(since)
+        refuse_both(since, lookback_days)
         cells = plan_cells(centers, list(resources))
     except ConfigError as error:
         return Failed(message=str(error), data=error)
+    time.sleep(random.uniform(0, spread_s))  # noqa: S311 - no secret
     with lake_kept_open():
-        futures = [ingest_cell.submit(cell.center_id, cell.resource, since) for cell in cells]
+        futures = [
+            ingest_cell.submit(cell.center_id, cell.resource, since, lookback_days) for cell in cells
+        ]
         wait(futures)
     results = [CellResult.of(cell, future.state) for cell, future in zip(cells, futures, strict=True)]
     publish_summary(results)
