@@ -26,7 +26,8 @@ def ingest_cell(
 ) -> LoadSummary:
     """Read one center's resource from its watermark (or the day `since`, UTC) to now, and land it.
 
-    `lookback` is the overlap re-read before the watermark; None means the setting. Stopping anywhere and running again gives the same lake. A failure is recorded in `coverage` and raised.
+    `lookback` is the overlap re-read before the watermark; None means the setting. Stopping anywhere and
+    running again gives the same lake. A failure is recorded in `coverage` and raised.
 
     Raises:
         CenterError: The center could not be read; nothing but archived pages was written.

@@ -75,9 +75,7 @@ def ingest(
         return Failed(message=str(error), data=error)
     time.sleep(random.uniform(0, spread_s))  # noqa: S311 - no secret
     with lake_kept_open():
-        futures = [
-            ingest_cell.submit(cell.center_id, cell.resource, since, lookback_days) for cell in cells
-        ]
+        futures = [ingest_cell.submit(cell.center_id, cell.resource, since, lookback_days) for cell in cells]
         wait(futures)
     results = [CellResult.of(cell, future.state) for cell, future in zip(cells, futures, strict=True)]
     publish_summary(results)

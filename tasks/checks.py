@@ -25,8 +25,8 @@ def check_center(center_id: str) -> State[Any]:
     Not tried again minutes later, as a load is: what fails now is the finding, and the next hour tries again.
 
     Returns:
-        Completed with its reports as its data, Failed with them where a listing cannot be read, or Failed with
-        the error where nothing could be tried.
+        Completed with its reports as its data, Failed with them where a listing cannot be read, or Failed
+        with the error where nothing could be tried.
     """
     redaction.install()
     logger = get_run_logger()
@@ -94,7 +94,9 @@ def check_table(results: Sequence[CheckResult]) -> str:
             lines.append(f"| {result.center_id} |  | **no** |")
             wrong.append(f"- **{result.center_id}**: {result.failure}")
         for report in result.reports:
-            lines.append(f"| {report.center_id} | {report.resource} | {'yes' if report.is_good else '**no**'} |")
+            lines.append(
+                f"| {report.center_id} | {report.resource} | {'yes' if report.is_good else '**no**'} |"
+            )
             for finding in report.findings:
                 line = f"- **{report.center_id} {report.resource}**, {finding.subject}: {_sentence(finding)}"
                 if not finding.is_good:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import WorkerFilter, WorkerFilterStatus
@@ -13,7 +15,7 @@ NAME = "dispatchlake"
 
 
 def ensure_work_pool() -> None:
-    """Create the work pool, for processes, if there is none of its name; one that is there is left as it is."""
+    """Create the work pool, for processes, if there is none of its name; one that is there stays as it is."""
     with get_client(sync_client=True) as client:
         try:
             client.read_work_pool(NAME)
@@ -28,8 +30,11 @@ def ensure_work_pool() -> None:
             )
 
 
-def online_workers() -> list[str]:
-    """Return the names of the workers that serve the work pool now."""
+def is_served_by(worker: str, *, since: datetime) -> bool:
+    """Say whether this worker has said since then that it serves the work pool."""
     online = WorkerFilter(status=WorkerFilterStatus(any_=["ONLINE"]))
     with get_client(sync_client=True) as client:
-        return [worker.name for worker in client.read_workers_for_work_pool(NAME, worker_filter=online)]
+        return any(
+            one.name == worker and one.last_heartbeat_time is not None and one.last_heartbeat_time >= since
+            for one in client.read_workers_for_work_pool(NAME, worker_filter=online)
+        )

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from dispatchlake.settings import Settings
 
 MARK = "DISPATCHLAKE_UP"
 """Environment variable of every process that an `up` started: the mark of that one."""
+
+_FLOW_RUN_ID = "PREFECT__FLOW_RUN_ID"
+"""Environment variable by which Prefect tells a process which flow run it is."""
 
 _LOOK_S = 2.0
 """How long to try for the lock: another process may be holding it for a moment, to look."""
@@ -91,8 +94,10 @@ def occupy(settings: Settings, *, api_url: str) -> Iterator[Occupant]:
             end_marked(before.mark)
         occupant = Occupant(os.getpid(), api_url, secrets.token_hex(16))
         _file(settings).write_text(json.dumps(asdict(occupant)))
-        yield occupant
-        _file(settings).unlink(missing_ok=True)
+        try:
+            yield occupant
+        finally:
+            forget(settings)
     finally:
         lock.release()
 
@@ -125,11 +130,16 @@ def forget(settings: Settings) -> None:
     _file(settings).unlink(missing_ok=True)
 
 
-def end_marked(mark: str) -> int:
-    """End every process that carries this mark, but not this one; return how many there were."""
+def end_marked(mark: str, *, sparing: Collection[int] = ()) -> int:
+    """End every process that carries this mark, but not this one; return how many there were.
+
+    Args:
+        mark: The mark of an `up`.
+        sparing: Ids of processes that go on.
+    """
     ended = 0
     for _ in range(3):  # one of them may have started another meanwhile
-        found = _marked(mark)
+        found = [process for process in _with(MARK, mark) if process.pid not in sparing]
         if not found:
             break
         ended += len(found)
@@ -144,12 +154,23 @@ def end_marked(mark: str) -> int:
     return ended
 
 
-def _marked(mark: str) -> list[psutil.Process]:
+def flow_runs_alive() -> set[str]:
+    """Return the ids of the flow runs that a process of this machine is working on."""
+    ids: set[str] = set()
+    for process in _with(_FLOW_RUN_ID):
+        with contextlib.suppress(psutil.Error, OSError):  # it has just ended
+            ids.add(process.environ()[_FLOW_RUN_ID])
+    return ids
+
+
+def _with(name: str, value: str | None = None) -> list[psutil.Process]:
+    """Return every other process that has this variable in its environment."""
     found = []
     for process in psutil.process_iter():
         # Of another user's process, of one that is just ending or of a zombie, the environment is not shown.
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+            has = process.environ().get(name)
+            if has and process.pid != os.getpid() and value in {None, has}:
                 found.append(process)
     return found
 

@@ -180,7 +180,9 @@ def test_a_clock_that_runs_by_itself_goes_by_whole_seconds_and_is_kept_ahead(tmp
     time_s += 7.4
     state.keep_clock()
 
-    assert state.elapsed_s == 64, "not 64.8: what a center shows is worked out anew whenever its now is another"
+    assert state.elapsed_s == 64, (
+        "not 64.8: what a center shows is worked out anew whenever its now is another"
+    )
     assert State(tmp_path / "clock.json").elapsed_s == 64 + 2 * 2 * KEEP_CLOCK_S
     state.set_speed(0)
     assert State(tmp_path / "clock.json").elapsed_s == 64
