@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,16 @@ def call(url: str, body: Any = None, method: str | None = None) -> Any:
     """Return the JSON answer to a request, a POST where it has a body."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        content = answer.read()
-    return json.loads(content) if content else None
+    return wait_until(lambda: _answers(request), f"an answer of {url}")[0]
+
+
+def _answers(request: urllib.request.Request) -> list[Any]:
+    """Return the answer, or nothing where Prefect asks to be asked again: its database was busy."""
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            content = answer.read()
+    except urllib.error.HTTPError as error:
+        if error.code != 503:
+            raise AssertionError(f"{request.full_url}: {error.code} {error.read().decode()}") from None
+        return []
+    return [json.loads(content) if content else None]
