@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 
 from dispatchlake.api import CenterClient, Patience
@@ -26,17 +26,20 @@ def ingest_cell(
     settings: Settings,
     run_id: str,
     since: date | None = None,
+    lookback: timedelta | None = None,
 ) -> LoadSummary:
     """Read one center's resource from its watermark (or the day `since`, UTC) to now, and land it.
 
-    Stopping anywhere and running again gives the same lake. A failure is recorded in `coverage` and raised.
+    `lookback` is the overlap re-read before the watermark; None means the setting. Stopping anywhere and
+    running again gives the same lake. A failure is recorded in `coverage` and raised.
 
     Raises:
         CenterError: The center could not be read; nothing but archived pages was written.
         LakeError: The lake could not take it.
     """
     with open_lake(settings) as lake:
-        window = _window(lake.watermark(center.center_id, resource_name), since, settings)
+        watermark = lake.watermark(center.center_id, resource_name)
+        window = _window(watermark, since, settings.lookback if lookback is None else lookback)
         cell = Cell(center.center_id, center.resource(resource_name), window)
         logger.info("Reading %s", "everything" if window.start is None else f"since {window.start:%F %T} UTC")
         return _read(lake, center, cell, settings=settings, run_id=run_id)
@@ -155,8 +158,17 @@ def refuse_future(since: date | None) -> None:
         )
 
 
-def _window(watermark: datetime | None, since: date | None, settings: Settings) -> Window:
+def refuse_both(since: date | None, lookback_days: float) -> None:
+    """Raise ConfigError where two starts are asked for at once."""
+    if since is not None and lookback_days:
+        raise ConfigError(
+            "since and lookback_days both say where reading starts. Give one: a day, or how many days before "
+            "each center's watermark."
+        )
+
+
+def _window(watermark: datetime | None, since: date | None, lookback: timedelta) -> Window:
     now = datetime.now(UTC)
     if since is not None:
         return Window(datetime.combine(since, time_of_day(), UTC), now)
-    return next_window(watermark, lookback=settings.lookback, now=now)
+    return next_window(watermark, lookback=lookback, now=now)

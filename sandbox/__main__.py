@@ -10,13 +10,14 @@ import secrets
 import socket
 import sys
 from pathlib import Path
+from time import monotonic
 
 import uvicorn
 from pydantic import ValidationError
 
 from sandbox.app import foreign_app, vendor_app
-from sandbox.config import CenterConfig, Client, ResourceName, SandboxConfig, explain
-from sandbox.state import State
+from sandbox.config import FASTEST, CenterConfig, Client, ResourceName, SandboxConfig, explain
+from sandbox.state import KEEP_CLOCK_S, State
 
 SAMPLE_EPOCHS = {
     "houston-tx": "2024-07-08T15:00:00Z",
@@ -37,6 +38,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=_port, default=0, help="0 takes a free one")
     parser.add_argument("--config", type=Path, help="centers as JSON; without it, the three samples")
     parser.add_argument("--state", type=Path, help="where the clock is kept between runs")
+    parser.add_argument(
+        "--speed", type=_speed, default=0, help="how fast the clock runs by itself; 0 lets it stand still"
+    )
     parser.add_argument("--ready-file", type=Path, help="written with the URL once the sandbox answers")
     parser.add_argument("--quiet", action="store_true")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when the starting process does")
@@ -87,9 +91,14 @@ async def serve(options: argparse.Namespace) -> None:
     ]
     while not all(server.started for server in servers):  # noqa: ASYNC110 - uvicorn sets a flag, no event
         await asyncio.sleep(0.01)
+    state.set_speed(options.speed)
     _announce(options, state)
     parent = os.getppid()
+    kept_at = monotonic()
     while not any(task.done() for task in running):
+        if state.speed and monotonic() - kept_at >= KEEP_CLOCK_S:
+            kept_at = monotonic()
+            state.keep_clock()
         await asyncio.sleep(0.2)
         if options.exit_with_parent and os.getppid() != parent:
             break
@@ -113,6 +122,16 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
     return int(text)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = -1
+    if not 0 <= speed <= FASTEST:
+        raise argparse.ArgumentTypeError(f"a speed is a number from 0 to {FASTEST:,.0f}")
+    return speed
 
 
 def _listen(host: str, port: int) -> socket.socket:

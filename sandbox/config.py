@@ -211,6 +211,9 @@ class CenterConfig(_Strict):
 _LONGEST_S = 1e9
 """Thirty years: whoever moves the clock further has mixed up a unit."""
 
+FASTEST = 86_400.0
+"""A day a second: the longest sample is over in a fortnight of them."""
+
 
 class Fault(_Strict):
     """Something that goes wrong, `times` times, for the next requests it applies to.
@@ -247,15 +250,16 @@ class Fault(_Strict):
 
 
 class ClockMove(_Strict):
-    """How the clock is moved: on by `advance_s`, or to `elapsed_s`."""
+    """How the clock is moved: on by `advance_s`, to `elapsed_s`, or by itself at `speed` seconds a second."""
 
     advance_s: Annotated[float, Field(ge=-_LONGEST_S, le=_LONGEST_S)] = 0
     elapsed_s: Annotated[float, Field(ge=-_LONGEST_S, le=_LONGEST_S)] | None = None
+    speed: Annotated[float, Field(ge=0, le=FASTEST)] | None = None
 
     @model_validator(mode="after")
     def _is_one_of_them(self) -> ClockMove:
         if len(self.model_fields_set) != 1:
-            raise ValueError("give advance_s or elapsed_s")
+            raise ValueError("give one of advance_s, elapsed_s and speed")
         return self
 
 

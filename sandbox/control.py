@@ -93,16 +93,22 @@ async def delete_center(request: Request) -> Response:
 
 @_explained
 async def clock(request: Request) -> Response:
-    """Show the clock, or move it: `{"advance_s": n}` or `{"elapsed_s": n}`."""
+    """Show the clock, or move it: `{"advance_s": n}`, `{"elapsed_s": n}`, or by itself: `{"speed": n}`."""
     state = _state(request)
     if request.method == "POST":
         move = ClockMove.model_validate(await _object(request))
-        state.set_clock(state.elapsed_s + move.advance_s if move.elapsed_s is None else move.elapsed_s)
+        if move.speed is not None:
+            state.set_speed(move.speed)
+        elif move.elapsed_s is not None:
+            state.set_clock(move.elapsed_s)
+        else:
+            state.set_clock(state.elapsed_s + move.advance_s)
     shown = {}
+    elapsed_s = state.elapsed_s
     for center_id, center in state.centers.items():
-        now, ends_at = center.now(state.elapsed_s), center.dataset.ends_at
+        now, ends_at = center.now(elapsed_s), center.dataset.ends_at
         shown[center_id] = {"now": _z(now), "is_exhausted": ends_at is None or ends_at <= now}
-    return JSONResponse({"elapsed_s": state.elapsed_s, "centers": shown})
+    return JSONResponse({"elapsed_s": elapsed_s, "speed": state.speed, "centers": shown})
 
 
 @_explained

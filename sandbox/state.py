@@ -5,24 +5,34 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 
 from sandbox.center import Center
 from sandbox.config import CenterConfig, ResourceName
+
+KEEP_CLOCK_S = 5.0
+"""How often a clock that runs by itself must be kept."""
 
 
 class State:
     """The centers by id, and how far the clock has moved on.
 
-    Each center lives in its own year: its now is its epoch plus the time elapsed.
+    Each center lives in its own year: its now is its epoch plus the time elapsed. The clock stands still
+    until it is moved, or runs by itself at a speed, in whole seconds: what a center shows is worked out
+    anew whenever its now is another.
 
     Raises:
         ValueError: The file does not hold a clock.
     """
 
-    def __init__(self, state_path: Path | None) -> None:
+    def __init__(self, state_path: Path | None, *, timer: Callable[[], float] = monotonic) -> None:
         self.centers: dict[str, Center] = {}
-        self.elapsed_s = 0.0
+        self.speed = 0.0
+        self._timer = timer
+        self._set_s = 0.0
+        self._set_at = timer()
         self.url = ""
         self.foreign_url = ""
         self.foreign_requests: list[dict[str, object]] = []
@@ -30,7 +40,14 @@ class State:
         if state_path:
             state_path.parent.mkdir(parents=True, exist_ok=True)
         if state_path and state_path.exists():
-            self.elapsed_s = _elapsed_s(state_path)
+            self._set_s = _elapsed_s(state_path)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Return how far the clock has moved on, in seconds."""
+        if not self.speed:
+            return self._set_s
+        return float(int(self._set_s + (self._timer() - self._set_at) * self.speed))
 
     def put(self, center_id: str, config: CenterConfig) -> Center:
         """Create or replace a center; a replaced one keeps its tokens, counts and log.
@@ -65,13 +82,27 @@ class State:
         return next((center for center in self.centers.values() if value in center.tokens.issued), None)
 
     def set_clock(self, elapsed_s: float) -> None:
-        """Move the clock, and keep it if a place was given; whoever reads the file sees it whole."""
-        self.elapsed_s = elapsed_s
+        """Move the clock, and keep it if a place was given."""
+        self._set_s, self._set_at = elapsed_s, self._timer()
+        self.keep_clock()
+
+    def set_speed(self, speed: float) -> None:
+        """Let the clock run by itself from here on, at so many seconds a second; 0 lets it stand still."""
+        elapsed_s = self.elapsed_s
+        self.speed = speed
+        self.set_clock(elapsed_s)
+
+    def keep_clock(self) -> None:
+        """Write the clock to its place, if it has one; whoever reads the file sees it whole.
+
+        A running clock is written a little ahead, for this process may end before it writes again: a clock
+        that went back would show records that a client has already read as not there yet.
+        """
         if self._path is None:
             return
         descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".clock-")
         with os.fdopen(descriptor, "w") as file:
-            json.dump({"elapsed_s": elapsed_s}, file)
+            json.dump({"elapsed_s": self.elapsed_s + 2 * KEEP_CLOCK_S * self.speed}, file)
         Path(temporary).replace(self._path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -73,8 +73,10 @@ def lake_kept_open() -> Iterator[None]:
     retry_delay_seconds=RETRY_DELAYS_S,
     retry_condition_fn=worth_retrying,
 )
-def ingest_cell(center_id: str, resource: str, since: date | None = None) -> State[Any]:
-    """Land one center's resource.
+def ingest_cell(
+    center_id: str, resource: str, since: date | None = None, lookback_days: float = 0
+) -> State[Any]:
+    """Land one center's resource; a lookback of 0 days means the setting.
 
     Returns:
         Completed with a `LoadSummary`, or Failed with the error as its data and its sentence as message:
@@ -84,7 +86,12 @@ def ingest_cell(center_id: str, resource: str, since: date | None = None) -> Sta
     logger = get_run_logger()
     try:
         summary = ingest.ingest_cell(
-            load_center(center_id), resource, settings=load_settings(), run_id=str(flow_run.id), since=since
+            load_center(center_id),
+            resource,
+            settings=load_settings(),
+            run_id=str(flow_run.id),
+            since=since,
+            lookback=timedelta(days=lookback_days) if lookback_days else None,
         )
     except DispatchLakeError as error:
         logger.error("%s", error)  # noqa: TRY400 - the sentence is the message; a traceback adds nothing

@@ -13,6 +13,8 @@ from unittest import mock
 from dispatchlake.cli import terminal
 from dispatchlake.cli.app import main
 
+COMMAND = [sys.executable, "-c", "from dispatchlake.cli.app import main; main()"]
+
 WIDTH = 200
 """Characters a line: no sentence that a test looks for is broken."""
 
@@ -50,7 +52,7 @@ def run_process(*arguments: str, env: dict[str, str | None] | None = None, timeo
     """Run the real command; this process's environment plus `env` (None takes one away)."""
     environment = {**os.environ, "COLUMNS": str(WIDTH), "NO_COLOR": "1", **(env or {})}
     ended = subprocess.run(
-        [sys.executable, "-c", "from dispatchlake.cli.app import main; main()", *arguments],
+        [*COMMAND, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

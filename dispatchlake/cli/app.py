@@ -20,6 +20,10 @@ app = App(
 # Named by import path, so that `dispatchlake sql` does not pay for importing Prefect, nor `check` for DuckDB.
 app.command("dispatchlake.cli.demo:demo", help="Show the whole way with real records, on this machine alone.")
 app.command(
+    "dispatchlake.cli.up:up", help="Run everything here: Prefect with its UI, a worker, all schedules."
+)
+app.command("dispatchlake.cli.down:down", help="End what `up` runs, or what a killed one has left.")
+app.command(
     "dispatchlake.cli.centers:app", name="centers", help="Register dispatch centers: add, import, list."
 )
 app.command("dispatchlake.cli.check:check", help="Try centers: login, paging, filters; say what to fix.")

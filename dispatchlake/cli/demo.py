@@ -6,36 +6,21 @@ flow, answers questions in SQL, and stops everything. Its lake is kept: a second
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import secrets
-import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from pydantic import SecretStr
-
-from dispatchlake.cli.prefect_api import prefect_api, stop
+from dispatchlake.cli.local_sandbox import CENTERS, Sandbox, register_centers, sandbox_running
+from dispatchlake.cli.prefect_api import prefect_api
 from dispatchlake.cli.progress import ingest_with_progress
 from dispatchlake.cli.terminal import console, table, waiting
 from dispatchlake.errors import ConfigError
-from dispatchlake.model import Credentials, DispatchCenter, ResourceOverride, Scope
 from dispatchlake.settings import Settings, load_settings
 
 STEP_HOURS = 6
 """How far the sandbox's clock moves on between two demos."""
-
-CENTERS = {
-    "houston-tx": ("Houston Emergency Center", "America/Chicago", "2024-07-08T15:00:00Z"),
-    "san-francisco-ca": ("San Francisco Fire Department", "America/Los_Angeles", "2020-04-14T18:00:00Z"),
-    "san-diego-ca": ("San Diego Police Department", "America/Los_Angeles", "2023-01-10T18:00:00Z"),
-}
-"""Name, time zone and the instant the first demo happens at, each in its records' own year."""
 
 QUESTIONS = {
     "What is in the lake?": """
@@ -77,9 +62,9 @@ def demo() -> None:
     """Show the whole way, from login to SQL, with real records and nothing outside this machine."""
     started_s = time.monotonic()
     settings = _demo_settings()
-    with sandbox_process(settings.data_dir / "sandbox") as sandbox, prefect_api(settings):
+    with sandbox_running(settings.data_dir / "sandbox") as sandbox, prefect_api(settings):
         is_first = sandbox.call("GET", "clock")["elapsed_s"] == 0
-        _register(sandbox)
+        _show_centers(sandbox)
         _title("Ingesting" if is_first else f"Ingesting what changed in the {STEP_HOURS} hours since")
         results = ingest_with_progress([], [])
         if any(result.error for result in results):
@@ -106,86 +91,12 @@ def _demo_settings() -> Settings:
     return settings
 
 
-class Sandbox:
-    """The running sandbox, seen through its control endpoints."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Call a control endpoint with a JSON body and return its JSON answer."""
-        request = urllib.request.Request(  # noqa: S310 - our own loopback address
-            f"{self.url}/_sandbox/{path}",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - the same
-            return json.load(answer)
-
-
-@contextlib.contextmanager
-def sandbox_process(folder: Path) -> Iterator[Sandbox]:
-    """Run the sandbox on a free loopback port; its clock is kept in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    ready, config, log_path = folder / "url", folder / "config.json", folder / "sandbox.log"
-    ready.unlink(missing_ok=True)
-    config.write_text(json.dumps({"centers": {}}))
-    command = [sys.executable, "-m", "sandbox", "--port", "0", "--config", str(config), "--quiet"]
-    command += ["--state", str(folder / "clock.json"), "--ready-file", str(ready), "--exit-with-parent"]
-    with log_path.open("w") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and fixed arguments
-            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, process_group=0
-        )
-    try:
-        deadline = time.monotonic() + 30
-        while not ready.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise ConfigError(f"The sandbox did not start. Its log says why: {log_path}")
-            time.sleep(0.05)
-        yield Sandbox(ready.read_text().strip())
-    finally:
-        stop(process)
-
-
-def _register(sandbox: Sandbox) -> None:
-    """Give the sandbox three centers with fresh credentials, and register the same ones with Prefect."""
+def _show_centers(sandbox: Sandbox) -> None:
     _title("Three dispatch centers")
     with waiting("Registering the centers ..."):
-        from tasks.centers import save_center
-
-        for center_id, (name, time_zone, epoch) in CENTERS.items():
-            credentials = {
-                scope: Credentials(
-                    client_id=f"{center_id}-{scope}", client_secret=SecretStr(secrets.token_urlsafe(32))
-                )
-                for scope in Scope
-            }
-            sandbox.call(
-                "PUT",
-                f"centers/{center_id}",
-                {
-                    "dataset": center_id,
-                    "epoch": epoch,
-                    "paging": "link",
-                    "credentials": {
-                        scope: {"client_id": c.client_id, "client_secret": c.client_secret.get_secret_value()}
-                        for scope, c in credentials.items()
-                    },
-                },
-            )
-            save_center(
-                DispatchCenter(
-                    center_id=center_id,
-                    name=name,
-                    time_zone=time_zone,
-                    base_url=sandbox.url,
-                    credentials=credentials,
-                    max_requests_per_s=200,
-                    # What `dispatchlake check` proves of the sandbox: this filter works.
-                    resources={scope: ResourceOverride(since_param="updated_since") for scope in Scope},
-                )
-            )
+        problems = register_centers(sandbox, CENTERS)
+    if problems:
+        raise ConfigError(" ".join(problems))
     clock = sandbox.call("GET", "clock")["centers"]
     rows = [[i, name, zone, clock[i]["now"]] for i, (name, zone, _epoch) in CENTERS.items()]
     console.print(table(["center", "name", "time zone", "its clock (UTC)"], rows))

@@ -6,28 +6,27 @@ import contextlib
 import logging
 import os
 import socket
-import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from dispatchlake.cli.occupancy import find_occupant, make_folder
+from dispatchlake.cli.service import Service
 from dispatchlake.cli.terminal import waiting
 from dispatchlake.errors import ConfigError
 from dispatchlake.settings import Settings
 
 START_LIMIT_S = 90.0
-STOP_LIMIT_S = 10.0
 
-_QUIET = {
+QUIET = {
     # Offline, Prefect logs an error for each attempt to report usage; and this data's users want none made.
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # The terminal belongs to the command; everything is still logged to the server, for the UI.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
+"""Environment of every process of ours that uses Prefect."""
 
 
 @contextlib.contextmanager
@@ -35,16 +34,13 @@ def prefect_api(settings: Settings) -> Iterator[str]:
     """Yield the URL of a Prefect API, with this process set up to use it.
 
     Must be entered before Prefect is imported: Prefect reads its environment once. `PREFECT_API_URL` names
-    a server of yours; without it one is started under the data folder and stopped at the end.
+    a server of yours; without it, that of the `dispatchlake up` which runs on this data folder is used, or
+    one is started under the data folder and stopped at the end.
 
     Raises:
         ConfigError: The configured server does not answer, or our own does not start.
     """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_HOME", str(settings.prefect_dir))
-    for worker in ("EventsWorker", "APILogWorker"):  # they count aloud what is still to be sent at exit
-        logging.getLogger(worker).setLevel(logging.ERROR)
+    set_up_client(settings)
     if url := os.environ.get("PREFECT_API_URL"):
         if not is_answering(url):
             raise ConfigError(
@@ -53,7 +49,7 @@ def prefect_api(settings: Settings) -> Iterator[str]:
             )
         yield url
         return
-    with local_server(settings.prefect_dir) as url:
+    with _server_of(settings) as url:
         os.environ["PREFECT_API_URL"] = url
         try:
             yield url
@@ -63,52 +59,65 @@ def prefect_api(settings: Settings) -> Iterator[str]:
             del os.environ["PREFECT_API_URL"]
 
 
+def set_up_client(settings: Settings) -> None:
+    """Set this process up to use Prefect; must be called before Prefect is imported."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_HOME", str(settings.prefect_dir))
+    for worker in ("EventsWorker", "APILogWorker"):  # they count aloud what is still to be sent at exit
+        logging.getLogger(worker).setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def _server_of(settings: Settings) -> Iterator[str]:
+    """Yield the URL of the server of this data folder: that of a running `up`, or else one of our own."""
+    if occupant := find_occupant(settings):
+        if not is_answering(occupant.api_url):
+            raise ConfigError(
+                f"`dispatchlake up` runs on the data folder {settings.data_dir}, but its Prefect server "
+                f"({occupant.ui_url}) does not answer. Try again in a moment, or end it: dispatchlake down"
+            )
+        yield occupant.api_url
+        return
+    with local_server(settings.prefect_dir) as url:
+        yield url
+
+
 @contextlib.contextmanager
 def local_server(home: Path) -> Iterator[str]:
     """Run a Prefect server on a free loopback port; its database and log lie in `home`."""
-    try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise ConfigError(
-            f"The data folder cannot be written: {home} ({error.strerror}). Give a folder of yours in "
-            "DISPATCHLAKE_DATA_DIR."
-        ) from None
+    make_folder(home)
     port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    log_path = home / "server.log"
-    environment = {
-        **os.environ,
-        **_QUIET,
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-        "PREFECT_UI_URL": url.removesuffix("/api"),  # links in messages lead there
-    }
-    tether = [sys.executable, "-m", "dispatchlake.cli.tether"]  # it does not outlive us, however we end
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with log_path.open("w") as log:
-        # Its own process group: Ctrl-C reaches us alone, and we stop the server last.
-        server = subprocess.Popen(  # noqa: S603 - our own interpreter and fixed arguments
-            [*tether, *command],
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            process_group=0,
-        )
+    server = prefect_server(home, port=port)
+    url = server_url(port)
     try:
+        server.start()
         with waiting("Starting the local Prefect server ..."):
-            _wait_until_answering(url, server, log_path)
+            server.wait_until(lambda: is_answering(url), limit_s=START_LIMIT_S)
         yield url
     finally:
-        stop(server)
+        server.stop()
 
 
-def _wait_until_answering(url: str, server: subprocess.Popen[bytes], log_path: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while not is_answering(url):
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise ConfigError(f"The local Prefect server did not start. Its log says why: {log_path}")
-        time.sleep(0.1)
+def prefect_server(home: Path, *, port: int) -> Service:
+    """Return a Prefect server on a loopback port, not started yet; its database and log lie in `home`."""
+    return Service(
+        "local Prefect server",
+        ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+        log_path=home / "server.log",
+        environment=QUIET
+        | {
+            "PREFECT_HOME": str(home),
+            "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+            "PREFECT_UI_URL": server_url(port).removesuffix("/api"),  # links in messages lead there
+            "PREFECT_UI_API_URL": server_url(port),  # its UI asks no other server
+        },
+    )
+
+
+def server_url(port: int) -> str:
+    """Return where the API of a local server answers."""
+    return f"http://127.0.0.1:{port}/api"
 
 
 def is_answering(url: str) -> bool:
@@ -127,13 +136,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process we started: politely, then not."""
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(STOP_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def is_free(port: int) -> bool:
+    """Say whether a loopback port can be taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one just closed is free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

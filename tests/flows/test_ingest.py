@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -65,6 +67,45 @@ def test_a_second_run_lands_only_what_changed(
     assert summary.new == len(after) - len(before) > 0
     assert summary.records < len(after), "the filter was used"
     assert_equal(settings.lake_dir, center.center_id, "cad_incidents", after)
+
+
+def test_a_longer_lookback_reads_again_what_a_run_has_read(
+    prefect_url: str, sandbox: SandboxProcess, settings: Settings
+) -> None:
+    center = put_center(sandbox, override={"since_param": "updated_since"})
+    first = ingest(save(center)).result()
+
+    short = ingest([center.center_id]).result()
+    long = ingest([center.center_id], lookback_days=7).result()
+
+    def records(results: Any) -> int:
+        return sum(result.summary.records for result in results)
+
+    assert records(short) < records(long) == records(first) == 600
+    assert all(result.summary.new == result.summary.changed == 0 for result in long)
+
+
+def test_two_starts_at_once_are_refused(
+    prefect_url: str, sandbox: SandboxProcess, settings: Settings
+) -> None:
+    center = put_center(sandbox)
+
+    state = ingest(save(center), since=date(2024, 1, 1), lookback_days=7)
+
+    assert state.is_failed()
+    assert "since and lookback_days" in state.message
+    assert not sandbox.requests(center.center_id)
+
+
+def test_a_spread_run_waits_and_lands(prefect_url: str, sandbox: SandboxProcess, settings: Settings) -> None:
+    center = put_center(sandbox)
+
+    with mock.patch("flows.ingest.time") as clock:
+        state = ingest(save(center), spread_s=200)
+
+    assert state.is_completed()
+    (waited_s,) = clock.sleep.call_args.args
+    assert 0 <= waited_s <= 200
 
 
 def test_one_failing_center_does_not_stop_another(

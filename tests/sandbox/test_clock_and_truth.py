@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.sandbox.process import control, started
+from sandbox.state import KEEP_CLOCK_S, State
+from tests.sandbox.process import control, refused, started
 from tests.sandbox.vendor import Vendor, ids, inline, records
 
 NewCenter = Callable[..., Vendor]
@@ -156,12 +158,60 @@ def test_the_clock_can_be_set_and_set_back(new_center: NewCenter) -> None:
     assert len(center.true_ids()) == 1
 
 
+def test_a_clock_that_runs_by_itself_brings_what_is_new(new_center: NewCenter) -> None:
+    center = new_center(**STORY)
+    try:
+        center.sandbox.call("POST", "clock", {"speed": 600})
+        deadline_s = time.monotonic() + 30
+        while states(center) != {"a": "done", "b": "new"}:
+            assert time.monotonic() < deadline_s, "the clock stands still"
+    finally:
+        stopped = center.sandbox.call("POST", "clock", {"speed": 0})
+
+    assert stopped["speed"] == 0
+    assert center.sandbox.call("GET", "clock")["elapsed_s"] == stopped["elapsed_s"] >= 180
+
+
+def test_a_clock_that_runs_by_itself_goes_by_whole_seconds_and_is_kept_ahead(tmp_path: Path) -> None:
+    time_s = 1000.0
+    state = State(tmp_path / "clock.json", timer=lambda: time_s)
+    state.set_clock(50)
+    state.set_speed(2)
+    time_s += 7.4
+    state.keep_clock()
+
+    assert state.elapsed_s == 64, (
+        "not 64.8: what a center shows is worked out anew whenever its now is another"
+    )
+    assert State(tmp_path / "clock.json").elapsed_s == 64 + 2 * 2 * KEEP_CLOCK_S
+    state.set_speed(0)
+    assert State(tmp_path / "clock.json").elapsed_s == 64
+
+
+def test_a_sandbox_started_again_never_sets_its_clock_back(tmp_path: Path) -> None:
+    state = tmp_path / "clock.json"
+    with started(tmp_path, "--state", str(state), "--speed", "50") as url:
+        while (shown_s := control(url, "clock")["elapsed_s"]) < 20:
+            pass
+
+    with started(tmp_path, "--state", str(state)) as url:
+        assert control(url, "clock")["elapsed_s"] >= shown_s
+
+
+@pytest.mark.parametrize("speed", ["-1", "nan", "fast", "1e9"])
+def test_a_speed_that_cannot_be_is_refused(speed: str) -> None:
+    code, printed = refused(f"--speed={speed}")
+
+    assert code == 2
+    assert "a speed is a number from 0 to 86,400" in printed
+
+
 @pytest.mark.parametrize(
     ("move", "sentence"),
     [
         ({"advance": 60}, "advance: there is no such key"),
-        ({}, "give advance_s or elapsed_s"),
-        ({"advance_s": 1, "elapsed_s": 1}, "give advance_s or elapsed_s"),
+        ({}, "give one of advance_s, elapsed_s and speed"),
+        ({"advance_s": 1, "elapsed_s": 1}, "give one of advance_s, elapsed_s and speed"),
         ({"advance_s": "soon"}, "advance_s: Input should be a valid number"),
         ({"advance_s": 1e12}, "advance_s: Input should be less than or equal to"),
         ([60], "the body must be a JSON object"),

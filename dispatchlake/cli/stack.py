@@ -1,0 +1,166 @@
+"""What one `up` runs, and the list of what is started in which order: `STEPS`."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.markup import escape
+
+from dispatchlake.cli.deployments import deploy_all
+from dispatchlake.cli.local_sandbox import CENTERS, Sandbox, played_centers, register_centers
+from dispatchlake.cli.occupancy import end_marked, flow_runs_alive
+from dispatchlake.cli.prefect_api import (
+    START_LIMIT_S,
+    free_port,
+    is_answering,
+    is_free,
+    prefect_server,
+    server_url,
+)
+from dispatchlake.cli.service import Service
+from dispatchlake.cli.supervision import Supervisor
+from dispatchlake.cli.terminal import errors
+from dispatchlake.settings import Settings
+
+RUNS_AT_ONCE = 4
+"""Flow runs that the worker has under way at once; each is a process of some 250 MB."""
+
+
+@dataclass
+class Stack:
+    """What one `up` has started so far.
+
+    Attributes:
+        mark: What its processes carry.
+        services: Its processes, in the order in which they were started.
+        exits: What is to be done at the end; what was started last is stopped first.
+        centers: Ids of the centers that the sandbox plays; empty where it does not run.
+        is_new: Whether they were registered just now.
+    """
+
+    settings: Settings
+    port: int
+    mark: str
+    wants_sandbox: bool
+    services: list[Service] = field(default_factory=list)
+    supervisor: Supervisor = field(default_factory=Supervisor)
+    exits: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    centers: list[str] = field(default_factory=list)
+    is_new: bool = False
+
+    @property
+    def home(self) -> Path:
+        """Return the home of Prefect's database and logs."""
+        return self.settings.prefect_dir
+
+    def add(self, service: Service, start: Callable[[], None]) -> None:
+        """Start a service; from now on it is watched, started again if it ends, and stopped at the end."""
+        self.services.append(service)
+        self.exits.callback(service.stop)
+        start()
+        self.supervisor.watch(service, start)
+
+    def end_runs(self) -> None:
+        """End the runs that were under way: their processes, and then what the server thinks of them."""
+        end_marked(self.mark, sparing=[service.pid for service in self.services if service.pid])
+        self.end_cut_off_runs()
+
+    def end_cut_off_runs(self) -> int:
+        """Tell the server which runs nobody is working on any more; return how many."""
+        from tasks.cut_off import end_cut_off_runs
+
+        return end_cut_off_runs(flow_runs_alive()) if is_answering(server_url(self.port)) else 0
+
+
+def start_server(stack: Stack) -> None:
+    """Start the Prefect server, and import Prefect while it starts."""
+    server = prefect_server(stack.home, port=stack.port)
+    stack.add(server, server.start)
+    import tasks.centers
+    import tasks.pool  # noqa: F401 - it is slow, and the server is too
+
+    url = server_url(stack.port)
+    server.wait_until(lambda: is_answering(url), limit_s=START_LIMIT_S)
+
+
+def prepare_server(_stack: Stack) -> None:
+    """Make the form of a dispatch center and the work pool known to the server."""
+    from tasks.blocks import DispatchCenterBlock
+    from tasks.pool import ensure_work_pool
+
+    DispatchCenterBlock.register_type_and_schema()
+    ensure_work_pool()
+
+
+def start_sandbox(stack: Stack) -> None:
+    """Start the sandbox where no center is registered, or centers are that it plays."""
+    from tasks.centers import load_blocks
+
+    registered = load_blocks()
+    played = played_centers(registered)
+    if not stack.wants_sandbox or (registered and not played):
+        return
+    port = next((port for port in played.values() if is_free(port)), free_port())
+    sandbox = Sandbox(stack.settings.data_dir / "sandbox", port=port, speed=1)
+    stack.centers, stack.is_new = list(played or CENTERS), not played
+
+    def play() -> None:
+        sandbox.start()
+        for problem in register_centers(sandbox, stack.centers):
+            errors.print(f"[yellow]{escape(problem)}[/]", soft_wrap=True)
+
+    stack.add(sandbox.service, play)
+
+
+def deploy(stack: Stack) -> None:
+    """Apply every deployment of prefect.yaml: schedules, parameters, concurrency limits."""
+    deploy_all(stack.home / "deploy.log")
+
+
+def start_worker(stack: Stack) -> None:
+    """Start the worker and wait until the server knows it."""
+    from tasks.pool import NAME, is_served_by
+
+    name = f"up on {socket.gethostname()}"
+    worker = Service(
+        "worker",
+        ["-m", "prefect", "worker", "start", "--pool", NAME, "--name", name, "--limit", str(RUNS_AT_ONCE)],
+        log_path=stack.home / "worker.log",
+        environment={"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"},
+    )
+    began_at = datetime.now(UTC)
+
+    def serve() -> None:
+        # Of a worker that was killed: nobody works on them, and by their limits they keep others out.
+        if ended := stack.end_cut_off_runs():
+            errors.print(f"Runs that were cut off, and are ended now: {ended}")
+        worker.start()
+
+    stack.exits.callback(stack.end_runs)  # when the worker has been stopped
+    stack.add(worker, serve)
+    worker.wait_until(lambda: is_served_by(name, since=began_at), limit_s=START_LIMIT_S)
+
+
+def run_first(stack: Stack) -> None:
+    """Let the sandbox's centers be read at once when they are new, and not only in five minutes."""
+    if stack.is_new:
+        from prefect.deployments import run_deployment
+
+        run_deployment("ingest/ingest", timeout=0)
+
+
+STEPS: list[tuple[str, Callable[[Stack], None]]] = [
+    ("Prefect server", start_server),
+    ("work pool and blocks", prepare_server),
+    ("sandbox", start_sandbox),
+    ("deployments", deploy),
+    # Automations are applied here: ("automations", apply_automations), of `tasks.automations.apply`.
+    ("worker", start_worker),
+    ("first run", run_first),
+]
+"""What `up` does, in this order: each has a name for the person who waits."""

@@ -1,0 +1,226 @@
+"""`dispatchlake up` and `down`: everything runs, nothing is left, nothing is forgotten."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from dispatchlake.cli.local_sandbox import CENTERS
+from dispatchlake.cli.occupancy import MARK, occupy
+from dispatchlake.settings import Settings
+from tests.cli.up_process import ENDED, UpProcess, marked, wait_until
+from tests.command_line import run, run_process
+from tests.truth.comparison import assert_equal
+
+pytestmark = pytest.mark.xdist_group("up")
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def _up_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpProcess]:
+    process = UpProcess(tmp_path_factory.mktemp("up"))
+    try:
+        process.start()
+        yield process
+    finally:
+        run_process("down", env=process.environment)
+
+
+@pytest.fixture
+def up(_up_process: UpProcess) -> UpProcess:
+    """An `up` that runs; it takes its time to start, so the tests share it and start it again if need be."""
+    _up_process.start()
+    return _up_process
+
+
+def slow_run(up: UpProcess) -> str:
+    """Begin a run that takes longer than any test, and return its id."""
+    up.sandbox("centers/san-diego-ca", {"latency_ms": 5000, "page_size_cap": 20}, "PATCH")
+    run_id = up.run("ingest/ingest-full", {"centers": ["san-diego-ca"], "lookback_days": 30_000})
+    up.wait_for(run_id, "RUNNING")
+    return run_id
+
+
+def block(up: UpProcess, center_id: str) -> dict[str, Any]:
+    slug = "dispatch-center"
+    found: dict[str, Any] = up.api(f"/block_types/slug/{slug}/block_documents/name/{center_id}")
+    return found
+
+
+def test_all_deployments_are_there_and_a_worker_serves_them(up: UpProcess) -> None:
+    declared = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+    there = {deployment["name"]: deployment for deployment in up.api("/deployments/filter", {})}
+
+    assert set(there) == {deployment["name"] for deployment in declared}
+    for deployment in declared:
+        schedules = there[deployment["name"]]["schedules"]
+        assert {s["slug"] for s in schedules} == {s["slug"] for s in deployment["schedules"]}
+    (worker,) = up.api("/work_pools/dispatchlake/workers/filter", {})
+    assert worker["status"] == "ONLINE"
+    assert f"http://127.0.0.1:{up.port}" in up.printed
+
+
+def test_a_run_goes_through_the_worker_and_lands_what_the_sandbox_has(up: UpProcess) -> None:
+    try:
+        up.sandbox("clock", {"speed": 0})
+        state = up.run_to_end("ingest/ingest", {"centers": ["houston-tx"]})
+        truth = up.sandbox("truth/houston-tx/cad_incidents")["current"]
+    finally:
+        up.sandbox("clock", {"speed": 1})
+
+    assert state["type"] == "COMPLETED"
+    assert state["message"].startswith("2 of 2 cells landed: ")
+    assert len(truth) > 1000
+    assert_equal(up.data_dir / "lake", "houston-tx", "cad_incidents", truth)
+
+
+def test_the_sandboxs_clock_runs_by_itself(up: UpProcess) -> None:
+    before_s = up.sandbox("clock")["elapsed_s"]
+
+    wait_until(lambda: up.sandbox("clock")["elapsed_s"] > before_s, "the clock moves on")
+
+
+def test_a_second_one_on_the_same_folder_says_where_the_first_runs(up: UpProcess) -> None:
+    second = run_process("up", env=up.environment)
+
+    assert second.returncode == 1
+    assert f"It runs already on the data folder {up.data_dir}" in second.stderr.replace("\n", " ")
+    assert f"http://127.0.0.1:{up.port} (process {up.pid})" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_other_commands_use_its_server(up: UpProcess) -> None:
+    listed = run_process("centers", "list", env=up.environment)
+
+    assert listed.returncode == 0, listed.stderr
+    assert all(center_id in listed.stdout for center_id in CENTERS)
+    assert "Starting" not in listed.stderr, "no second server on the same database"
+
+
+@pytest.mark.parametrize("word", ["worker", "sandbox"])
+def test_what_ends_by_itself_is_started_again(up: UpProcess, word: str) -> None:
+    before = up.processes()[word]
+    before.kill()
+
+    again = wait_until(lambda: (p := up.processes().get(word)) and p.pid != before.pid and p, "another one")
+
+    assert again.ppid() == up.pid
+    if word == "sandbox":
+        wait_until((up.data_dir / "sandbox" / "url").exists, "its URL")
+        wait_until(lambda: set(up.sandbox("health")["centers"]) == set(CENTERS), "it plays its centers again")
+        assert block(up, "houston-tx")["data"]["base_url"] == up.sandbox("health")["url"]
+
+
+def test_ctrl_c_ends_everything_and_the_next_one_goes_on_from_there(up: UpProcess, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("synthetic")
+    options = ["--scope", "cad_incidents", "--client-id", "me", "--base-url", "http://127.0.0.1:9"]
+    added = run_process(
+        "centers", "add", "of-mine", *options, "--secret-file", str(secret), env=up.environment
+    )
+    assert added.returncode == 0, added.stderr
+    document = block(up, "san-francisco-ca")
+    up.api(
+        f"/block_documents/{document['id']}",
+        {"data": {"enabled": False}, "merge_existing_data": True},
+        "PATCH",
+    )
+    deployment = up.api("/deployments/name/check/check")
+    (schedule,) = deployment["schedules"]
+    up.api(f"/deployments/{deployment['id']}/schedules/{schedule['id']}", {"active": False}, "PATCH")
+    slow = slow_run(up)
+    mark = json.loads((up.data_dir / "prefect" / "up.json").read_text())["mark"]
+    before = len(marked(mark))
+
+    code = up.end(signal.SIGINT)
+    left = marked(mark)
+    up.start()
+
+    assert before >= 5, "itself, the server, the sandbox, the worker and a run"
+    assert left == []
+    assert code == 0, up.printed
+    cut_off = up.wait_for(slow, *ENDED)
+    assert cut_off["type"] == "CRASHED"
+    assert "Cut off" in cut_off["message"]
+    assert block(up, "san-francisco-ca")["data"]["enabled"] is False, "an edit in the UI is kept"
+    assert block(up, "of-mine")["data"]["cad_incidents_client_id"] == "me"
+    (schedule,) = up.api("/deployments/name/check/check")["schedules"]
+    assert schedule["active"] is False, "a schedule that was switched off stays off"
+    later = up.run_to_end("ingest/ingest-full", {"centers": ["houston-tx"]})
+    assert later["type"] == "COMPLETED", "the run that was cut off keeps no other out"
+
+
+def test_what_a_killed_one_leaves_is_ended_by_down(up: UpProcess) -> None:
+    slow_run(up)
+    mark = json.loads((up.data_dir / "prefect" / "up.json").read_text())["mark"]
+    stuck = up.processes()["sandbox"]
+    stuck.suspend()  # it cannot follow the one that started it
+
+    up.end(signal.SIGKILL)
+    wait_until(lambda: [p.pid for p in marked(mark)] == [stuck.pid], "all others end with it")
+    down = run_process("down", env=up.environment)
+    again = run_process("down", env=up.environment)
+
+    assert down.returncode == 0, down.stderr
+    assert "was killed; 1 processes were left, and are ended" in down.stdout
+    assert marked(mark) == []
+    assert "Nothing runs on the data folder" in again.stdout
+
+
+def test_down_ends_one_that_runs(up: UpProcess) -> None:
+    pid = up.pid
+
+    down = run_process("down", env=up.environment)
+
+    assert down.returncode == 0, down.stderr
+    assert "Everything is stopped." in down.stdout
+    wait_until(lambda: not up.is_running, "it has ended")
+    assert not psutil.pid_exists(pid)
+
+
+def test_down_never_ends_what_is_not_its_own(settings: Settings) -> None:
+    with occupy(settings, api_url="http://127.0.0.1:1/api"):
+        pass
+    file = settings.prefect_dir / "up.json"
+    file.write_text(
+        json.dumps({"pid": os.getpid(), "api_url": "http://127.0.0.1:1/api", "mark": "of another"})
+    )
+
+    down = run_process("down", env={MARK: None})
+
+    assert down.returncode == 0, "this process has the number of the killed one, and lives"
+    assert "nothing was left of it" in down.stdout
+
+
+def test_a_port_that_is_taken(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        result = run("up", "--port", str(port))
+
+    assert result.returncode == 1
+    assert f"Port {port} of this machine is taken by another program" in result.stderr
+    assert "--port" in result.stderr
+    assert not (settings.prefect_dir / "up.json").exists()
+
+
+def test_a_data_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "a-file"
+    in_the_way.write_text("not a folder")
+
+    result = run("up", env={"DISPATCHLAKE_DATA_DIR": str(in_the_way / "data")})
+
+    assert result.returncode == 1
+    assert "The data folder cannot be written" in result.stderr
+    assert "Traceback" not in result.stderr
