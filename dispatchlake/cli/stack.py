@@ -41,6 +41,7 @@ class Stack:
         exits: What is to be done at the end; what was started last is stopped first.
         centers: Ids of the centers that the sandbox plays; empty where it does not run.
         is_new: Whether they were registered just now.
+        alerts: Who is told of troubles, in a sentence.
     """
 
     settings: Settings
@@ -52,6 +53,7 @@ class Stack:
     exits: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     centers: list[str] = field(default_factory=list)
     is_new: bool = False
+    alerts: str = ""
 
     @property
     def home(self) -> Path:
@@ -122,6 +124,13 @@ def deploy(stack: Stack) -> None:
     deploy_all(stack.home / "deploy.log")
 
 
+def apply_automations(stack: Stack) -> None:
+    """Bring the automations that tell of troubles to what this version ships."""
+    from tasks.automations import apply
+
+    stack.alerts = apply().sentence
+
+
 def start_worker(stack: Stack) -> None:
     """Start the worker and wait until the server knows it."""
     from tasks.pool import NAME, is_served_by
@@ -159,7 +168,7 @@ STEPS: list[tuple[str, Callable[[Stack], None]]] = [
     ("work pool and blocks", prepare_server),
     ("sandbox", start_sandbox),
     ("deployments", deploy),
-    # Automations are applied here: ("automations", apply_automations), of `tasks.automations.apply`.
+    ("automations", apply_automations),
     ("worker", start_worker),
     ("first run", run_first),
 ]

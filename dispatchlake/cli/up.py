@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Annotated
 
 from cyclopts import Parameter, validators
+from rich.markup import escape
 
 from dispatchlake.cli.occupancy import MARK, end_marked, occupy
 from dispatchlake.cli.prefect_api import is_answering, is_free, server_url, set_up_client
@@ -76,6 +77,7 @@ def _tell(stack: Stack, ui_url: str, took: dict[str, float], seconds: float) -> 
     if stack.centers:
         console.print(f"  The sandbox plays {', '.join(stack.centers)}; its clock runs on by itself.")
         console.print("  With centers of your own, forget these: dispatchlake centers remove ...")
+    console.print(f"  {escape(stack.alerts)}", soft_wrap=True)
     console.print(f"  Up to {RUNS_AT_ONCE} runs at once; data: {stack.settings.data_dir}", soft_wrap=True)
     for service in stack.services:
         console.print(f"  log of the {service.name}: {service.log_path}", soft_wrap=True)
