@@ -56,6 +56,7 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         lock_wait_s=4,
         memory_limit_mb=512,
         keep_snapshots_days=30.5,
+        keep_all_snapshots_days=0.5,
         keep_files_days=2,
         late_after_s=60,
         disk_full_share=0.8,
