@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from dispatchlake.api import CenterClient, Fetched, probe
@@ -87,6 +88,9 @@ def _findings(client: CenterClient, resource: Resource, changes: dict[str, Any])
         yield Finding("filter", "the listing is empty, so a filter cannot be told from none")
         return
     yield _filter(client, resource.model_copy(update=changes), preview, changes)
+    as_found = resource.model_copy(update=changes)
+    if as_found.since_param is not None and preview.changed is not None:
+        yield _bound(client, as_found, preview.changed, changes)
 
 
 def _records(preview: RecordsPreview, count: int) -> Finding:
@@ -125,6 +129,23 @@ def _paging(client: CenterClient, resource: Resource, first: Fetched, changes: d
             advice="Ask the vendor how this listing pages.",
         )
     return Finding("paging", f"the whole listing comes in one answer ({count:,} records)")
+
+
+def _bound(
+    client: CenterClient, resource: Resource, changed: tuple[str, datetime], changes: dict[str, Any]
+) -> Finding:
+    found, configured = probe.probe_until(client, resource, changed), resource.until_param
+    if found is not None:
+        text = f"{found}= ends what is read, so a backfill reads day by day"
+        if found == configured:
+            return Finding("days", text)
+        changes["until_param"] = found
+        return Finding("days", text, advice=f"Set until_param to {found!r}.")
+    text = "no known upper bound works; a backfill reads all since its first day at once"
+    if configured is None:
+        return Finding("days", text)
+    changes["until_param"] = None
+    return Finding("days", text, is_good=False, advice=f"Remove until_param {configured!r}.")
 
 
 def _filter(

@@ -7,7 +7,7 @@ counts. What it means for a center's configuration is `dispatchlake.check`'s bus
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Literal
 
@@ -21,6 +21,9 @@ from dispatchlake.windows import Window
 
 SINCE_PARAMS = ("updated_since", "updated_after", "updated_at_gteq", "modified_since", "since")
 """Names that servers give to a lower bound on the time of change."""
+
+UNTIL_PARAMS = ("updated_before", "updated_until", "updated_at_lteq", "modified_before", "until")
+"""Names that servers give to an upper bound on the time of change."""
 
 FAR_FUTURE = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -120,6 +123,35 @@ def probe_filter(
     return FilterProbe(None, None, tuple(refused))
 
 
+def probe_until(client: CenterClient, resource: Resource, changed: tuple[str, datetime]) -> str | None:
+    """Look for an upper bound on the time of change.
+
+    One just before a record changed must leave that record out, which a bound on the time of creation does
+    not, and one just after must bring it.
+
+    Args:
+        client: Of the center.
+        resource: With a lower bound that was seen to work.
+        changed: Id of a record that changed after it was created, and when.
+
+    Returns:
+        str: The parameter, or None where none was seen to work.
+    """
+    identity, at = changed
+    start = at - timedelta(seconds=2)
+    before, after = at - timedelta(milliseconds=1), at + timedelta(seconds=1)
+    for param in dict.fromkeys([*filter(None, [resource.until_param]), *UNTIL_PARAMS]):
+        bounded = resource.model_copy(update={"until_param": param})
+        try:
+            if identity not in _ids_within(client, bounded, Window(start, before)) and (
+                identity in _ids_within(client, bounded, Window(start, after))
+            ):
+                return param
+        except RequestRejected:
+            continue
+    return None
+
+
 def _named_by(resource: Resource, fetched: Fetched) -> str:
     try:
         found = next_request(resource.paging, fetched.url, fetched.response, fetched.payload, is_first=False)
@@ -135,7 +167,10 @@ def _named_by(resource: Resource, fetched: Fetched) -> str:
 
 
 def _some_ids(client: CenterClient, resource: Resource, since: datetime) -> set[str]:
-    window = Window(since, since.replace(year=since.year + 100))
+    return _ids_within(client, resource, Window(since, since.replace(year=since.year + 100)))
+
+
+def _ids_within(client: CenterClient, resource: Resource, window: Window) -> set[str]:
     pages = islice(client.iter_pages(resource, window), MAX_PAGES_READ)
     return {str(r.get(resource.id_field)) for page in pages for r in page.records if isinstance(r, dict)}
 

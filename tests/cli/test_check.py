@@ -25,11 +25,18 @@ def texts(report: Report) -> str:
 
 
 def test_a_center_in_order_has_only_good_findings(sandbox: SandboxProcess, settings: Settings) -> None:
-    center = put_center(sandbox, override={"since_param": "updated_since"})
+    filters = {"since_param": "updated_since", "until_param": "updated_before"}
+    center = put_center(sandbox, override=filters)
 
     report = cad_report(center, settings)
 
-    assert [finding.subject for finding in report.findings] == ["login", "records", "paging", "filter"]
+    assert [finding.subject for finding in report.findings] == [
+        "login",
+        "records",
+        "paging",
+        "filter",
+        "days",
+    ]
     assert report.is_good
     assert report.proposal is None, "nothing is to be changed"
 
@@ -76,11 +83,38 @@ def test_a_listing_that_would_be_cut_short_gets_its_style_proposed(
 def test_a_filter_that_works_on_the_time_of_change_is_proposed(
     sandbox: SandboxProcess, settings: Settings, since_param: str
 ) -> None:
-    center = put_center(sandbox, sandbox_side={"since_param": since_param})
+    center = put_center(sandbox, sandbox_side={"since_param": since_param, "until_param": "nobody_knows"})
 
     report = cad_report(center, settings)
 
     assert report.proposal == ResourceOverride(since_param=since_param)
+    assert "a backfill reads all since its first day at once" in texts(report)
+
+
+@pytest.mark.parametrize("until_param", ["updated_before", "updated_until", "until"])
+def test_an_upper_bound_that_works_on_the_time_of_change_is_proposed(
+    sandbox: SandboxProcess, settings: Settings, until_param: str
+) -> None:
+    center = put_center(sandbox, sandbox_side={"until_param": until_param})
+
+    report = cad_report(center, settings)
+
+    assert report.proposal == ResourceOverride(since_param="updated_since", until_param=until_param)
+
+
+def test_a_configured_upper_bound_that_does_not_work_is_bad_and_its_removal_proposed(
+    sandbox: SandboxProcess, settings: Settings
+) -> None:
+    center = put_center(
+        sandbox,
+        sandbox_side={"until_param": "nobody_knows"},
+        override={"since_param": "updated_since", "until_param": "wrong"},
+    )
+
+    report = cad_report(center, settings)
+
+    assert not report.is_good
+    assert report.proposal == ResourceOverride(since_param="updated_since", until_param=None)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +187,7 @@ def test_what_was_found_is_shown_and_saved(
     assert "dispatchlake check --save" in shown.stdout
     assert saved.returncode == 0, saved.stderr
     assert load_center(center.center_id).resource(CAD).since_param == "updated_since"
+    assert load_center(center.center_id).resource(CAD).until_param == "updated_before"
     assert not settings.lake_dir.exists(), "nothing is landed"
 
 
