@@ -9,10 +9,16 @@ BIN    := $(VENV)/bin
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-reset test guarantees bench check lint types layers locks format lock clean
+.PHONY: help up down demo demo-reset test guarantees bench check lint types layers locks format lock clean
 
 help:            ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+up: $(VENV)/.runtime  ## Prefect with its UI, a worker and all schedules, until Ctrl-C (UP_ARGS="--port 4201")
+	@$(BIN)/dispatchlake up $(UP_ARGS)
+
+down: $(VENV)/.runtime  ## end what `make up` runs, or what a killed one has left
+	@$(BIN)/dispatchlake down
 
 demo: $(VENV)/.runtime  ## real dispatch records, from login to SQL, on this machine alone
 	@$(BIN)/dispatchlake demo

@@ -13,7 +13,8 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 from rich.markup import escape
 
-from dispatchlake.cli.occupancy import MARK, end_marked, occupy
+from dispatchlake.cli.guardian import start_guardian
+from dispatchlake.cli.occupancy import MARK, occupy
 from dispatchlake.cli.prefect_api import is_answering, is_free, server_url, set_up_client
 from dispatchlake.cli.stack import RUNS_AT_ONCE, STEPS, Stack
 from dispatchlake.cli.terminal import console, errors, waiting
@@ -46,7 +47,8 @@ def up(
         }
         set_up_client(settings)
         stack = Stack(settings, port, occupant.mark, wants_sandbox=not no_sandbox)
-        stack.exits.callback(end_marked, occupant.mark)  # last of all: whatever is still left
+        guardian = start_guardian(occupant.mark)
+        stack.exits.callback(guardian.communicate)  # nothing is left when it has ended
         try:
             took = _run_steps(stack)
             _tell(stack, occupant.ui_url, took, time.monotonic() - began)

@@ -82,10 +82,14 @@ class UpProcess:
         self._process.send_signal(number)
         return self._process.wait(LIMIT_S)
 
+    @property
+    def mark(self) -> str:
+        """Return what its processes carry."""
+        return str(json.loads((self.data_dir / "prefect" / "up.json").read_text())["mark"])
+
     def processes(self) -> dict[str, psutil.Process]:
         """Return its processes by the words of their command that tell them apart."""
-        mark = json.loads((self.data_dir / "prefect" / "up.json").read_text())["mark"]
-        return {word: process for process in marked(mark) for word in WORDS if word in process.cmdline()}
+        return {word: process for process in marked(self.mark) for word in WORDS if word in process.cmdline()}
 
     def api(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """Return what its Prefect server answers."""
