@@ -35,6 +35,7 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         "LOCK_WAIT_S": "4",
         "MEMORY_LIMIT_MB": "512",
         "KEEP_SNAPSHOTS_DAYS": "30.5",
+        "KEEP_ALL_SNAPSHOTS_DAYS": "0.5",
         "KEEP_FILES_DAYS": "2",
         "LATE_AFTER_S": "60",
         "DISK_FULL_SHARE": "0.8",
