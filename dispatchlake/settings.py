@@ -75,8 +75,8 @@ def load_settings() -> Settings:
     """Read the environment.
 
     Raises:
-        ConfigError: A variable has a value that cannot be used; the text names it. Or a worker runs us and the
-            data folder is a relative path: the run's folder is a temporary one, and the lake would go with it.
+        ConfigError: A variable has a value that cannot be used; the text names it. Or a worker runs us, and
+            the data folder is a relative path: the run's folder is temporary, and the lake would go with it.
     """
     try:
         settings = Settings()
@@ -88,7 +88,7 @@ def load_settings() -> Settings:
     folder = settings.data_dir.expanduser()
     if not folder.is_absolute() and os.environ.get(_WORKERS_RUN):
         raise ConfigError(
-            f"The data folder {folder} is a relative path, and this run's working folder is removed with it. Set "
-            "DISPATCHLAKE_DATA_DIR to an absolute path where the worker is started."
+            f"The data folder {folder} is a relative path, and this run's working folder is removed with it. "
+            "Set DISPATCHLAKE_DATA_DIR to an absolute path where the worker is started."
         )
     return settings.model_copy(update={"data_dir": folder.resolve()})

@@ -116,6 +116,6 @@ def test_a_relative_data_folder_is_refused_in_a_workers_run(monkeypatch: pytest.
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "00000000-0000-0000-0000-000000000000")
 
     with pytest.raises(
-        ConfigError, match="data is a relative path, .* absolute path where the worker is started"
+        ConfigError, match=r"data is a relative path, .* absolute path where the worker is started"
     ):
         load_settings()
