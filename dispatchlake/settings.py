@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,9 @@ from dispatchlake.errors import ConfigError
 
 MOST_DAYS = 36_500
 """A hundred years: whoever keeps something longer has mixed up a unit."""
+
+_WORKERS_RUN = "PREFECT__FLOW_RUN_ID"
+"""Environment variable of a process that a Prefect worker has started for one run."""
 
 Days = Annotated[float, Field(ge=0, le=MOST_DAYS)]
 
@@ -79,7 +83,8 @@ def load_settings() -> Settings:
     """Read the environment.
 
     Raises:
-        ConfigError: A variable has a value that cannot be used; the text names it.
+        ConfigError: A variable has a value that cannot be used; the text names it. Or a worker runs us, and
+            the data folder is a relative path: the run's folder is temporary, and the lake would go with it.
     """
     try:
         settings = Settings()
@@ -88,4 +93,10 @@ def load_settings() -> Settings:
             f"DISPATCHLAKE_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()
         )
         raise ConfigError(f"The environment has a setting that cannot be used. {problems}.") from None
-    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().resolve()})
+    folder = settings.data_dir.expanduser()
+    if not folder.is_absolute() and os.environ.get(_WORKERS_RUN):
+        raise ConfigError(
+            f"The data folder {folder} is a relative path, and this run's working folder is removed with it. "
+            "Set DISPATCHLAKE_DATA_DIR to an absolute path where the worker is started."
+        )
+    return settings.model_copy(update={"data_dir": folder.resolve()})

@@ -116,3 +116,14 @@ def test_settings_do_not_change(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="frozen"):
         settings.timeout_s = 5  # type: ignore[misc]
+
+
+def test_a_relative_data_folder_is_refused_in_a_workers_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPATCHLAKE_DATA_DIR", "data")
+    load_settings()
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "00000000-0000-0000-0000-000000000000")
+
+    with pytest.raises(
+        ConfigError, match=r"data is a relative path, .* absolute path where the worker is started"
+    ):
+        load_settings()
