@@ -22,6 +22,7 @@ from dispatchlake.model import ResourceName
 from tasks.artifacts import CellResult, headline, publish_summary
 from tasks.cells import ingest_cell, lake_kept_open, plan_cells
 from tasks.policy import final_state
+from tasks.recovery import hold_run
 
 CELLS_AT_ONCE = 8
 """Cells under way in one run. A center's own limit is its rate budget, kept across runs and processes."""
@@ -29,6 +30,7 @@ CELLS_AT_ONCE = 8
 
 @flow(
     name="ingest",
+    on_running=[hold_run],
     task_runner=ThreadPoolTaskRunner(max_workers=CELLS_AT_ONCE),  # type: ignore[arg-type]  # Prefect's are narrow
 )
 def ingest(

@@ -15,13 +15,14 @@ from pydantic import Field
 
 from dispatchlake.settings import Days
 from tasks.maintenance import maintain_lake
+from tasks.recovery import hold_run
 
 
 def _run_name() -> str:
     return f"maintain {datetime.now(UTC):%F %H:%M}"
 
 
-@flow(name="maintain", flow_run_name=_run_name)
+@flow(name="maintain", flow_run_name=_run_name, on_running=[hold_run])
 def maintain(
     keep_snapshots_days: Annotated[
         Days | None,

@@ -29,6 +29,14 @@ _QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
 
+SERVER = {
+    # In memory, as is Prefect's default, leases are forgotten with a restart: within minutes every run of a
+    # deployment with a limit would be ended for want of its lease (docs/decisions/0012).
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+}
+"""What every Prefect server that we start is told."""
+
 
 @contextlib.contextmanager
 def prefect_api(settings: Settings) -> Iterator[str]:
@@ -76,7 +84,7 @@ def local_server(home: Path) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     log_path = home / "server.log"
-    environment = os.environ | _QUIET | {"PREFECT_HOME": str(home), "PREFECT_SERVER_LOGGING_LEVEL": "WARNING"}
+    environment = os.environ | _QUIET | SERVER | {"PREFECT_HOME": str(home)}
     tether = [sys.executable, "-m", "dispatchlake.cli.tether"]  # it does not outlive us, however we end
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with log_path.open("w") as log:
