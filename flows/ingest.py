@@ -6,10 +6,11 @@ Wraps `tasks.cells.ingest_cell`, one task run per center and resource. Run it he
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Collection
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
-from prefect import flow
+from prefect import Task, flow
 from prefect.client.schemas.objects import State
 from prefect.futures import wait
 from prefect.states import Failed
@@ -20,8 +21,8 @@ from dispatchlake.errors import ConfigError
 from dispatchlake.ingest import refuse_future
 from dispatchlake.model import ResourceName
 from tasks.artifacts import CellResult, headline, publish_summary
-from tasks.cells import ingest_cell, lake_kept_open, plan_cells
-from tasks.policy import final_state
+from tasks.cells import CellName, ingest_cell, lake_kept_open, plan_cells, read_failing
+from tasks.policy import SCHEDULED_RETRY_DELAYS_S, final_state
 from tasks.recovery import hold_run
 
 CELLS_AT_ONCE = 8
@@ -45,6 +46,13 @@ def ingest(
         date | None,
         Field(description="Read what changed since this day (UTC) instead of since the last run."),
     ] = None,
+    rest_failing: Annotated[
+        bool,
+        Field(
+            description="Leave alone for a while what failed several times in a row, up to half an hour. "
+            "Schedules do; a run of your own should not."
+        ),
+    ] = False,
 ) -> State[Any]:
     """Land what each dispatch center changed since its last run; one failing center never stops another."""
     try:
@@ -53,8 +61,27 @@ def ingest(
     except ConfigError as error:
         return Failed(message=str(error), data=error)
     with lake_kept_open():
-        futures = [ingest_cell.submit(cell.center_id, cell.resource, since) for cell in cells]
-        wait(futures)
-    results = [CellResult.of(cell, future.state) for cell, future in zip(cells, futures, strict=True)]
+        failing = read_failing() if rest_failing else {}
+        resting = {cell: one for cell, one in failing.items() if one.is_resting(datetime.now(UTC))}
+        futures = {
+            cell: _task(cell, rest_failing, failing).submit(cell.center_id, cell.resource, since)
+            for cell in cells
+            if cell not in resting
+        }
+        wait(list(futures.values()))
+    results = [
+        CellResult.of(cell, futures[cell].state)
+        if cell in futures
+        else CellResult.resting(cell, resting[cell])
+        for cell in cells
+    ]
     publish_summary(results)
     return final_state(results, headline(results))
+
+
+def _task(cell: CellName, is_scheduled: bool, failing: Collection[CellName]) -> Task[..., Any]:
+    """Return the task that reads a cell: the next run of a schedule is a retry too, and comes soon."""
+    if not is_scheduled:
+        return ingest_cell
+    delays_s = [] if cell in failing else SCHEDULED_RETRY_DELAYS_S
+    return ingest_cell.with_options(retries=len(delays_s), retry_delay_seconds=delays_s)

@@ -28,6 +28,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flows import Flow
 from prefect.states import Cancelled, Crashed
 
@@ -68,6 +69,7 @@ class Recovery:
     Attributes:
         looked_at: Runs under way.
         ended: Runs that were dead, and are Crashed or Cancelled now.
+        failed: Runs that the server would not let be ended, and its HTTP status; the next look tries again.
         resumed: Crashed runs that were begun again.
         given_up: Crashed runs that will not be begun again.
         slots: What was wrong with a deployment's slots, and is right now.
@@ -75,6 +77,7 @@ class Recovery:
 
     looked_at: int = 0
     ended: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     resumed: list[str] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
     slots: list[str] = field(default_factory=list)
@@ -82,7 +85,7 @@ class Recovery:
     @property
     def has_done_anything(self) -> bool:
         """Say whether anything was not as it should be."""
-        return bool(self.ended or self.resumed or self.given_up or self.slots)
+        return bool(self.ended or self.failed or self.resumed or self.given_up or self.slots)
 
     def headline(self) -> str:
         """Return it in one sentence."""
@@ -92,6 +95,7 @@ class Recovery:
             f"{what}: {', '.join(names)}"
             for what, names in (
                 ("dead and ended", self.ended),
+                ("dead and not to be ended yet", self.failed),
                 ("begun again", self.resumed),
                 ("given up", self.given_up),
                 ("slots set right", self.slots),
@@ -123,7 +127,8 @@ def recover(*, workers_are_gone: bool = False, limits: Limits | None = None) -> 
     with get_client(sync_client=True) as client:
         for run in _under_way(client, state_dir):
             done.looked_at += 1
-            if reason := _reason_of_death(client, state_dir, run, limits, workers_are_gone=workers_are_gone):
+            reason = _reason_of_death(client, state_dir, run, limits, workers_are_gone=workers_are_gone)
+            if reason:
                 _end(client, run, reason, done)
         done.resumed, done.given_up = begin_crashed_again(client, state_dir, TAG)
         done.slots += set_slots_right(client, TAG, UNDER_WAY)
@@ -208,8 +213,13 @@ def _end(client: SyncPrefectClient, run: FlowRun, reason: str, done: Recovery) -
         return
     is_wanted = run.state is not None and run.state.is_cancelling()
     state: State[Any] = Cancelled(message=reason) if is_wanted else Crashed(message=reason)
-    # Not forced: the server refuses to crash what has ended meanwhile, and frees the slot.
-    if client.set_flow_run_state(run.id, state).status == SetStateStatus.ACCEPT:
+    try:
+        # Not forced: the server refuses to crash what has ended meanwhile, and frees the slot.
+        answer = client.set_flow_run_state(run.id, state)
+    except PrefectHTTPStatusError as error:  # such as while a deleted deployment's lease lives: minutes
+        done.failed.append(f"{run.name} ({error.response.status_code})")
+        return
+    if answer.status == SetStateStatus.ACCEPT:
         done.ended.append(run.name)
 
 

@@ -23,6 +23,7 @@ from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay
 from dispatchlake.lake.schemas import record_type_of
 from dispatchlake.lake.staging import Staging
 from dispatchlake.model import Page
+from dispatchlake.pauses import Failing
 from dispatchlake.settings import Settings
 
 T = TypeVar("T")
@@ -92,6 +93,11 @@ class Lake:
         """Return the newest `updated_at` fully committed, or None before the first load."""
         with _duckdb_errors():
             return bookkeeping.read_watermark(self._connection, center_id, resource)
+
+    def failing(self) -> list[Failing]:
+        """Return every cell whose last live readings failed, and how often in a row."""
+        with _duckdb_errors():
+            return bookkeeping.read_failing(self._connection)
 
     def load(self, pages: Iterable[Page], *, cell: Cell, run_id: str) -> LoadSummary:
         """Land the pages of one cell: archive each batch, then commit everything at once.

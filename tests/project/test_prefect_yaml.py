@@ -31,3 +31,16 @@ def test_entrypoint_loads_and_its_parameters_bind(deployment: dict[str, Any], pr
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: str(deployment["name"]))
 def test_every_key_is_one_prefect_knows(deployment: dict[str, Any]) -> None:
     assert set(deployment) <= KNOWN_KEYS
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: str(deployment["name"]))
+def test_every_flow_can_be_recovered(deployment: dict[str, Any], prefect_url: str) -> None:
+    """Its runs say that their process lives, and are found by their tag: see tasks/recovery.py."""
+    from prefect.flows import load_flow_from_entrypoint
+
+    from tasks.recovery import TAG, hold_run
+
+    flow = load_flow_from_entrypoint(deployment["entrypoint"], use_placeholder_flow=False)
+
+    assert hold_run in flow.on_running_hooks
+    assert TAG in deployment["tags"]

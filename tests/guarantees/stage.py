@@ -69,13 +69,20 @@ class Stage:
         """Start a worker of the pool."""
         self._worker = self._start("worker", "worker", "start", "--pool", POOL, "--type", "process")
 
+    def bring_up(self) -> None:
+        """Start whatever is not running."""
+        if self._server is None:
+            self.start_server()
+        if self._worker is None:
+            self.start_worker()
+
     def kill_server(self) -> None:
         """SIGKILL the server."""
-        self._server = _kill(self._server)
+        self._server = _kill_and_forget(self._server)
 
     def kill_worker(self) -> None:
         """SIGKILL the worker; the runs' processes are not asked."""
-        self._worker = _kill(self._worker)
+        self._worker = _kill_and_forget(self._worker)
 
     def kill_all(self) -> None:
         """SIGKILL everything, as when the machine loses power."""
@@ -130,7 +137,7 @@ def kill(pid: int) -> None:
     wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), f"process {pid} has ended")
 
 
-def _kill(process: subprocess.Popen[bytes] | None) -> None:
+def _kill_and_forget(process: subprocess.Popen[bytes] | None) -> None:
     if process is not None:
         process.kill()
         process.wait()
