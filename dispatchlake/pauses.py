@@ -10,8 +10,8 @@ FREE_TRIES = 3
 
 FIRST = timedelta(minutes=5)
 LONGEST = timedelta(minutes=30)
-"""The first pause, doubled with each further failure, and the longest: so late may it be noticed that a center
-is well again."""
+"""The first pause, doubled with each further failure, and the longest: so late may it be noticed that a
+center is well again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,13 +30,19 @@ MOST_RESTARTS = 3
 GIVEN_UP = "Given up"
 """Name of the state of a run that crashed too often; its type is CRASHED still."""
 
+RESTART_AFTER = timedelta(seconds=30)
+"""A worker reports the death of a process twice, and the second report would crash the run that was begun
+again in between."""
+
 RESTART_WITHIN = timedelta(days=1)
 """Whatever crashed longer ago, a person has seen."""
 
 PER_REQUEST = 200
 
 
-def begin_crashed_again(client: SyncPrefectClient, state_dir: Path, tag: str) -> tuple[list[str], list[str]]:
+def begin_crashed_again(
+    client: SyncPrefectClient, state_dir: Path, tag: str, restart_after: timedelta
+) -> tuple[list[str], list[str]]:
     """Begin again the crashed runs that resume; return the names of those, and of those given up."""
     crashed = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
@@ -47,6 +53,8 @@ def begin_crashed_again(client: SyncPrefectClient, state_dir: Path, tag: str) ->
     given_up: list[str] = []
     for run in read_runs(client, crashed):
         if run.deployment_id is None or run.state is None or run.state.name == GIVEN_UP:
+            continue
+        if datetime.now(UTC) - run.state.timestamp < restart_after:
             continue
         if run_lock.read_fate(state_dir, str(run.id)) == "alive":  # somebody took it for dead too early
             continue

@@ -40,6 +40,6 @@ def test_it_rests_until_its_pause_is_over() -> None:
 
 def test_its_sentence_says_how_often_until_when_and_why() -> None:
     assert failing(4).sentence() == (
-        "Not tried: it failed 4 times in a row, so a schedule tries it again only after 2024-03-01 12:10 UTC; "
-        "a run of your own does at once. The last error: It does not answer."
+        "Not tried: it failed 4 times in a row, so a schedule tries it again only after "
+        "2024-03-01 12:10 UTC; a run of your own does at once. The last error: It does not answer."
     )
