@@ -26,6 +26,7 @@ from tasks.backfill_run import READINGS_AT_ONCE, BackfillRun
 from tasks.backfills import plan_run
 from tasks.cells import lake_kept_open
 from tasks.policy import final_state
+from tasks.recovery import hold_run
 
 
 def run_name() -> str:
@@ -45,6 +46,7 @@ def run_name() -> str:
     name="backfill",
     flow_run_name=run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=READINGS_AT_ONCE),  # type: ignore[arg-type]  # Prefect's are narrow
+    on_running=[hold_run],
 )
 def backfill(  # noqa: PLR0913 - a form has as many fields as a person needs
     *,

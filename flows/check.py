@@ -18,6 +18,7 @@ from dispatchlake.errors import ConfigError
 from tasks.cells import plan_cells
 from tasks.checks import CheckResult, check_center, check_headline, publish_checks
 from tasks.policy import final_state
+from tasks.recovery import hold_run
 from tasks.status import report_status
 
 CENTERS_AT_ONCE = 8
@@ -27,6 +28,7 @@ CENTERS_AT_ONCE = 8
 @flow(
     name="check",
     task_runner=ThreadPoolTaskRunner(max_workers=CENTERS_AT_ONCE),  # type: ignore[arg-type]  # Prefect's are narrow
+    on_running=[hold_run],
 )
 def check(
     centers: list[str] = [],  # noqa: B006 - Prefect shows it as the form's default and copies it per run

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 import time
-from datetime import date
+from collections.abc import Collection
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
-from prefect import flow
+from prefect import Task, flow
 from prefect.client.schemas.objects import State
 from prefect.futures import wait
 from prefect.states import Failed
@@ -23,8 +24,9 @@ from dispatchlake.ingest import refuse_both, refuse_future
 from dispatchlake.model import ResourceName
 from dispatchlake.settings import Days
 from tasks.artifacts import CellResult, headline, publish_summary
-from tasks.cells import ingest_cell, lake_kept_open, plan_cells
-from tasks.policy import final_state
+from tasks.cells import CellName, ingest_cell, lake_kept_open, plan_cells, read_failing
+from tasks.policy import SCHEDULED_RETRY_DELAYS_S, final_state
+from tasks.recovery import hold_run
 from tasks.status import report_status
 
 LONGEST_SPREAD_S = 240.0
@@ -36,6 +38,7 @@ CELLS_AT_ONCE = 8
 
 @flow(
     name="ingest",
+    on_running=[hold_run],
     task_runner=ThreadPoolTaskRunner(max_workers=CELLS_AT_ONCE),  # type: ignore[arg-type]  # Prefect's are narrow
 )
 def ingest(
@@ -44,6 +47,7 @@ def ingest(
     since: date | None = None,
     lookback_days: Days = 0,
     spread_s: Annotated[float, Field(ge=0, le=LONGEST_SPREAD_S)] = 0,
+    rest_failing: bool = False,
 ) -> State[Any]:
     """Land what each dispatch center changed since its last run; one failing center never stops another.
 
@@ -55,6 +59,8 @@ def ingest(
             changed without saying so; 0 means the setting (an hour).
         spread_s: Begin after a random pause of up to this many seconds, so that a schedule does not call
             every center on the very minute. A run you start yourself needs none.
+        rest_failing: Leave alone for a while what failed several times in a row, up to half an hour.
+            Schedules do; a run of your own should not.
     """
     try:
         refuse_future(since)
@@ -64,9 +70,30 @@ def ingest(
         return Failed(message=str(error), data=error)
     time.sleep(random.uniform(0, spread_s))  # noqa: S311 - no secret
     with lake_kept_open():
-        futures = [ingest_cell.submit(cell.center_id, cell.resource, since, lookback_days) for cell in cells]
-        wait(futures)
-        results = [CellResult.of(cell, future.state) for cell, future in zip(cells, futures, strict=True)]
+        failing = read_failing() if rest_failing else {}
+        resting = {cell: one for cell, one in failing.items() if one.is_resting(datetime.now(UTC))}
+        futures = {
+            cell: _task(cell, rest_failing, failing).submit(
+                cell.center_id, cell.resource, since, lookback_days
+            )
+            for cell in cells
+            if cell not in resting
+        }
+        wait(list(futures.values()))
+        results = [
+            CellResult.of(cell, futures[cell].state)
+            if cell in futures
+            else CellResult.resting(cell, resting[cell])
+            for cell in cells
+        ]
         publish_summary(results)
         report_status()
     return final_state(results, headline(results))
+
+
+def _task(cell: CellName, is_scheduled: bool, failing: Collection[CellName]) -> Task[..., Any]:
+    """Return the task that reads a cell: the next run of a schedule is a retry too, and comes soon."""
+    if not is_scheduled:
+        return ingest_cell
+    delays_s = [] if cell in failing else SCHEDULED_RETRY_DELAYS_S
+    return ingest_cell.with_options(retries=len(delays_s), retry_delay_seconds=delays_s)

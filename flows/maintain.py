@@ -14,13 +14,14 @@ from prefect.client.schemas.objects import State
 
 from dispatchlake.settings import Days
 from tasks.maintenance import maintain_lake
+from tasks.recovery import hold_run
 
 
 def _run_name() -> str:
     return f"maintain {datetime.now(UTC):%F %H:%M}"
 
 
-@flow(name="maintain", flow_run_name=_run_name)
+@flow(name="maintain", flow_run_name=_run_name, on_running=[hold_run])
 def maintain(
     keep_snapshots_days: Days | None = None,
     keep_files_days: Days | None = None,

@@ -19,6 +19,7 @@ from dispatchlake.lake import Selection
 from dispatchlake.model import ResourceName
 from tasks.artifacts import ReplayResult, publish_replay, replay_headline
 from tasks.policy import final_state
+from tasks.recovery import hold_run
 from tasks.replays import plan_centers, replay_center
 
 
@@ -36,7 +37,7 @@ def run_name() -> str:
 _BOUNDS = (("since", "received_since"), ("until", "received_until"))
 
 
-@flow(name="replay", flow_run_name=run_name)
+@flow(name="replay", flow_run_name=run_name, on_running=[hold_run])
 def replay(
     centers: list[str] = [],  # noqa: B006 - Prefect shows it as the form's default and copies it per run
     resources: list[ResourceName] = [],  # noqa: B006 - the same

@@ -11,6 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 
 from dispatchlake.lake import LoadSummary, ReplaySummary
+from dispatchlake.pauses import Failing
 from tasks.cells import CellName
 from tasks.replays import replay_outcome
 
@@ -22,11 +23,13 @@ class CellResult:
     Attributes:
         summary: What was landed, or None when the cell failed.
         error: The sentence to show, or "" when it landed.
+        is_resting: Whether it was not even tried.
     """
 
     cell: CellName
     summary: LoadSummary | None
     error: str = ""
+    is_resting: bool = False
 
     @classmethod
     def of(cls, cell: CellName, state: State[Any]) -> CellResult:
@@ -34,6 +37,11 @@ class CellResult:
         if state.is_completed():
             return cls(cell, cast("LoadSummary", state.result()))
         return cls(cell, None, state.message or "It failed; its log says more.")
+
+    @classmethod
+    def resting(cls, cell: CellName, failing: Failing) -> CellResult:
+        """Return the result of a cell that was not tried, since it failed too often lately."""
+        return cls(cell, None, failing.sentence(), is_resting=True)
 
 
 def headline(results: Sequence[CellResult]) -> str:
@@ -56,7 +64,8 @@ def summary_table(results: Sequence[CellResult]) -> str:
     for result in results:
         name = f"| {result.cell.center_id} | {result.cell.resource} "
         if (s := result.summary) is None:
-            lines.append(f"{name}| **failed** |  |  |  |  |  |  |  |")
+            state = "**resting**" if result.is_resting else "**failed**"
+            lines.append(f"{name}| {state} |  |  |  |  |  |  |  |")
         else:
             lines.append(
                 f"{name}| landed | {s.records:,} | {s.new:,} | {s.changed:,} | {s.quarantined:,} "

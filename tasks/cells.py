@@ -16,6 +16,7 @@ from prefect.states import Completed, Failed
 from dispatchlake import ingest, redaction
 from dispatchlake.errors import ConfigError, DispatchLakeError
 from dispatchlake.lake import LoadSummary, open_lake
+from dispatchlake.pauses import Failing
 from dispatchlake.settings import load_settings
 from tasks.centers import choose_centers, load_blocks, load_center
 from tasks.policy import RETRY_DELAYS_S, worth_retrying
@@ -53,6 +54,15 @@ def plan_cells(centers: list[str], resources: list[str]) -> list[CellName]:
             "See `dispatchlake centers list`."
         )
     return cells
+
+
+def read_failing() -> dict[CellName, Failing]:
+    """Return the cells whose last readings failed; none where the lake cannot say: each cell will."""
+    try:
+        with open_lake(load_settings()) as lake:
+            return {CellName(one.center_id, one.resource): one for one in lake.failing()}
+    except DispatchLakeError:
+        return {}
 
 
 @contextlib.contextmanager

@@ -15,6 +15,9 @@ from dispatchlake.settings import load_settings
 RETRY_DELAYS_S = [60.0, 300.0]
 """Minutes between tries of a cell. Seconds are spent inside `dispatchlake.api`, and nowhere else."""
 
+SCHEDULED_RETRY_DELAYS_S = RETRY_DELAYS_S[:1]
+"""The same in a run of a schedule: a center that is down must not hold up the next run of the others."""
+
 
 def worth_retrying(_task: Task[..., Any], _task_run: TaskRun, state: State[Any]) -> bool:
     """Ask the product's one judge whether a failed task may succeed later with nothing changed."""

@@ -8,9 +8,9 @@ from collections.abc import Generator
 
 import httpx
 
-from dispatchlake.api.clock import monotonic_s
 from dispatchlake.api.login import Login
 from dispatchlake.api.token_store import Token, TokenStore
+from dispatchlake.clock import monotonic_s
 from dispatchlake.errors import AuthRejected, ContractBroken
 
 logger = logging.getLogger(__name__)

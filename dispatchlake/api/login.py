@@ -15,10 +15,10 @@ import re
 import httpx
 
 from dispatchlake.api.answers import is_web_page, read_body, transport_error
-from dispatchlake.api.clock import monotonic_s
 from dispatchlake.api.rate import RateBudget
 from dispatchlake.api.retry import RetryPolicy, asked_wait_s
 from dispatchlake.api.token_store import Token
+from dispatchlake.clock import monotonic_s
 from dispatchlake.errors import AuthRejected, CenterError, CenterUnavailable, ContractBroken, RateLimited
 from dispatchlake.model import DispatchCenter, Scope
 from dispatchlake.payload import NotJson, decode_json

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dispatchlake.api.clock import boot_id, monotonic_s
 from dispatchlake.api.folders import explained, private_folder
+from dispatchlake.clock import boot_id, monotonic_s
 from dispatchlake.errors import RateLimited
 
 LONGEST_PAUSE_S = 3600.0

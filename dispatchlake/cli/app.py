@@ -47,6 +47,7 @@ app.command("dispatchlake.cli.verify:verify", help="Prove that no archived page 
 app.command(
     "dispatchlake.cli.maintain:maintain", help="Keep the lake small: merge, expire, remove; any time."
 )
+app.command("dispatchlake.cli.recover:recover", help="End runs whose process is gone; resume those that do.")
 app.command("dispatchlake.cli.backup:backup", help="Write the lake's catalog to one file, as of one moment.")
 app.command("dispatchlake.cli.backup:restore", help="Put a backup of the catalog back in its place.")
 app.command(

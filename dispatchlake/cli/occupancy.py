@@ -23,8 +23,6 @@ from dispatchlake.settings import Settings
 MARK = "DISPATCHLAKE_UP"
 """Environment variable of every process that an `up` started: the mark of that one."""
 
-_FLOW_RUN_ID = "PREFECT__FLOW_RUN_ID"
-"""Environment variable by which Prefect tells a process which flow run it is."""
 
 _LOOK_S = 2.0
 """How long to try for the lock: another process may be holding it for a moment, to look."""
@@ -154,23 +152,13 @@ def end_marked(mark: str, *, sparing: Collection[int] = ()) -> int:
     return ended
 
 
-def flow_runs_alive() -> set[str]:
-    """Return the ids of the flow runs that a process of this machine is working on."""
-    ids: set[str] = set()
-    for process in _with(_FLOW_RUN_ID):
-        with contextlib.suppress(psutil.Error, OSError):  # it has just ended
-            ids.add(process.environ()[_FLOW_RUN_ID])
-    return ids
-
-
-def _with(name: str, value: str | None = None) -> list[psutil.Process]:
-    """Return every other process that has this variable in its environment."""
+def _with(name: str, value: str) -> list[psutil.Process]:
+    """Return every other process that has this variable of this value in its environment."""
     found = []
     for process in psutil.process_iter():
         # Of another user's process, of one that is just ending or of a zombie, the environment is not shown.
         with contextlib.suppress(psutil.Error, OSError):
-            has = process.environ().get(name)
-            if has and process.pid != os.getpid() and value in {None, has}:
+            if process.environ().get(name) == value and process.pid != os.getpid():
                 found.append(process)
     return found
 

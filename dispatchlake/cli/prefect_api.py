@@ -28,6 +28,14 @@ QUIET = {
 }
 """Environment of every process of ours that uses Prefect."""
 
+SERVER = {
+    # In memory, as is Prefect's default, leases are forgotten with a restart: within minutes every run of a
+    # deployment with a limit would be ended for want of its lease (docs/decisions/0012).
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+}
+"""What every Prefect server that we start is told."""
+
 
 @contextlib.contextmanager
 def prefect_api(settings: Settings) -> Iterator[str]:
@@ -106,9 +114,9 @@ def prefect_server(home: Path, *, port: int) -> Service:
         ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
         log_path=home / "server.log",
         environment=QUIET
+        | SERVER
         | {
             "PREFECT_HOME": str(home),
-            "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
             "PREFECT_UI_URL": server_url(port).removesuffix("/api"),  # links in messages lead there
             "PREFECT_UI_API_URL": server_url(port),  # its UI asks no other server
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from rich.markup import escape
 
 from dispatchlake.cli.deployments import deploy_all
 from dispatchlake.cli.local_sandbox import CENTERS, Sandbox, played_centers, register_centers
-from dispatchlake.cli.occupancy import end_marked, flow_runs_alive
+from dispatchlake.cli.occupancy import end_marked
 from dispatchlake.cli.prefect_api import (
     START_LIMIT_S,
     free_port,
@@ -29,6 +30,8 @@ from dispatchlake.settings import Settings
 
 RUNS_AT_ONCE = 4
 """Flow runs that the worker has under way at once; each is a process of some 250 MB."""
+
+RECOVER_EVERY_S = 60.0
 
 
 @dataclass
@@ -70,13 +73,16 @@ class Stack:
     def end_runs(self) -> None:
         """End the runs that were under way: their processes, and then what the server thinks of them."""
         end_marked(self.mark, sparing=[service.pid for service in self.services if service.pid])
-        self.end_cut_off_runs()
+        self.recover()
 
-    def end_cut_off_runs(self) -> int:
-        """Tell the server which runs nobody is working on any more; return how many."""
-        from tasks.cut_off import end_cut_off_runs
+    def recover(self) -> None:
+        """While no worker runs, tell the server which runs nobody is working on any more."""
+        from tasks.recovery import recover
 
-        return end_cut_off_runs(flow_runs_alive()) if is_answering(server_url(self.port)) else 0
+        if is_answering(server_url(self.port)):
+            done = recover(workers_are_gone=True)
+            if done.has_done_anything:
+                errors.print(done.headline(), markup=False, soft_wrap=True)
 
 
 def start_server(stack: Stack) -> None:
@@ -143,16 +149,25 @@ def start_worker(stack: Stack) -> None:
         environment={"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO"},
     )
     began_at = datetime.now(UTC)
-
-    def serve() -> None:
-        # Of a worker that was killed: nobody works on them, and by their limits they keep others out.
-        if ended := stack.end_cut_off_runs():
-            errors.print(f"Runs that were cut off, and are ended now: {ended}")
-        worker.start()
-
+    stack.recover()  # of one that was killed: by their limits they keep others out
     stack.exits.callback(stack.end_runs)  # when the worker has been stopped
-    stack.add(worker, serve)
+    stack.add(worker, worker.start)
     worker.wait_until(lambda: is_served_by(name, since=began_at), limit_s=START_LIMIT_S)
+
+
+def start_recovery(stack: Stack) -> None:
+    """Look every minute for runs that have died, as `dispatchlake recover --every 60` does."""
+    from tasks.recovery import keep_recovering
+
+    stop = threading.Event()
+
+    def tell(text: str) -> None:
+        errors.print(text, markup=False, soft_wrap=True)
+
+    thread = threading.Thread(target=keep_recovering, args=(RECOVER_EVERY_S, stop, tell), daemon=True)
+    thread.start()
+    stack.exits.callback(thread.join)
+    stack.exits.callback(stop.set)
 
 
 def run_first(stack: Stack) -> None:
@@ -170,6 +185,7 @@ STEPS: list[tuple[str, Callable[[Stack], None]]] = [
     ("deployments", deploy),
     ("automations", apply_automations),
     ("worker", start_worker),
+    ("recovery", start_recovery),
     ("first run", run_first),
 ]
 """What `up` does, in this order: each has a name for the person who waits."""

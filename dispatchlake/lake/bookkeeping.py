@@ -10,6 +10,7 @@ import duckdb
 
 from dispatchlake.lake.sql import at_once
 from dispatchlake.model import Resource
+from dispatchlake.pauses import Failing
 from dispatchlake.windows import Window
 
 _IS_LISTING = at_once("center_id", "resource")
@@ -184,6 +185,15 @@ def cover_failure(connection: duckdb.DuckDBPyConnection, cell: Cell, *, error: s
         "INSERT INTO coverage VALUES (?, ?, ?, 'failed', ?, ?, 0, ?, ?, ?, ?)",
         [*names, cell.window.start, cell.window.end, attempts, error, run_id, datetime.now(UTC)],
     )
+
+
+def read_failing(connection: duckdb.DuckDBPyConnection) -> list[Failing]:
+    """Return every cell whose last live readings failed; a success has removed its row."""
+    rows = connection.execute(
+        """SELECT center_id, resource, attempts, last_error, updated_at
+        FROM coverage WHERE kind = 'ingest' AND state = 'failed' ORDER BY ALL"""
+    ).fetchall()
+    return [Failing(*row) for row in rows]
 
 
 def record_run(

@@ -30,6 +30,7 @@ from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.told import Told, read_told, write_told
 from dispatchlake.lake.typed_pages import TypedPages, type_pages
 from dispatchlake.model import Page
+from dispatchlake.pauses import Failing
 from dispatchlake.settings import Settings
 from dispatchlake.windows import Covered
 
@@ -125,6 +126,11 @@ class Lake:
         """Return what was read of some centers, or failed to be, by center id and resource."""
         with _duckdb_errors():
             return backfilled.read_coverage(self._connection, center_ids)
+
+    def failing(self) -> list[Failing]:
+        """Return every cell whose last live readings failed, and how often in a row."""
+        with _duckdb_errors():
+            return bookkeeping.read_failing(self._connection)
 
     def load(
         self, pages: Iterable[Page], *, cell: Cell, run_id: str, logins: Callable[[], int] = int

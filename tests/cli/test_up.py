@@ -172,7 +172,7 @@ def test_nothing_is_left_of_one_that_was_killed_and_the_next_one_goes_on_from_th
 def assert_cut_off(up: UpProcess, run_id: str) -> None:
     state = up.wait_for(run_id, *ENDED)
     assert state["type"] == "CRASHED"
-    assert "Cut off" in state["message"]
+    assert "What it had landed is kept." in state["message"]
     later = up.run_to_end("ingest/ingest-full", {"centers": ["houston-tx"]})
     assert later["type"] == "COMPLETED", "a run that was cut off keeps no other out"
 

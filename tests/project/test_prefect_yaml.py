@@ -48,10 +48,18 @@ def test_every_key_at_every_level_is_one_prefect_knows(prefect_url: str) -> None
         name = deployment["name"]
         assert_known(name, deployment, known.DeploymentConfig)
         assert_known(name, deployment["work_pool"], known.WorkPoolConfig)
-        assert_known(name, deployment["concurrency_limit"], known.ConcurrencyLimitSpec)
+        assert_known(name, deployment.get("concurrency_limit", {}), known.ConcurrencyLimitSpec)
         for schedule in deployment["schedules"]:
             assert_known(name, schedule, known.RawScheduleConfig)
             known.RawScheduleConfig(**schedule)
+
+
+MENDER = "recover"
+"""It sets slots right that were lost, so it must not wait for one."""
+
+
+def limit_of(deployment: dict[str, Any], key: str = "limit") -> Any:
+    return deployment.get("concurrency_limit", {}).get(key)
 
 
 def assert_known(place: str, mapping: dict[str, Any], model: Any) -> None:
@@ -63,7 +71,7 @@ def assert_known(place: str, mapping: dict[str, Any], model: Any) -> None:
 def test_a_deployment_tells_the_person_who_reads_it_what_it_does(deployment: dict[str, Any]) -> None:
     assert len(deployment["description"]) > 100
     assert deployment["tags"]
-    assert deployment["concurrency_limit"]["limit"] == 1, "no overlap with itself"
+    assert limit_of(deployment) == (None if deployment["name"] == MENDER else 1), "no overlap with itself"
     assert deployment["work_pool"]["name"] == "dispatchlake"
 
 
@@ -111,11 +119,9 @@ def test_everything_is_deployed_with_nobody_at_the_terminal(prefect_url: str) ->
             assert there.tags == declared["tags"]
             assert there.entrypoint == declared["entrypoint"]
             assert there.pull_steps == []
-            assert there.global_concurrency_limit.limit == 1
-            assert (
-                there.concurrency_options.collision_strategy
-                == (declared["concurrency_limit"]["collision_strategy"])
-            )
+            limit, options = there.global_concurrency_limit, there.concurrency_options
+            assert (limit and limit.limit) == limit_of(declared)
+            assert (options and options.collision_strategy) == limit_of(declared, "collision_strategy")
             assert {schedule.slug for schedule in there.schedules} == {
                 schedule["slug"] for schedule in declared["schedules"]
             }
@@ -131,3 +137,16 @@ def test_an_installed_package_brings_it_along(tmp_path: Path) -> None:
         packed = archive.read("dispatchlake/prefect.yaml").decode()
 
     assert packed == find_prefect_yaml().read_text() == (ROOT / "prefect.yaml").read_text()
+
+
+@each_deployment
+def test_every_flow_can_be_recovered(deployment: dict[str, Any], prefect_url: str) -> None:
+    """Its runs say that their process lives, and are found by their tag: see tasks/recovery.py."""
+    from prefect.flows import load_flow_from_entrypoint
+
+    from tasks.recovery import TAG, hold_run
+
+    flow = load_flow_from_entrypoint(deployment["entrypoint"], use_placeholder_flow=False)
+
+    assert hold_run in flow.on_running_hooks
+    assert TAG in deployment["tags"]

@@ -1,0 +1,314 @@
+"""Recovery on a real Prefect server: who is dead, who only seems to be, and what becomes of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from dispatchlake.settings import Settings
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+    from tasks.recovery import Recovery
+
+pytestmark = pytest.mark.xdist_group("prefect")
+
+HOLD_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from dispatchlake.run_lock import hold
+hold(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class Register:
+    """Runs on the server that no worker takes, with deployments of the test's own."""
+
+    def __init__(self, client: SyncPrefectClient, settings: Settings) -> None:
+        self.client, self.settings = client, settings
+        self.deployments: list[UUID] = []
+
+    def deploy(self, *more_tags: str, limit: int = 1) -> UUID:
+        """Create a deployment of ours whose new runs are cancelled while another is under way."""
+        deployment = self.client.create_deployment(
+            self.client.create_flow_from_name("played"),
+            f"deployment-{len(self.deployments)}",
+            tags=["dispatchlake", *more_tags],
+            concurrency_limit=limit,
+            concurrency_options={"collision_strategy": "CANCEL_NEW"},
+        )
+        self.deployments.append(deployment)
+        return deployment
+
+    def begin(self, deployment: UUID, *, is_running: bool = True) -> UUID:
+        """Let a run of it begin, as a worker and its process would tell the server."""
+        from prefect.states import Pending, Running
+
+        run = self.client.create_flow_run_from_deployment(deployment).id
+        self.client.set_flow_run_state(run, Pending())
+        if is_running and self.state(run).is_pending():
+            self.client.set_flow_run_state(run, Running())
+        return run
+
+    def hold_and_die(self, run: UUID) -> None:
+        """Let a process hold the run and be killed."""
+        attempt = self.client.read_flow_run(run).state_id
+        command = [sys.executable, "-c", HOLD_AND_DIE, str(self.settings.state_dir), str(run), str(attempt)]
+        assert subprocess.run(command, check=False).returncode == -9
+
+    def state(self, run: UUID) -> Any:
+        return self.client.read_flow_run(run).state
+
+    def slots(self, deployment: UUID) -> int:
+        limit = self.client.read_deployment(deployment).global_concurrency_limit
+        assert limit is not None
+        return limit.active_slots
+
+    def set_slots(self, deployment: UUID, taken: int) -> None:
+        from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+
+        limit = self.client.read_deployment(deployment).global_concurrency_limit
+        assert limit is not None
+        self.client.update_global_concurrency_limit(
+            limit.name, GlobalConcurrencyLimitUpdate(active_slots=taken)
+        )
+
+
+@pytest.fixture
+def register(prefect_url: str, settings: Settings) -> Iterator[Register]:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+
+    from tasks.recovery import UNDER_WAY
+    from tasks.resuming import read_runs
+
+    with get_client(sync_client=True) as client:
+        register = Register(client, settings)
+        yield register
+        left = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY)))
+        for run in read_runs(client, left):  # of this test: the next one's look must not meet them
+            client.delete_flow_run(run.id)
+        for deployment in register.deployments:
+            client.delete_deployment(deployment)
+
+
+def recover(**limits_s: float) -> Recovery:
+    from tasks.recovery import Limits
+    from tasks.recovery import recover as look_after_runs
+
+    return look_after_runs(limits=Limits(**{name: timedelta(seconds=s) for name, s in limits_s.items()}))
+
+
+def test_a_dead_run_is_crashed_and_its_slot_is_free(register: Register) -> None:
+    deployment = register.deploy()
+    run = register.begin(deployment)
+    register.hold_and_die(run)
+    assert register.state(register.begin(deployment)).is_cancelled(), "it keeps every other run out"
+
+    assert recover().ended == [register.client.read_flow_run(run).name]
+
+    assert register.state(run).is_crashed()
+    assert register.state(run).message.startswith("Its process is gone")
+    assert register.slots(deployment) == 0
+    assert register.state(register.begin(deployment)).is_running()
+
+
+def test_a_dead_run_that_was_to_be_cancelled_is_cancelled(register: Register) -> None:
+    from prefect.states import Cancelling
+
+    deployment = register.deploy()
+    run = register.begin(deployment)
+    register.hold_and_die(run)
+    register.client.set_flow_run_state(run, Cancelling())
+
+    recover()
+
+    assert register.state(run).is_cancelled()
+    assert register.slots(deployment) == 0
+
+
+def test_a_run_of_this_process_is_alive(register: Register) -> None:
+    from dispatchlake.run_lock import hold
+
+    run = register.begin(register.deploy())
+    hold(register.settings.state_dir, str(run), str(register.client.read_flow_run(run).state_id))
+
+    assert recover(silent_after=0, silent_watch=0).ended == []
+    assert register.state(run).is_running()
+
+
+def test_a_run_that_ended_after_it_was_looked_at_stays_as_it_ended(register: Register) -> None:
+    """Prefect's own automation has crashed such runs (PrefectHQ/prefect#18653)."""
+    from prefect.states import Completed
+
+    from tasks import recovery
+
+    run = register.begin(register.deploy())
+    looked_at = register.client.read_flow_run(run)
+    register.client.set_flow_run_state(run, Completed())
+    done = recovery.Recovery()
+
+    recovery._end(register.client, looked_at, "It seemed dead.", done)
+    looked_at.state_id = register.client.read_flow_run(run).state_id  # and if it ended even after that
+    recovery._end(register.client, looked_at, "It seemed dead.", done)
+
+    assert register.state(run).is_completed()
+    assert done.ended == []
+
+
+def test_a_run_of_another_machine_is_crashed_when_it_has_been_silent_and_listened_for(
+    register: Register,
+) -> None:
+    deployment = register.deploy()
+    run = register.begin(deployment)
+
+    assert recover(silent_after=3600, silent_watch=0).ended == [], "it may be heard yet"
+    assert recover(silent_after=0, silent_watch=3600).ended == [], "silence was only now noted"
+    assert register.state(run).is_running()
+
+    assert len(recover(silent_after=0, silent_watch=0).ended) == 1
+    assert register.state(run).message.startswith("Nothing was heard of it since ")
+    assert register.slots(deployment) == 0
+
+
+def test_a_heartbeat_is_heard(register: Register) -> None:
+    from datetime import UTC, datetime
+
+    from prefect.events import emit_event
+    from prefect.events.worker import EventsWorker
+
+    from tasks import recovery
+    from tests.guarantees.stage import wait_until
+
+    run = register.begin(register.deploy())
+    began = register.state(run).timestamp
+    assert recovery._last_heartbeat(register.client, run, began) is None
+
+    emit_event("prefect.flow-run.heartbeat", resource={"prefect.resource.id": f"prefect.flow-run.{run}"})
+    EventsWorker.drain_all()
+
+    heard = wait_until(lambda: recovery._last_heartbeat(register.client, run, began), "it is heard")
+    assert began <= heard <= datetime.now(UTC)
+
+
+def test_a_run_that_never_starts_is_crashed_after_a_while_and_at_once_without_workers(
+    register: Register,
+) -> None:
+    from tasks.recovery import recover as look_after_runs
+
+    deployment = register.deploy(limit=2)
+    first, second = (register.begin(deployment, is_running=False) for _ in range(2))
+
+    assert recover().ended == [], "it may be starting"
+    assert len(look_after_runs(workers_are_gone=True).ended) == 2
+
+    assert register.state(first).is_crashed()
+    assert "about to start" in register.state(second).message
+    assert register.slots(deployment) == 0
+
+
+@pytest.mark.parametrize("taken", [0, 2])
+def test_slots_are_as_many_as_there_are_runs(register: Register, taken: int) -> None:
+    """Prefect loses count when leases are forgotten, or when one lapses before its run ends."""
+    deployment = register.deploy(limit=2)
+    register.begin(deployment)
+    register.set_slots(deployment, taken)
+
+    done = recover()
+
+    assert register.slots(deployment) == 1
+    assert done.slots == [f"deployment-0: 1 and not {taken} of 2 taken"]
+    assert recover().slots == []
+
+
+def test_a_crashed_run_that_resumes_is_begun_again_three_times_and_then_given_up(register: Register) -> None:
+    from prefect.states import Crashed, Pending, Running
+
+    run = register.begin(register.deploy("resumes"))
+    name = register.client.read_flow_run(run).name
+    for _ in range(3):
+        register.client.set_flow_run_state(run, Crashed(message="Killed."))
+        assert recover().resumed == [], "the worker's second report is waited for"
+        assert recover(restart_after=0).resumed == [name]
+        assert register.state(run).is_scheduled()
+        register.client.set_flow_run_state(run, Pending())
+        register.client.set_flow_run_state(run, Running())
+    register.client.set_flow_run_state(run, Crashed(message="Killed."))
+
+    assert recover(restart_after=0).given_up == [name]
+
+    state = register.state(run)
+    assert state.is_crashed()
+    assert state.name == "Given up"
+    assert state.message.startswith("It crashed 4 times and is not begun again by itself. Killed.")
+    assert not recover(restart_after=0).has_done_anything, "that is said once"
+
+
+def test_a_crashed_run_of_a_schedule_is_not_begun_again(register: Register) -> None:
+    from prefect.states import Crashed
+
+    run = register.begin(register.deploy())
+    register.client.set_flow_run_state(run, Crashed())
+
+    assert not recover(restart_after=0).has_done_anything
+    assert register.state(run).is_crashed()
+
+
+def test_the_runs_of_others_are_left_alone(register: Register) -> None:
+    from prefect.client.schemas.actions import DeploymentUpdate
+
+    deployment = register.deploy()
+    register.client.update_deployment(deployment, DeploymentUpdate(tags=["somebody-elses"]))
+    run = register.begin(deployment)
+
+    assert recover(silent_after=0, silent_watch=0).looked_at == 0
+    assert register.state(run).is_running()
+
+
+def test_a_killed_run_without_a_deployment_is_ours_by_its_lock(register: Register) -> None:
+    """Such as one of `dispatchlake ingest`, killed in a terminal."""
+    from prefect import flow
+    from prefect.states import Running
+
+    @flow(name="adhoc")
+    def adhoc() -> None: ...
+
+    run = register.client.create_flow_run(adhoc).id
+    register.client.set_flow_run_state(run, Running())
+    register.hold_and_die(run)
+
+    assert len(recover().ended) == 1
+    assert register.state(run).is_crashed()
+
+
+def test_a_run_that_cannot_be_ended_does_not_keep_others_from_it(register: Register) -> None:
+    """The server fails to crash a run whose deployment was deleted, until its lease has lapsed."""
+    orphan = register.begin(register.deploy())
+    register.hold_and_die(orphan)
+    register.client.delete_deployment(register.deployments.pop())
+    run = register.begin(register.deploy())
+    register.hold_and_die(run)
+
+    done = recover()
+
+    assert done.ended == [register.client.read_flow_run(run).name]
+    assert done.failed == [f"{register.client.read_flow_run(orphan).name} (500)"]
+
+
+def test_the_flow_says_what_it_did(register: Register) -> None:
+    from flows.recover import recover as flow
+
+    register.hold_and_die(register.begin(register.deploy()))
+
+    state = flow(return_state=True)
+
+    assert state.is_completed()
+    assert state.message.startswith("dead and ended: ")
