@@ -28,6 +28,10 @@ def recover(*, every: float | None = None) -> None:
         from tasks.recovery import recover as look_after_runs
 
         if every is None:
-            console.print(look_after_runs().headline(), markup=False)
+            _tell(look_after_runs().headline())
         else:
-            keep_recovering(every, threading.Event(), lambda text: console.print(text, markup=False))
+            keep_recovering(every, threading.Event(), _tell)
+
+
+def _tell(text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)

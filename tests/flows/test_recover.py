@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from uuid import UUID
 import pytest
 
 from dispatchlake.settings import Settings
+from tests.command_line import run as command
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -312,3 +314,61 @@ def test_the_flow_says_what_it_did(register: Register) -> None:
 
     assert state.is_completed()
     assert state.message.startswith("dead and ended: ")
+
+
+def test_the_command_does_it_once_and_says_what(register: Register) -> None:
+    run = register.begin(register.deploy())
+    register.hold_and_die(run)
+
+    first, second = command("recover"), command("recover")
+
+    assert first.returncode == second.returncode == 0, first.stderr
+    assert first.stdout.startswith("dead and ended: ")
+    assert second.stdout == "0 runs under way, none of them dead: nothing to do.\n"
+
+
+def test_the_command_keeps_doing_it_beside_a_worker(register: Register, settings: Settings) -> None:
+    """Whatever dies while it runs is ended without anybody asking."""
+    every = ["-c", "from dispatchlake.cli.app import main; main()", "recover", "--every", "5"]
+    with subprocess.Popen([sys.executable, *every], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            for _ in range(2):
+                run = register.begin(register.deploy())
+                register.hold_and_die(run)
+                assert process.stdout.readline().startswith("dead and ended: ")
+                assert register.state(run).is_crashed()
+        finally:
+            process.terminate()
+
+
+def test_a_server_that_is_away_is_told_once_and_waited_for(settings: Settings) -> None:
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    from dispatchlake.cli.prefect_api import free_port
+    from tasks.recovery import keep_recovering
+
+    told: list[str] = []
+    looks = 0
+
+    class Thrice(threading.Event):
+        """Ends it at the third look."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal looks
+            looks += 1
+            return looks == 3 and (self.set() or True)
+
+    nobody = f"http://127.0.0.1:{free_port()}/api"
+    with temporary_settings({PREFECT_API_URL: nobody, PREFECT_CLIENT_MAX_RETRIES: 0}):
+        keep_recovering(0, Thrice(), told.append)
+
+    assert looks == 3
+    assert told == ["Runs cannot be looked after (ConnectError); it is tried again."]
+
+
+def test_looking_too_often_is_refused() -> None:
+    refused = command("recover", "--every", "1")
+
+    assert refused.returncode == 1
+    assert "Every 1 s is too often. Give 5 or more." in refused.stderr
