@@ -33,13 +33,12 @@ def run_name() -> str:
     """Return what a run is called in the UI: which centers and days it reads."""
     parameters = flow_run.parameters or {}
     parts = [
+        *(["dry run"] if parameters.get("dry_run") else []),
+        span_label(parameters["first_day"], parameters["last_day"]),
         ", ".join(parameters.get("centers") or []) or "all centers",
         *(parameters.get("resources") or []),
     ]
-    parts.append(span_label(parameters["first_day"], parameters["last_day"]))
-    if parameters.get("dry_run"):
-        parts.append("(dry run)")
-    return f"backfill {' '.join(parts)}"
+    return f"backfill {' '.join(parts)}"  # what tells runs apart comes first: the UI cuts long names off
 
 
 @flow(

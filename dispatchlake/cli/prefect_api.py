@@ -118,6 +118,7 @@ def prefect_server(home: Path, *, port: int) -> Service:
         | {
             "PREFECT_HOME": str(home),
             "PREFECT_UI_URL": server_url(port).removesuffix("/api"),  # links in messages lead there
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",  # nobody here is to buy anything
             "PREFECT_UI_API_URL": server_url(port),  # its UI asks no other server
         },
     )

@@ -126,8 +126,11 @@ def start_sandbox(stack: Stack) -> None:
 
 
 def deploy(stack: Stack) -> None:
-    """Apply every deployment of prefect.yaml: schedules, parameters, concurrency limits."""
+    """Apply every deployment of prefect.yaml: schedules, parameters, limits; then the centers a form offers."""
+    from tasks.choices import offer_centers
+
     deploy_all(stack.home / "deploy.log")
+    offer_centers()  # deploying has made the field text again
 
 
 def apply_automations(stack: Stack) -> None:
