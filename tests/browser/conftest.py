@@ -51,7 +51,7 @@ def up(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpPr
 
 
 def _filter_both_ends(up: UpProcess, center_id: str) -> None:
-    """Let a center be read day by day, as the sandbox can: else one reading fills all of a listing's cells."""
+    """Let a center be read day by day, as the sandbox can; else one reading fills all cells."""
     block = up.api(f"/block_types/slug/dispatch-center/block_documents/name/{center_id}")
     both = {"since_param": "updated_since", "until_param": "updated_before"}
     resources = dict.fromkeys(("incident_events", "cad_incidents"), both)

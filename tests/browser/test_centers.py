@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 
 def ingest(up: UpProcess, *center_ids: str) -> dict[str, Any]:
-    """Run `ingest` to its end and return the run; again, where one was under way and this one was cancelled."""
+    """Run `ingest` to its end and return the run; again, where it was cancelled for another."""
     while True:
         run_id = up.run("ingest/ingest", {"centers": list(center_ids)})
         if up.wait_for(run_id, *ENDED)["type"] != "CANCELLED":
