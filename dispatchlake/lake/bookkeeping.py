@@ -133,29 +133,21 @@ def cover(connection: duckdb.DuckDBPyConnection, cell: Cell, *, records: int, ru
         elif covered is not None:
             start = None if start is None or covered.start is None else min(start, covered.start)
             end = max(end, covered.end)
-    names = [cell.center_id, cell.resource.name, cell.kind]
-    # One row for all of the live reading, one for each window of a backfill.
+    names = [cell.center_id, cell.resource.name]
+    # One row for all of the live reading, one for each window of a backfill; and failures of backfills within
+    # what this very reading has read, for the live span may be longer.
     connection.execute(
-        f"""DELETE FROM coverage WHERE {_IS_KIND}
-        AND (kind = 'ingest' OR (window_start IS NOT DISTINCT FROM ? AND window_end = ?))""",
-        [*names, start, end],
+        f"""DELETE FROM coverage WHERE {_IS_LISTING} AND (
+            (kind = ? AND (kind = 'ingest' OR (window_start IS NOT DISTINCT FROM ? AND window_end = ?)))
+            OR (kind = 'backfill' AND state = 'failed' AND window_end <= ?
+                AND (?::TIMESTAMPTZ IS NULL OR window_start >= ?)))""",
+        [*names, cell.kind, start, end, cell.window.end, cell.window.start, cell.window.start],
     )
-    _forget_failed_backfills(connection, cell)
     connection.execute(
         "INSERT INTO coverage VALUES (?, ?, ?, 'complete', ?, ?, ?, 1, NULL, ?, ?)",
-        [*names, start, end, records, run_id, datetime.now(UTC)],
+        [*names, cell.kind, start, end, records, run_id, datetime.now(UTC)],
     )
     return cell
-
-
-def _forget_failed_backfills(connection: duckdb.DuckDBPyConnection, cell: Cell) -> None:
-    """Delete failures of backfills within what this very reading has read (the live span may be longer)."""
-    connection.execute(
-        """DELETE FROM coverage WHERE center_id = ? AND resource = ?
-        AND kind = 'backfill' AND state = 'failed'
-        AND (?::TIMESTAMPTZ IS NULL OR window_start >= ?) AND window_end <= ?""",
-        [cell.center_id, cell.resource.name, cell.window.start, cell.window.start, cell.window.end],
-    )
 
 
 def _live_span(connection: duckdb.DuckDBPyConnection, cell: Cell) -> Window | None:

@@ -24,6 +24,8 @@ forkserver.set_forkserver_preload(_PRELOADED)
 
 PATIENCE_S = 120.0
 
+Session = Literal["load", "archive"]
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -33,15 +35,20 @@ class Point:
         statement: How the statement begins, such as `INSERT INTO runs`.
         nth: Which of those that begin so, from 1.
         when: Before it is executed, after it has been, or so many milliseconds into it.
+        follows: How the statement before it on the same connection begins; "" is any.
+        session: Whose connection: the load's own, or the one that archives its pages meanwhile.
     """
 
     statement: str
     nth: int = 1
     when: Literal["before", "after"] | float = "before"
+    follows: str = ""
+    session: Session = "load"
 
     def __str__(self) -> str:
         when = self.when if isinstance(self.when, str) else f"{self.when:g} ms into"
-        return f"{when} {self.statement}" + (f" ({self.nth})" if self.nth > 1 else "")
+        which = f" ({self.nth})" if self.nth > 1 else f" (of {self.follows})" if self.follows else ""
+        return f"{when} {self.statement}{which}" + (" (archive)" if self.session == "archive" else "")
 
 
 def die() -> None:
@@ -68,11 +75,26 @@ def at(point: Point, call: Callable[..., Any], is_here: Callable[..., bool]) -> 
 class Watched:
     """A DuckDB connection that notes each statement, and ends the process at one of them."""
 
-    def __init__(self, connection: Any, statements: list[str], point: Point | None) -> None:
+    def __init__(
+        self, connection: Any, statements: list[str], point: Point | None, session: Session = "load"
+    ) -> None:
         self._connection = connection
         self._statements = statements
-        self._point = point
+        self._all_points = point
+        self._point = point if point and point.session == session else None
+        self._session = session
         self._seen = 0
+        self._previous = ""
+
+    def cursor(self) -> Watched:
+        """Return another session of the lake, watched too."""
+        return Watched(self._connection.cursor(), self._statements, self._all_points, "archive")
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -82,7 +104,12 @@ class Watched:
         text = " ".join(statement.split())
         self._statements.append(text)
         is_here = False
-        if self._point is not None and text.startswith(self._point.statement):
+        previous, self._previous = self._previous, text
+        if (
+            self._point is not None
+            and text.startswith(self._point.statement)
+            and previous.startswith(self._point.follows)
+        ):
             self._seen += 1
             is_here = self._seen == self._point.nth
         when = self._point.when if self._point and is_here else None

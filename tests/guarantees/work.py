@@ -14,7 +14,7 @@ from unittest import mock
 from filelock import FileLock
 
 from dispatchlake.ingest import ingest_cell, open_client
-from dispatchlake.lake import Cell, LoadSummary, maintenance, open_lake
+from dispatchlake.lake import Cell, LoadSummary, archive, maintenance, open_lake
 from dispatchlake.lake import lake as lake_module
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
@@ -36,10 +36,13 @@ def watched(point: Point | None) -> Iterator[list[str]]:
 
     def connect_watched(*arguments: Any, **options: Any) -> Any:
         connection = connect(*arguments, **options)
-        connection.execute("SET threads = 1")  # a third less work for loads as small as these
         return Watched(connection, statements, point)
 
-    with mock.patch.object(lake_module, "connect_writer", connect_watched):
+    # 18 pages make five batches: all but the last are archived by themselves, while the load goes on.
+    with (
+        mock.patch.object(lake_module, "connect_writer", connect_watched),
+        mock.patch.object(archive, "MAX_PAGES", 4),
+    ):
         yield statements
 
 
