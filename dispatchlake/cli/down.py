@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import psutil
 
 from dispatchlake.cli.occupancy import Occupant, end_marked, find_killed, find_occupant, forget, is_occupied
@@ -32,14 +30,14 @@ def down() -> None:
 
 def _end(settings: Settings, occupant: Occupant) -> None:
     try:
-        psutil.Process(occupant.pid).terminate()  # its lock is held, so this is it
+        process = psutil.Process(occupant.pid)
+        if is_occupied(settings):  # its lock is held still, so the number is its own and no other's
+            process.terminate()
+            process.wait(STOP_LIMIT_S)
     except psutil.AccessDenied:
         raise ConfigError(f"Process {occupant.pid} is another user's: only they can end it.") from None
-    except psutil.NoSuchProcess:
+    except psutil.TimeoutExpired:
+        raise ConfigError(f"Process {occupant.pid} does not end. Kill it, then: dispatchlake down") from None
+    except psutil.NoSuchProcess:  # it has just ended by itself
         pass
-    deadline = time.monotonic() + STOP_LIMIT_S
-    while is_occupied(settings):
-        if time.monotonic() > deadline:
-            raise ConfigError(f"Process {occupant.pid} does not end. Kill it, then: dispatchlake down")
-        time.sleep(0.1)
     end_marked(occupant.mark)
