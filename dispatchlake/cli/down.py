@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import psutil
 
 from dispatchlake.cli.occupancy import Occupant, end_marked, find_killed, find_occupant, forget, is_occupied
@@ -33,11 +35,18 @@ def _end(settings: Settings, occupant: Occupant) -> None:
         process = psutil.Process(occupant.pid)
         if is_occupied(settings):  # its lock is held still, so the number is its own and no other's
             process.terminate()
-            process.wait(STOP_LIMIT_S)
+            _wait(process)
     except psutil.AccessDenied:
         raise ConfigError(f"Process {occupant.pid} is another user's: only they can end it.") from None
-    except psutil.TimeoutExpired:
-        raise ConfigError(f"Process {occupant.pid} does not end. Kill it, then: dispatchlake down") from None
-    except psutil.NoSuchProcess:  # it has just ended by itself
+    except psutil.NoSuchProcess:  # it has ended
         pass
     end_marked(occupant.mark)
+
+
+def _wait(process: psutil.Process) -> None:
+    """Wait until a process has ended, whether or not who started it has taken notice."""
+    deadline = time.monotonic() + STOP_LIMIT_S
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            raise ConfigError(f"Process {process.pid} does not end. Kill it, then: dispatchlake down")
+        time.sleep(0.1)
