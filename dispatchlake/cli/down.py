@@ -32,14 +32,21 @@ def down() -> None:
 
 def _end(settings: Settings, occupant: Occupant) -> None:
     try:
-        psutil.Process(occupant.pid).terminate()  # its lock is held, so this is it
+        process = psutil.Process(occupant.pid)
+        if is_occupied(settings):  # its lock is held still, so the number is its own and no other's
+            process.terminate()
+            _wait(process)
     except psutil.AccessDenied:
         raise ConfigError(f"Process {occupant.pid} is another user's: only they can end it.") from None
-    except psutil.NoSuchProcess:
+    except psutil.NoSuchProcess:  # it has ended
         pass
-    deadline = time.monotonic() + STOP_LIMIT_S
-    while is_occupied(settings):
-        if time.monotonic() > deadline:
-            raise ConfigError(f"Process {occupant.pid} does not end. Kill it, then: dispatchlake down")
-        time.sleep(0.1)
     end_marked(occupant.mark)
+
+
+def _wait(process: psutil.Process) -> None:
+    """Wait until a process has ended, whether or not who started it has taken notice."""
+    deadline = time.monotonic() + STOP_LIMIT_S
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            raise ConfigError(f"Process {process.pid} does not end. Kill it, then: dispatchlake down")
+        time.sleep(0.1)

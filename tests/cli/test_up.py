@@ -111,7 +111,7 @@ def test_other_commands_use_its_server(up: UpProcess) -> None:
     assert "Starting" not in listed.stderr, "no second server on the same database"
 
 
-@pytest.mark.parametrize("word", ["worker", "sandbox"])
+@pytest.mark.parametrize("word", ["server", "worker", "sandbox"])
 def test_what_ends_by_itself_is_started_again(up: UpProcess, word: str) -> None:
     before = up.processes()[word]
     before.kill()
@@ -119,6 +119,7 @@ def test_what_ends_by_itself_is_started_again(up: UpProcess, word: str) -> None:
     again = wait_until(lambda: (p := up.processes().get(word)) and p.pid != before.pid and p, "another one")
 
     assert again.ppid() == up.pid
+    assert up.api("/work_pools/dispatchlake")["name"] == "dispatchlake", "the server has forgotten nothing"
     if word == "sandbox":
         wait_until((up.data_dir / "sandbox" / "url").exists, "its URL")
         wait_until(lambda: set(up.sandbox("health")["centers"]) == set(CENTERS), "it plays its centers again")

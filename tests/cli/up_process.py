@@ -151,12 +151,14 @@ def call(url: str, body: Any = None, method: str | None = None) -> Any:
 
 
 def _answers(request: urllib.request.Request) -> list[Any]:
-    """Return the answer, or nothing where Prefect asks to be asked again: its database was busy."""
+    """Return the answer, or nothing where to ask again: a busy database, a server that just starts."""
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             content = answer.read()
     except urllib.error.HTTPError as error:
         if error.code != 503:
             raise AssertionError(f"{request.full_url}: {error.code} {error.read().decode()}") from None
+        return []
+    except (urllib.error.URLError, ConnectionError):
         return []
     return [json.loads(content) if content else None]
