@@ -71,6 +71,11 @@ class Play:
         wait_until(lambda: self.state(run).is_final(), "the run ends")
         return self.state(run)
 
+    def has_landed(self) -> bool:
+        """Say whether the center's listing is in the lake."""
+        lake_dir = self.stage.data_dir / "lake"
+        return bool(read_content(lake_dir, self.center.center_id, CAD).landed)
+
     def slots(self, name: str = "ingest") -> int:
         """Return how many slots of a deployment are taken."""
         limit = self.client.read_deployment_by_name(f"{name}/{name}").global_concurrency_limit
@@ -212,6 +217,23 @@ def test_the_server_killed_and_started_again(play: Play, ledger: Ledger, tmp_pat
     play.make_fast()
 
     assert play.wait_for_end(run).is_completed()
+    play.assert_next_run_makes_it_whole(ledger, tmp_path)
+
+
+@pytest.mark.fault("SIGKILL of the Prefect server until all has landed")
+def test_a_run_lands_while_there_is_no_server(play: Play, ledger: Ledger, tmp_path: Path) -> None:
+    """It needs the server to say how it went, and not to land; it waits for it, or is found to be gone."""
+    from tasks.recovery import recover
+
+    run = play.begin_and_wait_for_its_midst()
+
+    play.stage.kill_server()
+    ledger.tried()
+    play.make_fast()
+    wait_until(play.has_landed, "it lands")
+    play.stage.start_server()
+
+    wait_until(lambda: recover() and play.state(run).is_final(), "the run ends")
     play.assert_next_run_makes_it_whole(ledger, tmp_path)
 
 
