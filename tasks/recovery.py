@@ -34,7 +34,7 @@ from prefect.states import Cancelled, Crashed
 
 from dispatchlake import run_lock
 from dispatchlake.settings import load_settings
-from tasks.resuming import PER_REQUEST, RESTART_AFTER, begin_crashed_again, read_runs
+from tasks.resuming import PER_REQUEST, begin_crashed_again, read_runs
 from tasks.slots import set_slots_right
 
 TAG = "dispatchlake"
@@ -60,7 +60,6 @@ class Limits:
     start: timedelta = START_LIMIT
     silent_after: timedelta = SILENT_AFTER
     silent_watch: timedelta = SILENT_WATCH
-    restart_after: timedelta = RESTART_AFTER
 
 
 @dataclass(slots=True)
@@ -131,7 +130,7 @@ def recover(*, workers_are_gone: bool = False, limits: Limits | None = None) -> 
             reason = _reason_of_death(client, state_dir, run, limits, workers_are_gone=workers_are_gone)
             if reason:
                 _end(client, run, reason, done)
-        done.resumed, done.given_up = begin_crashed_again(client, state_dir, TAG, limits.restart_after)
+        done.resumed, done.given_up = begin_crashed_again(client, state_dir, TAG)
         done.slots += set_slots_right(client, TAG, UNDER_WAY)
         run_lock.forget(state_dir, lambda run_id: _is_over(client, run_id))
     return done

@@ -29,8 +29,8 @@ QUIET = {
 """Environment of every process of ours that uses Prefect."""
 
 SERVER = {
-    # In memory, as is Prefect's default, leases are forgotten with a restart: within minutes every run of a
-    # deployment with a limit would be ended for want of its lease (docs/decisions/0012).
+    # In memory, as is Prefect's default, leases are forgotten with a restart: within minutes Prefect would
+    # cancel every run of a deployment with a limit, for want of its lease (docs/decisions/0012).
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
 }

@@ -17,6 +17,7 @@ from tests.command_line import run as command
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
 
     from tasks.recovery import Recovery
 
@@ -68,6 +69,17 @@ class Register:
 
     def state(self, run: UUID) -> Any:
         return self.client.read_flow_run(run).state
+
+    def newest(self, deployment: UUID) -> FlowRun:
+        from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+        from prefect.client.schemas.sorting import FlowRunSort
+
+        (run,) = self.client.read_flow_runs(
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=1,
+        )
+        return run
 
     def slots(self, deployment: UUID) -> int:
         limit = self.client.read_deployment(deployment).global_concurrency_limit
@@ -234,24 +246,33 @@ def test_slots_are_as_many_as_there_are_runs(register: Register, taken: int) -> 
 def test_a_crashed_run_that_resumes_is_begun_again_three_times_and_then_given_up(register: Register) -> None:
     from prefect.states import Crashed, Pending, Running
 
-    run = register.begin(register.deploy("resumes"))
-    name = register.client.read_flow_run(run).name
-    for _ in range(3):
+    deployment = register.deploy("resumes")
+    run = register.begin(deployment)
+    for restart in (1, 2, 3):
+        name = register.client.read_flow_run(run).name
         register.client.set_flow_run_state(run, Crashed(message="Killed."))
-        assert recover().resumed == [], "the worker's second report is waited for"
-        assert recover(restart_after=0).resumed == [name]
-        assert register.state(run).is_scheduled()
+
+        assert recover().resumed == [name]
+        assert recover().resumed == [], "once"
+        again = register.newest(deployment)
+        assert again.id != run
+        assert set(again.tags) == {"dispatchlake", "resumes", f"restart-{restart}"}
+        assert register.state(run).message == f"Killed. Begun again ({restart} of at most 3): run {again.id}."
+        register.client.set_flow_run_state(run, Crashed(message="The worker's second report."))
+        assert again.state is not None
+        assert again.state.is_scheduled(), "which is of the other run"
+        run = again.id
         register.client.set_flow_run_state(run, Pending())
         register.client.set_flow_run_state(run, Running())
     register.client.set_flow_run_state(run, Crashed(message="Killed."))
 
-    assert recover(restart_after=0).given_up == [name]
+    assert recover().given_up == [register.client.read_flow_run(run).name]
 
     state = register.state(run)
     assert state.is_crashed()
     assert state.name == "Given up"
-    assert state.message.startswith("It crashed 4 times and is not begun again by itself. Killed.")
-    assert not recover(restart_after=0).has_done_anything, "that is said once"
+    assert state.message.startswith("Killed. It crashed 4 times and is not begun again by itself.")
+    assert not recover().has_done_anything, "that is said once"
 
 
 def test_a_crashed_run_of_a_schedule_is_not_begun_again(register: Register) -> None:
@@ -260,7 +281,7 @@ def test_a_crashed_run_of_a_schedule_is_not_begun_again(register: Register) -> N
     run = register.begin(register.deploy())
     register.client.set_flow_run_state(run, Crashed())
 
-    assert not recover(restart_after=0).has_done_anything
+    assert not recover().has_done_anything
     assert register.state(run).is_crashed()
 
 

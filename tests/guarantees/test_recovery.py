@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -70,6 +69,16 @@ class Play:
         """Return a run's state when it is its last."""
         wait_until(lambda: self.state(run).is_final(), "the run ends")
         return self.state(run)
+
+    def run_after(self, run: UUID) -> UUID | None:
+        """Return the run that a crashed one was begun again as."""
+        _, begun_again, after = str(self.state(run).message).partition("Begun again (1 of at most 3): run ")
+        return UUID(after.rstrip(".")) if begun_again else None
+
+    def has_landed(self) -> bool:
+        """Say whether the center's listing is in the lake."""
+        lake_dir = self.stage.data_dir / "lake"
+        return bool(read_content(lake_dir, self.center.center_id, CAD).landed)
 
     def slots(self, name: str = "ingest") -> int:
         """Return how many slots of a deployment are taken."""
@@ -215,6 +224,23 @@ def test_the_server_killed_and_started_again(play: Play, ledger: Ledger, tmp_pat
     play.assert_next_run_makes_it_whole(ledger, tmp_path)
 
 
+@pytest.mark.fault("SIGKILL of the Prefect server until all has landed")
+def test_a_run_lands_while_there_is_no_server(play: Play, ledger: Ledger, tmp_path: Path) -> None:
+    """It needs the server to say how it went, and not to land; it waits for it, or is found to be gone."""
+    from tasks.recovery import recover
+
+    run = play.begin_and_wait_for_its_midst()
+
+    play.stage.kill_server()
+    ledger.tried()
+    play.make_fast()
+    wait_until(play.has_landed, "it lands")
+    play.stage.start_server()
+
+    wait_until(lambda: recover() and play.state(run).is_final(), "the run ends")
+    play.assert_next_run_makes_it_whole(ledger, tmp_path)
+
+
 @pytest.mark.fault("SIGKILL of server, worker and run: the machine reboots")
 def test_everything_killed_and_started_again(play: Play, ledger: Ledger, tmp_path: Path) -> None:
     from tasks.recovery import recover
@@ -238,7 +264,7 @@ def test_everything_killed_and_started_again(play: Play, ledger: Ledger, tmp_pat
 def test_a_killed_run_that_resumes_is_begun_again_and_completes(play: Play) -> None:
     """`replay` carries the tag `resumes`; it is held in its midst by the lake's lock."""
     from dispatchlake.lake.lake import writers_lock
-    from tasks.recovery import Limits, recover
+    from tasks.recovery import recover
 
     play.make_fast()
     assert play.wait_for_end(play.begin(centers=[play.center.center_id])).is_completed()
@@ -249,11 +275,12 @@ def test_a_killed_run_that_resumes_is_begun_again_and_completes(play: Play) -> N
         play.stage.kill_run(run)
         wait_until(lambda: play.state(run).is_crashed(), "its worker tells")
 
-        soon = Limits(restart_after=timedelta(seconds=10))
-        wait_until(lambda: recover(limits=soon).resumed, "it is begun again")
-    state = play.wait_for_end(run)
+        recover()
+    again = wait_until(lambda: play.run_after(run), "it is begun again")
+    state = play.wait_for_end(again)
     assert state.is_completed(), state.message
-    assert play.client.read_flow_run(run).parameters == {"centers": [play.center.center_id]}
+    assert play.client.read_flow_run(again).parameters == {"centers": [play.center.center_id]}
+    assert play.state(run).is_crashed()
     assert play.slots("replay") == 0
 
 
