@@ -120,7 +120,7 @@ def start_sandbox(stack: Stack) -> None:
 
 
 def deploy(stack: Stack) -> None:
-    """Apply every deployment of prefect.yaml: schedules, parameters, limits; then the centers a form offers."""
+    """Apply every deployment of prefect.yaml, and then offer the registered centers in its forms."""
     from tasks.choices import offer_centers
 
     deploy_all(stack.home / "deploy.log")

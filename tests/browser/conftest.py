@@ -26,7 +26,7 @@ def chromium() -> str:
     """The program of the system's Chromium; none is ever downloaded."""
     program = shutil.which("chromium")
     if program is None:
-        pytest.skip("There is no Chromium to look at the Prefect UI with. Install it: apt-get install chromium")
+        pytest.skip("There is no Chromium to look at the UI with. Install it: apt-get install chromium")
     return program
 
 
@@ -90,7 +90,11 @@ def ui(up: UpProcess, browser: Browser, picture_path: Callable[[str], Path], har
         record_har_path=har,
         record_har_content="embed",
     )
+    page = context.new_page()
     try:
-        yield Ui(context.new_page(), f"http://127.0.0.1:{up.port}", picture_path)
+        yield Ui(page, f"http://127.0.0.1:{up.port}", picture_path)
     finally:
+        if not page.is_closed():  # for whoever wants to know why it failed
+            page.screenshot(path=har.with_name("last-seen.png"))
+            har.with_name("last-seen.txt").write_text(page.locator("body").aria_snapshot())
         context.close()

@@ -6,17 +6,17 @@ import re
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from playwright.sync_api import Locator, Page
 
-LIMIT_MS = 120_000
+LIMIT_MS = 60_000
 """Longest wait for anything on a page; the machine may be busy."""
 
 RUN_LIMIT_MS = 1_800_000
 """Longest wait for a run to end."""
 
-WIDTH = 1200
+WIDTH = 1440
+"""Of the window, in pixels: a common screen's."""
 
 
 class Ui:
@@ -131,7 +131,9 @@ class Ui:
         Prefect shows the versions of a key first; what a version says is one click further.
         """
         self.open_tab("Artifacts")
-        card = self.page.get_by_role("link").filter(has=self.page.get_by_role("heading", name=key, exact=True))
+        card = self.page.get_by_role("link").filter(
+            has=self.page.get_by_role("heading", name=key, exact=True)
+        )
         card.click()
         self.page.wait_for_url(f"**/artifacts/key/{key}")
         self.page.get_by_role("main").get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click()
@@ -145,6 +147,7 @@ class Ui:
         """Go from the list of blocks to the form in which one is edited."""
         self.open("Blocks")
         self.follow(name)
+        self.page.get_by_role("navigation", name="breadcrumb").get_by_text(name, exact=True).wait_for()
         self.page.get_by_role("main").get_by_role("button", name="Open menu").click()
         self.page.get_by_role("menuitem", name="Edit").click()
         self.page.get_by_role("button", name="Save").wait_for()
