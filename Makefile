@@ -26,7 +26,7 @@ test: $(VENV)/.dev  ## run the tests
 guarantees: $(VENV)/.dev  ## break everything on purpose, and print what was lost (longer: KILLS=300)
 	@DISPATCHLAKE_RANDOM_KILLS=$(or $(KILLS),30) $(BIN)/python -m pytest -n auto --dist loadgroup tests/guarantees $(PYTEST_ARGS)
 
-screenshots: $(VENV)/.dev  ## take the docs' pictures of the UI anew, with a backfill of 90 days (needs Debian's chromium and fonts-noto-color-emoji)
+screenshots: $(VENV)/.dev  ## take the pictures in docs anew (needs chromium and fonts-noto-color-emoji)
 	@mkdir -p docs/images
 	@DISPATCHLAKE_KEEP_SCREENSHOTS=1 DISPATCHLAKE_BACKFILL_DAYS=90 $(BIN)/python -m pytest -p no:randomly tests/browser $(PYTEST_ARGS)
 

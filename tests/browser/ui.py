@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page
 
-LIMIT_MS = 60_000
+LIMIT_MS = 120_000
 """Longest wait for anything on a page; the machine may be busy."""
 
 RUN_LIMIT_MS = 1_800_000
@@ -94,11 +94,18 @@ class Ui:
         self.page.get_by_label(re.compile(f"^{field}")).fill(text)
 
     def submit(self) -> None:
-        """Start the run that the form describes, and go to its page."""
-        self.page.get_by_role("button", name="Submit", exact=True).click()
+        """Start the run that the form describes, and go to its page.
+
+        Where Prefect's database was busy (503) the form stays as it is, and a person presses again.
+        """
+        status = 503
+        while status == 503:
+            with self.page.expect_response("**/create_flow_run") as answer:
+                self.page.get_by_role("button", name="Submit", exact=True).click()
+            status = answer.value.status
         notice = self.page.locator("[data-sonner-toast]")
         notice.get_by_role("button").or_(notice.get_by_role("link")).first.click()
-        self.page.wait_for_url("**/runs/flow-run/**")
+        self._wait_for_run_page()
 
     # A run's page
 
@@ -112,7 +119,12 @@ class Ui:
         """Go from the list of runs to one."""
         self.open("Runs")
         self.follow(name)
+        self._wait_for_run_page()
+
+    def _wait_for_run_page(self) -> None:
+        """Wait until a run's page has taken the place of the one before, and not only its address."""
         self.page.wait_for_url("**/runs/flow-run/**")
+        self.page.get_by_role("tab", name="Task Runs").wait_for()
 
     def wait_for_state(self, *names: str) -> str:
         """Wait until the run of this page is in one of these states, and return which."""
