@@ -52,7 +52,7 @@ def test_a_failed_center_is_named_with_what_to_do(ui: Ui, up: UpProcess) -> None
     )
     assert "Do:" in advice.inner_text()
     assert status.get_by_role("row").filter(has_text="🟢 ok").count() == 4
-    ui.picture("status", height=1000)
+    ui.picture("status", height=900)
 
     assert ingest(up)["state"]["type"] == "COMPLETED"
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page
 
+from tests.cli.up_process import wait_until
+
 LIMIT_MS = 120_000
 """Longest wait for anything on a page; the machine may be busy."""
 
@@ -142,16 +144,22 @@ class Ui:
 
         Prefect shows the versions of a key first; what a version says is one click further.
         """
-        self.open_tab("Artifacts")
-        card = self.page.get_by_role("link").filter(
-            has=self.page.get_by_role("heading", name=key, exact=True)
-        )
+        heading = self.page.get_by_role("heading", name=key, exact=True)
+        card = self.page.get_by_role("link").filter(has=heading)
+        wait_until(lambda: self._artifacts_show(card), f"the artifact {key}")
         card.click()
         self.page.wait_for_url(f"**/artifacts/key/{key}")
         self.page.get_by_role("main").get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click()
         text = self.page.get_by_role("tabpanel", name="Artifact")
         text.get_by_role("paragraph").first.wait_for()
         return text
+
+    def _artifacts_show(self, card: Locator) -> bool:
+        """Say whether a card is among the run's artifacts; the page looks for new ones only when loaded."""
+        self.page.reload()
+        self.open_tab("Artifacts")
+        card.or_(self.see(re.compile("did not produce any artifacts|^Created$"))).first.wait_for()
+        return card.count() == 1
 
     # A block's page
 
