@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down demo demo-reset test guarantees bench check lint types layers locks format lock clean
+.PHONY: help up down demo demo-reset test guarantees screenshots bench check lint types layers locks format lock clean
 
 help:            ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -31,6 +31,10 @@ test: $(VENV)/.dev  ## run the tests
 
 guarantees: $(VENV)/.dev  ## break everything on purpose, and print what was lost (longer: KILLS=300)
 	@DISPATCHLAKE_RANDOM_KILLS=$(or $(KILLS),30) $(BIN)/python -m pytest -n auto --dist loadgroup tests/guarantees $(PYTEST_ARGS)
+
+screenshots: $(VENV)/.dev  ## take the pictures in docs anew (needs chromium and fonts-noto-color-emoji)
+	@mkdir -p docs/images
+	@DISPATCHLAKE_KEEP_SCREENSHOTS=1 DISPATCHLAKE_BACKFILL_DAYS=90 $(BIN)/python -m pytest -p no:randomly tests/browser $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev  ## how fast it is, beside others (BENCH_ARGS="throughput --rows 500000")
 	@$(BIN)/python -m bench $(BENCH_ARGS)

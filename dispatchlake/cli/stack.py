@@ -126,7 +126,7 @@ def start_sandbox(stack: Stack) -> None:
 
 
 def deploy(stack: Stack) -> None:
-    """Apply every deployment of prefect.yaml, and let the forms offer the centers there are."""
+    """Apply every deployment of prefect.yaml, and then offer the registered centers in its forms."""
     from tasks.choices import offer_centers
 
     deploy_all(stack.home / "deploy.log")

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from dispatchlake.cli.local_sandbox import CENTERS
 from tests.browser.ui import WIDTH, Ui
-from tests.cli.up_process import UpProcess
+from tests.cli.up_process import UpProcess, wait_until
 from tests.command_line import run_process
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
@@ -26,9 +26,7 @@ def chromium() -> str:
     """The program of the system's Chromium; none is ever downloaded."""
     program = shutil.which("chromium")
     if program is None:
-        pytest.skip(
-            "There is no Chromium to look at the Prefect UI with. Install it: apt-get install chromium"
-        )
+        pytest.skip("There is no Chromium to look at the UI with. Install it: apt-get install chromium")
     return program
 
 
@@ -48,10 +46,11 @@ def up(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpPr
         yield process
     finally:
         run_process("down", env=process.environment)
+        wait_until(lambda: not process.is_running, "it has ended")
 
 
 def _filter_both_ends(up: UpProcess, center_id: str) -> None:
-    """Let a center be read day by day, as the sandbox can; else one reading fills all cells."""
+    """Let a center be read day by day, as the sandbox can; else one reading fills a whole listing."""
     block = up.api(f"/block_types/slug/dispatch-center/block_documents/name/{center_id}")
     both = {"since_param": "updated_since", "until_param": "updated_before"}
     resources = dict.fromkeys(("incident_events", "cad_incidents"), both)
@@ -92,7 +91,11 @@ def ui(up: UpProcess, browser: Browser, picture_path: Callable[[str], Path], har
         record_har_path=har,
         record_har_content="embed",
     )
+    page = context.new_page()
     try:
-        yield Ui(context.new_page(), f"http://127.0.0.1:{up.port}", picture_path)
+        yield Ui(page, f"http://127.0.0.1:{up.port}", picture_path)
     finally:
+        if not page.is_closed():  # for whoever wants to know why it failed
+            page.screenshot(path=har.with_name("last-seen.png"))
+            har.with_name("last-seen.txt").write_text(page.locator("body").aria_snapshot())
         context.close()

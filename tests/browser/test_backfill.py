@@ -41,7 +41,7 @@ def test_a_backfill_is_filled_in_started_and_watched_to_its_end(ui: Ui, up: UpPr
     ui.pick("last_day", LAST_DAY)
     ui.type_in("slice_days", "1")
     ui.choose("mode", "everything again")
-    ui.picture("backfill-form", height=1400)
+    ui.picture("backfill-form", height=1480)
     ui.submit()
     ui.wait_for_state("Running")
     run_page, run_id = ui.page.url, ui.run_id

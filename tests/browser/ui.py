@@ -9,13 +9,16 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page
 
+from tests.cli.up_process import wait_until
+
 LIMIT_MS = 120_000
 """Longest wait for anything on a page; the machine may be busy."""
 
 RUN_LIMIT_MS = 1_800_000
 """Longest wait for a run to end."""
 
-WIDTH = 1200
+WIDTH = 1440
+"""Of the window, in pixels: a common screen's."""
 
 
 class Ui:
@@ -93,11 +96,18 @@ class Ui:
         self.page.get_by_label(re.compile(f"^{field}")).fill(text)
 
     def submit(self) -> None:
-        """Start the run that the form describes, and go to its page."""
-        self.page.get_by_role("button", name="Submit", exact=True).click()
+        """Start the run that the form describes, and go to its page.
+
+        Where Prefect's database was busy (503) the form stays as it is, and a person presses again.
+        """
+        status = 503
+        while status == 503:
+            with self.page.expect_response("**/create_flow_run") as answer:
+                self.page.get_by_role("button", name="Submit", exact=True).click()
+            status = answer.value.status
         notice = self.page.locator("[data-sonner-toast]")
         notice.get_by_role("button").or_(notice.get_by_role("link")).first.click()
-        self.page.wait_for_url("**/runs/flow-run/**")
+        self._wait_for_run_page()
 
     # A run's page
 
@@ -111,7 +121,12 @@ class Ui:
         """Go from the list of runs to one."""
         self.open("Runs")
         self.follow(name)
+        self._wait_for_run_page()
+
+    def _wait_for_run_page(self) -> None:
+        """Wait until a run's page has taken the place of the one before, and not only its address."""
         self.page.wait_for_url("**/runs/flow-run/**")
+        self.page.get_by_role("tab", name="Task Runs").wait_for()
 
     def wait_for_state(self, *names: str) -> str:
         """Wait until the run of this page is in one of these states, and return which."""
@@ -129,10 +144,9 @@ class Ui:
 
         Prefect shows the versions of a key first; what a version says is one click further.
         """
-        self.open_tab("Artifacts")
-        card = self.page.get_by_role("link").filter(
-            has=self.page.get_by_role("heading", name=key, exact=True)
-        )
+        heading = self.page.get_by_role("heading", name=key, exact=True)
+        card = self.page.get_by_role("link").filter(has=heading)
+        wait_until(lambda: self._artifacts_show(card), f"the artifact {key}")
         card.click()
         self.page.wait_for_url(f"**/artifacts/key/{key}")
         self.page.get_by_role("main").get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click()
@@ -140,12 +154,20 @@ class Ui:
         text.get_by_role("paragraph").first.wait_for()
         return text
 
+    def _artifacts_show(self, card: Locator) -> bool:
+        """Say whether a card is among the run's artifacts; the page looks for new ones only when loaded."""
+        self.page.reload()
+        self.open_tab("Artifacts")
+        card.or_(self.see(re.compile("did not produce any artifacts|^Created$"))).first.wait_for()
+        return card.count() == 1
+
     # A block's page
 
     def open_block_form(self, name: str) -> None:
         """Go from the list of blocks to the form in which one is edited."""
         self.open("Blocks")
         self.follow(name)
+        self.page.get_by_role("navigation", name="breadcrumb").get_by_text(name, exact=True).wait_for()
         self.page.get_by_role("main").get_by_role("button", name="Open menu").click()
         self.page.get_by_role("menuitem", name="Edit").click()
         self.page.get_by_role("button", name="Save").wait_for()

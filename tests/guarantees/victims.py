@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 _PRELOADED = ["dispatchlake.ingest", "dispatchlake.lake.reading", "tests.guarantees.work", __name__]
 
@@ -90,7 +90,7 @@ class Watched:
         """Return another session of the lake, watched too."""
         return Watched(self._connection.cursor(), self._statements, self._all_points, "archive")
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
