@@ -16,7 +16,7 @@ from uuid import UUID
 from dispatchlake.cli.prefect_api import SERVER, free_port, is_answering
 
 POOL = "dispatchlake"
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 
 def wait_until(is_so: Callable[[], Any], what: str) -> Any:
