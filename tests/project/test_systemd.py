@@ -18,10 +18,11 @@ ANALYZE = shutil.which("systemd-analyze")
 @pytest.mark.parametrize("unit", UNITS, ids=[unit.stem for unit in UNITS])
 def test_a_unit_is_one_that_systemd_takes(unit: Path, tmp_path: Path) -> None:
     assert ANALYZE is not None
-    program = tmp_path / ".venv" / "bin" / "prefect"
-    program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("prefect", "dispatchlake"):
+        (programs / name).write_text("#!/bin/sh\n")
+        (programs / name).chmod(0o755)
     for each in UNITS:  # one names the other
         text = each.read_text()
         assert "/opt/dispatchlake/.venv" in text
