@@ -34,6 +34,7 @@ def _up_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpProcess]
         yield process
     finally:
         run_process("down", env=process.environment)
+        wait_until(lambda: not process.is_running, "it has ended")
 
 
 @pytest.fixture
