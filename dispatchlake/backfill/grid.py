@@ -125,7 +125,8 @@ class Grid:
             return ""
         number = f"{known[READ] + known[BEFORE]}/{known.total()}"
         if not self._is_large:
-            return f"{''.join(marks)} {number}"
+            fives = ("".join(marks[at : at + 5]) for at in range(0, len(marks), 5))  # where a line may break
+            return f"{' '.join(fives)} {number}"
         worst = next(
             mark for mark in (FAILED, UNDER_WAY, AGAIN, TO_DO, LEFT_ALONE, READ, BEFORE) if known[mark]
         )

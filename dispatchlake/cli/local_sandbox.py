@@ -139,8 +139,11 @@ def _new_center(center_id: str, url: str) -> DispatchCenter:
             for scope in Scope
         },
         max_requests_per_s=200,
-        # What `dispatchlake check` proves of the sandbox: this filter works.
-        resources={scope: ResourceOverride(since_param="updated_since") for scope in Scope},
+        # What `dispatchlake check` proves of the sandbox: these filters work.
+        resources={
+            scope: ResourceOverride(since_param="updated_since", until_param="updated_before")
+            for scope in Scope
+        },
     )
 
 

@@ -19,8 +19,8 @@ def test_each_day_stands_in_its_month_and_its_block() -> None:
     grid = Grid(found)
 
     assert lines(grid)[-2:] == [
-        "| center-a | cad_incidents | 2024-02 |  |  | ◾◾◾◾◾◾⬜⬜⬜ 0/3 |",
-        "| center-a | cad_incidents | 2024-03 | ⬜⬜⬜⬜⬜⬜⬜⬜⬜⬜ 0/10 | ⬜⬜ 0/2 |  |",
+        "| center-a | cad_incidents | 2024-02 |  |  | ◾◾◾◾◾ ◾⬜⬜⬜ 0/3 |",
+        "| center-a | cad_incidents | 2024-03 | ⬜⬜⬜⬜⬜ ⬜⬜⬜⬜⬜ 0/10 | ⬜⬜ 0/2 |  |",
     ]
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from dispatchlake.cli.local_sandbox import CENTERS
 from tests.browser.ui import WIDTH, Ui
 from tests.cli.up_process import UpProcess, wait_until
 from tests.command_line import run_process
@@ -41,21 +40,10 @@ def up(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpPr
             for schedule in deployment["schedules"]:
                 path = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
                 process.api(path, {"active": False}, "PATCH")
-        for center_id in CENTERS:
-            _filter_both_ends(process, center_id)
         yield process
     finally:
         run_process("down", env=process.environment)
         wait_until(lambda: not process.is_running, "it has ended")
-
-
-def _filter_both_ends(up: UpProcess, center_id: str) -> None:
-    """Let a center be read day by day, as the sandbox can; else one reading fills a whole listing."""
-    block = up.api(f"/block_types/slug/dispatch-center/block_documents/name/{center_id}")
-    both = {"since_param": "updated_since", "until_param": "updated_before"}
-    resources = dict.fromkeys(("incident_events", "cad_incidents"), both)
-    body = {"data": {"resources": resources}, "merge_existing_data": True}
-    up.api(f"/block_documents/{block['id']}", body, "PATCH")
 
 
 @pytest.fixture

@@ -35,8 +35,8 @@ def _up_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpProcess]
         yield process
     finally:
         down = run_process("down", env=process.environment)
+        wait_until(lambda: not process.is_running, "it has ended")
     assert "Everything is stopped." in down.stdout, "down ends one that runs"
-    wait_until(lambda: not process.is_running, "it has ended")
 
 
 @pytest.fixture

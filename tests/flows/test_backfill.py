@@ -93,7 +93,7 @@ def test_each_cell_is_read_alone_and_the_lake_equals_the_truth(
     assert {(r["kind"], r["state"]) for r in rows} == {("backfill", "complete")}
     assert len(rows) == 12
     grid = artifacts(state)["backfill-grid"].data
-    assert f"| {center.center_id} | cad_incidents | 2024-03 | 🟩🟩🟩🟩🟩🟩 6/6 |" in grid
+    assert f"| {center.center_id} | cad_incidents | 2024-03 | 🟩🟩🟩🟩🟩 🟩 6/6 |" in grid
 
 
 def task_run_names(state: Any) -> set[str]:
@@ -275,7 +275,7 @@ def test_a_dry_run_shows_the_grid_and_calls_no_center(
     assert state.is_completed()
     assert state.message == "Dry run, nothing was read: 12 of 12 cells would be read, in 12 readings"
     assert pages_asked(sandbox, center) == 0
-    assert "⬜⬜⬜⬜⬜⬜ 0/6" in artifacts(state)["backfill-grid"].data
+    assert "⬜⬜⬜⬜⬜ ⬜ 0/6" in artifacts(state)["backfill-grid"].data
     assert coverage(settings, center) == []
 
 
