@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from dispatchlake.lake import open_lake
@@ -185,8 +185,8 @@ def test_a_run_that_hangs_and_one_that_crashes_are_told(
     center_id = save(put_center(sandbox, sandbox_side={"latency_ms": 10 * 60 * 1000}))
     with run_of_a_deployment([center_id]) as (flow_run_name, supervisor):
         stuck = receiver.wait_for("a run is stuck", flow_run_name)
-        for pid in leaves(supervisor.pid):
-            os.kill(pid, signal.SIGKILL)
+        (run,) = filter(is_run, below(supervisor.pid))
+        run.kill()
         crashed = receiver.wait_for("a run crashed", flow_run_name)
 
     for message in (stuck, crashed):
@@ -226,24 +226,26 @@ def run_of_a_deployment(centers: list[str]) -> Iterator[tuple[str, subprocess.Po
         try:
             yield flow_run.name, supervisor
         finally:
-            for pid in [*leaves(supervisor.pid), supervisor.pid]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            left = below(supervisor.pid)
+            supervisor.kill()
             supervisor.wait()
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
             client.delete_deployment(deployment_id)
 
 
-def leaves(pid: int) -> list[int]:
-    """Return the processes at the end of the tree below this one; none if it has no children."""
+def below(pid: int) -> list[psutil.Process]:
+    """Return the processes below this one; none if it has ended."""
     try:
-        children = [
-            int(child)
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for child in (task / "children").read_text().split()
-        ]
-    except FileNotFoundError:  # it has ended
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
         return []
-    return [leaf for child in children for leaf in (leaves(child) or [child])]
+
+
+def is_run(process: psutil.Process) -> bool:
+    """Say whether a process runs a flow; it has one below it too, that holds the catalog's log."""
+    return "prefect.engine" in process.cmdline()
 
 
 def test_runs_that_no_worker_takes_up_are_told(receiver: Receiver, settings: Settings) -> None:
