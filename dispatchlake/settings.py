@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     page_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     retry_tasks: bool = True
     lock_wait_s: Annotated[float, Field(gt=0)] = 120.0
-    memory_limit_mb: Annotated[int, Field(ge=64)] = 128
+    memory_limit_mb: Annotated[int, Field(ge=64)] = 112
     keep_snapshots_days: Days = 7.0
     keep_all_snapshots_days: Days = 1.0
     keep_files_days: Days = 1.0

@@ -67,7 +67,7 @@ class Lake:
         self._leave = leave
 
     @classmethod
-    def open(cls, lake_dir: Path, *, memory_limit_mb: int = 128, lock_wait_s: float = 120.0) -> Lake:
+    def open(cls, lake_dir: Path, *, memory_limit_mb: int = 112, lock_wait_s: float = 120.0) -> Lake:
         """Open the lake, creating it or bringing it to this version's layout if need be.
 
         Raises:
