@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
-LIMIT_S = 60.0
 
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Return once the condition holds; fail if it does not come about in a minute."""
-    deadline_s = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not come about in time"
-        time.sleep(0.01)
+def wait_until(is_so: Callable[[], Any], what: str = "it", *, limit_s: float = 60.0) -> Any:
+    """Wait until the function returns something true, and return that; fail, naming it, if it never does."""
+    deadline_s = time.monotonic() + limit_s
+    while not (answer := is_so()):
+        assert time.monotonic() < deadline_s, f"in vain waited for: {what}"
+        time.sleep(0.05)
+    return answer

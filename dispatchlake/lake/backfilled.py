@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import duckdb
 
-from dispatchlake.lake.bookkeeping import Cell
+from dispatchlake.lake.bookkeeping import IS_STATE, Cell
 from dispatchlake.lake.sql import at_once
 from dispatchlake.windows import Covered, Window
 
@@ -65,7 +65,7 @@ def cover_windows_failed(
     """Record that reading each of the cell's windows failed, and why; what was complete before stays so."""
     _lay_out(connection, cell.windows)
     names = [cell.center_id, cell.resource.name]
-    of_these = f"FROM coverage WHERE {_IS_STATE} AND {_IS_ASKED}"
+    of_these = f"FROM coverage WHERE {IS_STATE} AND {_IS_ASKED}"
     failed = [*names, "backfill", "failed"]
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE failed_before AS
@@ -83,7 +83,6 @@ def cover_windows_failed(
 
 
 _IS_KIND = at_once("center_id", "resource", "kind")
-_IS_STATE = at_once("center_id", "resource", "kind", "state")
 _IS_ASKED = "(window_start, window_end) IN (SELECT (asked_start, asked_end) FROM asked)"
 
 

@@ -14,8 +14,7 @@ from dispatchlake.pauses import Failing
 from dispatchlake.windows import Window
 
 _IS_LISTING = at_once("center_id", "resource")
-_IS_KIND = at_once("center_id", "resource", "kind")
-_IS_STATE = at_once("center_id", "resource", "kind", "state")
+IS_STATE = at_once("center_id", "resource", "kind", "state")
 
 _FIRST_PLAUSIBLE = datetime(1970, 1, 1, tzinfo=UTC)
 """Before it lie the dates that stand for none (0001-01-01, 1900-01-01): nowhere to go on reading from."""
@@ -152,7 +151,7 @@ def cover(connection: duckdb.DuckDBPyConnection, cell: Cell, *, records: int, ru
 
 def _live_span(connection: duckdb.DuckDBPyConnection, cell: Cell) -> Window | None:
     row = connection.execute(
-        f"SELECT window_start, window_end FROM coverage WHERE {_IS_STATE}",
+        f"SELECT window_start, window_end FROM coverage WHERE {IS_STATE}",
         [cell.center_id, cell.resource.name, "ingest", "complete"],
     ).fetchone()
     return Window(*row) if row else None
@@ -167,7 +166,7 @@ def _are_apart(one: Window, other: Window) -> bool:
 def cover_failure(connection: duckdb.DuckDBPyConnection, cell: Cell, *, error: str, run_id: str) -> None:
     """Record that reading the cell's window failed, and why; what was complete before stays so."""
     names = [cell.center_id, cell.resource.name, cell.kind]
-    failed_before = f"""FROM coverage WHERE {_IS_STATE}
+    failed_before = f"""FROM coverage WHERE {IS_STATE}
             AND (kind = 'ingest' OR (window_start IS NOT DISTINCT FROM ? AND window_end = ?))"""
     parameters = [*names, "failed", cell.window.start, cell.window.end]
     row = connection.execute(f"SELECT max(attempts) {failed_before}", parameters).fetchone()

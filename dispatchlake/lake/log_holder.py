@@ -9,46 +9,37 @@ file open and reads nothing: then no log is removed, and none is kept from being
 
 from __future__ import annotations
 
-import functools
 import logging
 import subprocess
-import threading
-from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from dispatchlake.lake.catalog_file import script_command
+from dispatchlake.lake.in_common import InCommon
 
 logger = logging.getLogger(__name__)
-
-_GUARD = threading.Lock()
-_users: Counter[Path] = Counter()
-_holders: dict[Path, subprocess.Popen[bytes]] = {}
 
 
 def hold(catalog: Path) -> Callable[[], None]:
     """Hold the log of a catalog until what is returned is called; several holds share one process."""
-    with _GUARD:
-        if not _users[catalog]:
-            # It ends when its standard input does, however this process ends.
-            _holders[catalog] = subprocess.Popen(  # noqa: S603 - our own interpreter and script
-                script_command("hold", catalog),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-            )
-        _users[catalog] += 1
-    return functools.cache(partial(_let_go, catalog))  # cached: letting go twice is letting go once
+    return _HOLDERS.enter(catalog)
 
 
-def _let_go(catalog: Path) -> None:
-    with _GUARD:
-        _users[catalog] -= 1
-        if _users[catalog]:
-            return
-        holder = _holders.pop(catalog)
-        _, complaint = holder.communicate()
+def _begin(catalog: Path) -> subprocess.Popen[bytes]:
+    # It ends when its standard input does, however this process ends.
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and script
+        script_command("hold", catalog),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def _end(catalog: Path, holder: subprocess.Popen[bytes]) -> None:
+    _, complaint = holder.communicate()
     if holder.returncode:
         reason = complaint.decode(errors="replace").strip().rpartition("\n")[2]
         logger.warning("The log of %s was not held, so commits may have waited: %s", catalog, reason)
+
+
+_HOLDERS = InCommon(_begin, _end)

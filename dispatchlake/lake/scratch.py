@@ -13,21 +13,16 @@ import os
 import secrets
 import shutil
 import tempfile
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dispatchlake.lake.in_common import InCommon
+
 _PROCESS = secrets.token_hex(4)
 """Beside the process's number, which another container on the same disk may have as well."""
-
-_GUARD = threading.Lock()
-_users: Counter[Path] = Counter()
-_locks: dict[Path, FileLock] = {}
 
 
 def scratch_dir(lake_dir: Path) -> Path:
@@ -52,21 +47,14 @@ def enter(lake_dir: Path) -> Callable[[], None]:
 
     Of several that enter, the last to leave removes the folder.
     """
-    folder = scratch_dir(lake_dir)
-    with _GUARD:
-        if not _users[folder]:
-            _locks[folder] = _lock_of(folder)
-            _locks[folder].acquire()
-            folder.mkdir(mode=0o700, exist_ok=True)
-        _users[folder] += 1
-    return functools.cache(partial(_leave, folder))  # cached: leaving twice is leaving once
+    return _FOLDERS.enter(scratch_dir(lake_dir))
 
 
-def _leave(folder: Path) -> None:
-    with _GUARD:
-        _users[folder] -= 1
-        if not _users[folder]:
-            _remove(folder, _locks.pop(folder))
+def _begin(folder: Path) -> FileLock:
+    lock = _lock_of(folder)
+    lock.acquire()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return lock
 
 
 def count_others(lake_dir: Path) -> int:
@@ -140,3 +128,6 @@ def _size(path: Path) -> int:
 def _age_s(path: Path) -> float:
     newest = max(file.stat().st_mtime for file in [path, *path.rglob("*")])
     return time.time() - newest
+
+
+_FOLDERS = InCommon(_begin, _remove)

@@ -8,6 +8,8 @@ from datetime import datetime
 
 import duckdb
 
+from dispatchlake.lake.sql import at_once
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Told:
@@ -40,7 +42,7 @@ def write_told(connection: duckdb.DuckDBPyConnection, before: Iterable[Told], no
     gone, added = set(before) - set(now), set(now) - set(before)
     for told in sorted(gone):
         connection.execute(
-            "DELETE FROM alerts WHERE center_id = ? AND resource = ? AND condition = ?",
+            f"DELETE FROM alerts WHERE {at_once('center_id', 'resource', 'condition')}",
             [told.center_id, told.resource, told.condition],
         )
     for told in sorted(added):

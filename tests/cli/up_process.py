@@ -6,10 +6,9 @@ import json
 import os
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,13 @@ import psutil
 
 from dispatchlake.cli.occupancy import MARK
 from dispatchlake.cli.prefect_api import free_port
+from tests import waiting
 from tests.command_line import COMMAND, WIDTH
 
 LIMIT_S = 180.0
 
 
-def wait_until(is_so: Callable[[], Any], what: str) -> Any:
-    """Wait until the function returns something true, and return that."""
-    deadline_s = time.monotonic() + LIMIT_S
-    while not (value := is_so()):
-        assert time.monotonic() < deadline_s, f"in vain waited for: {what}"
-        time.sleep(0.1)
-    return value
+wait_until = partial(waiting.wait_until, limit_s=LIMIT_S)
 
 
 class UpProcess:

@@ -6,26 +6,20 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from dispatchlake.cli.prefect_api import SERVER, free_port, is_answering
+from tests import waiting
 
 POOL = "dispatchlake"
 PATIENCE_S = 300.0
 
 
-def wait_until(is_so: Callable[[], Any], what: str) -> Any:
-    """Wait until it is so, and return what the question answered; fail, naming it, if it never is."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not (answer := is_so()):
-        assert time.monotonic() < deadline_s, f"it did not come to pass: {what}"
-        time.sleep(0.1)
-    return answer
+wait_until = partial(waiting.wait_until, limit_s=PATIENCE_S)
 
 
 class Stage:
