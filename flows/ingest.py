@@ -65,10 +65,10 @@ def ingest(
     try:
         refuse_future(since)
         refuse_both(since, lookback_days)
+        time.sleep(random.uniform(0, spread_s))  # noqa: S311 - no secret
         cells = plan_cells(centers, list(resources))
     except ConfigError as error:
         return Failed(message=str(error), data=error)
-    time.sleep(random.uniform(0, spread_s))  # noqa: S311 - no secret
     with lake_kept_open():
         failing = read_failing() if rest_failing else {}
         resting = {cell: one for cell, one in failing.items() if one.is_resting(datetime.now(UTC))}

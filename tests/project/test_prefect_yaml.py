@@ -150,3 +150,12 @@ def test_every_flow_can_be_recovered(deployment: dict[str, Any], prefect_url: st
 
     assert hold_run in flow.on_running_hooks
     assert TAG in deployment["tags"]
+
+
+def test_what_a_person_started_is_begun_again_after_a_crash_and_nothing_else() -> None:
+    """The next run of a schedule takes up what the crashed one left."""
+    from tasks.resuming import RESUMES
+
+    resuming = {deployment["name"] for deployment in DEPLOYMENTS if RESUMES in deployment["tags"]}
+
+    assert resuming == {"backfill", "replay"}
