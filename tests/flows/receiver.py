@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
+
+from tests.loopback import Serving
 
 LIMIT_S = 90.0
 
 
-class Receiver:
+class Receiver(Serving):
     """An HTTP server that takes JSON with one field `text`, ended with the context."""
 
     def __init__(self) -> None:
@@ -29,20 +29,8 @@ class Receiver:
             def log_message(self, *arguments: object) -> None:
                 """Keep pytest's output clean."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook/a-secret-path"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        self.url = f"{self.origin}/hook/a-secret-path"
 
     def _keep(self, text: str) -> None:
         with self._arrival:

@@ -3,49 +3,36 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
 
 from dispatchlake.model import Credentials, DispatchCenter, ResourceOverride, Scope
+from tests.loopback import Serving
 
 TOKEN = b'{"access_token": "synthetic", "token_type": "Bearer", "expires_in": 7200}'
 
 
-class PlayedCenter:
+class PlayedCenter(Serving):
     """Serves `pages` in order, each naming the next in a Link header; ended with the context."""
 
     def __init__(self, **client_side: Any) -> None:
         self.pages: list[bytes] = []
         self.queries: list[dict[str, str]] = []
         """What was asked of the listing, request by request."""
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        super().__init__(_Server(self))
         center_id = f"played-{secrets.token_hex(4)}"
         credentials = Credentials(client_id="me", client_secret=SecretStr("synthetic"))
         fields: dict[str, Any] = {
             "center_id": center_id,
             "name": center_id,
-            "base_url": f"http://127.0.0.1:{self._server.server_port}",
+            "base_url": self.origin,
             "credentials": dict.fromkeys(Scope, credentials),
             "max_requests_per_s": 500,
         }
         self.center = DispatchCenter(**(fields | client_side))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 class _Server(ThreadingHTTPServer):
