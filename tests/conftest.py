@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,3 +55,16 @@ def prefect_url(prefect_home: Path) -> Iterator[str]:
     os.environ["PREFECT_HOME"] = str(prefect_home)
     with prefect_api(Settings(data_dir=prefect_home)) as url:
         yield url
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the Prefect server said with a test of it that failed: without that nobody can tell why."""
+    report = yield
+    home = getattr(item, "funcargs", {}).get("prefect_home")
+    log = home / "prefect" / "server.log" if home else None
+    if report.failed and log is not None and log.exists():
+        report.sections.append(("the Prefect server's log, its end", log.read_text()[-8000:]))
+    return report

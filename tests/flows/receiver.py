@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.loopback import Serving
 
-LIMIT_S = 90.0
+LIMIT_S = 180.0
 
 
 class Receiver(Serving):
