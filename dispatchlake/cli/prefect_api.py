@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ QUIET = {
     # Offline, Prefect logs an error for each attempt to report usage; and this data's users want none made.
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # A process that has lost its server is to say so; Prefect would begin another, which nobody looks at.
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
     # The terminal belongs to the command; everything is still logged to the server, for the UI.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
@@ -41,9 +44,8 @@ SERVER = {
 def prefect_api(settings: Settings) -> Iterator[str]:
     """Yield the URL of a Prefect API, with this process set up to use it.
 
-    Must be entered before Prefect is imported: Prefect reads its environment once. `PREFECT_API_URL` names
-    a server of yours; without it, that of the `dispatchlake up` which runs on this data folder is used, or
-    one is started under the data folder and stopped at the end.
+    `PREFECT_API_URL` names a server of yours; without it, that of the `dispatchlake up` which runs on this
+    data folder is used, or one is started under the data folder and stopped at the end.
 
     Raises:
         ConfigError: The configured server does not answer, or our own does not start.
@@ -59,21 +61,31 @@ def prefect_api(settings: Settings) -> Iterator[str]:
         return
     with _server_of(settings) as url:
         os.environ["PREFECT_API_URL"] = url
+        _let_prefect_read_its_environment()
         try:
             yield url
         finally:
             for handler in logging.getLogger("prefect.flow_runs").handlers:
                 handler.flush()  # Prefect sends logs in the background; the server must still be there
             del os.environ["PREFECT_API_URL"]
+            _let_prefect_read_its_environment()
 
 
 def set_up_client(settings: Settings) -> None:
-    """Set this process up to use Prefect; must be called before Prefect is imported."""
+    """Set this process up to use Prefect."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(settings.prefect_dir))
     for worker in ("EventsWorker", "APILogWorker"):  # they count aloud what is still to be sent at exit
         logging.getLogger(worker).setLevel(logging.ERROR)
+
+
+def _let_prefect_read_its_environment() -> None:
+    """Let Prefect look at the environment again if it has: it does so once, when it is imported."""
+    if "prefect" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
 
 
 @contextlib.contextmanager

@@ -44,3 +44,33 @@ def test_the_server_is_gone_with_the_command(tmp_path: Path, how: str) -> None:
     while is_answering(url):
         assert time.monotonic() < deadline_s, "the server outlived the command"
         time.sleep(0.1)
+
+
+IMPORTED_BEFORE = """
+import sys
+from pathlib import Path
+from prefect.client.orchestration import get_client
+from dispatchlake.cli.prefect_api import prefect_api
+from dispatchlake.settings import Settings
+with prefect_api(Settings(data_dir=Path(sys.argv[1]))) as url, get_client(sync_client=True) as client:
+    print(str(client.api_url).rstrip("/") == url, client.hello().json())
+try:
+    get_client(sync_client=True)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_prefect_uses_our_server_and_no_other_also_if_it_was_imported_before(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    ended = subprocess.run(
+        [sys.executable, "-c", IMPORTED_BEFORE, str(tmp_path)],
+        capture_output=True, text=True, check=False, timeout=120,
+        env=environment | {"HOME": str(tmp_path)},
+    )  # fmt: skip
+
+    used, afterwards = ended.stdout.splitlines()
+    assert used.startswith("True "), ended.stderr
+    assert "No Prefect API URL provided" in afterwards, (
+        "a server of its own would be one that nobody looks at"
+    )

@@ -8,8 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.loopback import Serving
 
-LIMIT_S = 420.0
-"""What one of the server's background services has lost is delivered to it again after five minutes."""
+LIMIT_S = 180.0
 
 
 class Receiver(Serving):

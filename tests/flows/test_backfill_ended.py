@@ -24,8 +24,7 @@ from tests.sandbox_process import SandboxProcess
 pytestmark = pytest.mark.xdist_group("prefect")
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 420.0
-"""What a background service of the server has lost is delivered to it again after five minutes."""
+PATIENCE_S = 180.0
 CELLS = 12
 PER_CENTER = 4
 """Cells of one center at once, each of one page: so many requests later, one has landed."""
