@@ -9,6 +9,7 @@ DispatchLakeError
 │   ├── AuthRejected             credentials, scope, or even a fresh token refused
 │   ├── RequestRejected          any other 4xx: we asked wrongly
 │   └── ContractBroken           an answer the API's contract does not allow: a paging loop, another origin
+├── ReaderGone                   transient: the process that reads beside ours has died
 └── LakeError                    the lake could not do what was asked
     ├── LakeTooNew               made by a newer version of this software
     └── CatalogBusy              transient: another writer holds the catalog
@@ -83,6 +84,10 @@ class ContractBroken(CenterError):
     """An answer the contract does not allow: no list of records, a paging loop, another origin."""
 
 
+class ReaderGone(DispatchLakeError):
+    """The process that reads beside this one has died; the lake is as it was before."""
+
+
 class LakeError(DispatchLakeError):
     """The lake could not do what was asked; it is as it was before."""
 
@@ -95,7 +100,7 @@ class CatalogBusy(LakeError):
     """Another writer held the catalog for longer than we wait."""
 
 
-_TRANSIENT = (CenterUnavailable, RateLimited, CatalogBusy)
+_TRANSIENT = (CenterUnavailable, RateLimited, CatalogBusy, ReaderGone)
 
 
 def iter_causes(error: BaseException) -> Iterator[BaseException]:

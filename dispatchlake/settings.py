@@ -36,6 +36,7 @@ class Settings(BaseSettings):
         keep_snapshots_days: How far back the lake can be asked what it held (AT); older snapshots expire.
         keep_all_snapshots_days: How long every snapshot is kept; of older ones, the last of each hour.
         keep_files_days: How long a file stays that no snapshot needs; longer than any query runs.
+        read_apart: Whether long readings are fetched and decoded in a process beside the one that lands them.
         late_after_s: A center that is complete through longer ago than this is late, in seconds.
         disk_full_share: Share of the data folder's disk, 0 to 1, beyond which it counts as nearly full.
         metrics_file: Where each ingest run writes the metrics for Prometheus; None for nowhere.
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     keep_snapshots_days: Days = 7.0
     keep_all_snapshots_days: Days = 1.0
     keep_files_days: Days = 1.0
+    read_apart: bool = True
     late_after_s: Annotated[float, Field(gt=0)] = 900.0
     disk_full_share: Annotated[float, Field(ge=0, le=1)] = 0.9
     metrics_file: Path | None = None

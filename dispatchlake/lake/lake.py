@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -19,16 +18,16 @@ from filelock import FileLock, Timeout
 
 from dispatchlake.errors import CatalogBusy, ConfigError, DispatchLakeError, LakeError
 from dispatchlake.lake import backfilled, bookkeeping, commit, log_holder, migrations, scratch
-from dispatchlake.lake.archive import ArchivedPage, Batch, archive_pages, iter_batches
+from dispatchlake.lake.archive import ArchivedPage, archive_pages
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
-from dispatchlake.lake.schemas import RecordType, record_type_of
+from dispatchlake.lake.schemas import record_type_of
 from dispatchlake.lake.sql import transaction
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.told import Told, read_told, write_told
-from dispatchlake.lake.typed_pages import TypedPages, type_pages
+from dispatchlake.lake.typed_pages import TypedBatch, type_batches
 from dispatchlake.model import Page
 from dispatchlake.pauses import Failing
 from dispatchlake.settings import Settings
@@ -38,8 +37,6 @@ T = TypeVar("T")
 
 _POLL_S = 0.005
 """A small commit takes some hundredths of a second: to look seldom whether it is done would cost more."""
-
-_YOUNG_OBJECTS = 50_000
 
 _MIGRATING = threading.Lock()
 _IS_CURRENT = "memory.main.is_current"
@@ -135,29 +132,36 @@ class Lake:
     def load(
         self, pages: Iterable[Page], *, cell: Cell, run_id: str, logins: Callable[[], int] = int
     ) -> LoadSummary:
+        """Land the pages of one cell as `land` does, decoded and typed in this process."""
+        return self.land(type_batches(pages, cell.resource), cell=cell, run_id=run_id, logins=logins)
+
+    def land(
+        self, batches: Iterable[TypedBatch], *, cell: Cell, run_id: str, logins: Callable[[], int] = int
+    ) -> LoadSummary:
         """Land the pages of one cell: archive each batch, then commit everything at once.
 
         Until that commit, which the last batch is archived with, readers see nothing of the load but archived
         pages; a failure on the way leaves it at that, and the same load run again gives the same lake.
 
         Args:
-            pages: Read in a thread of its own, a batch ahead; at most three batches are held.
+            batches: Drawn in a thread of its own, one ahead; at most three are held.
             cell: What the pages are; its window is covered by the commit.
             run_id: Kept with all that is written.
             logins: Asked, once all pages are read, how many logins that took.
         """
         with _duckdb_errors():
-            return self._load(pages, cell, run_id, logins)
+            return self._land(batches, cell, run_id, logins)
 
-    def _load(self, pages: Iterable[Page], cell: Cell, run_id: str, logins: Callable[[], int]) -> LoadSummary:
+    def _land(
+        self, batches: Iterable[TypedBatch], cell: Cell, run_id: str, logins: Callable[[], int]
+    ) -> LoadSummary:
         started_at, started_s = datetime.now(UTC), time.monotonic()
-        record_type = record_type_of(cell.resource)
-        staging = Staging(self._connection, record_type)
+        staging = Staging(self._connection, record_type_of(cell.resource))
         last: list[ArchivedPage] = []
         try:
             with (
-                reading_ahead(_typed(iter_batches(pages), record_type)) as batches,
-                reading_ahead(self._archived(batches, run_id=run_id)) as archived,
+                reading_ahead(batches) as drawn,
+                reading_ahead(self._archived(drawn, run_id=run_id)) as archived,
             ):
                 for batch, typed in archived:
                     last = batch.pages if batch.is_last else []
@@ -294,29 +298,8 @@ class Lake:
                 raise
 
 
-TypedBatch = tuple[Batch, TypedPages | Exception]
-"""A batch without its decoded records, and what became of them, or why nothing did."""
-
-
-def _typed(batches: Iterable[Batch], record_type: RecordType) -> Iterator[TypedBatch]:
-    """Type each batch as it is read, so that its decoded records, many times its size, are soon let go of."""
-    for batch in batches:
-        try:
-            typed: TypedPages | Exception = type_pages(batch.pages, record_type)
-        except Exception as error:  # noqa: BLE001 - raised by `Staging.add`: the pages are archived before
-            typed = error
-        yield batch.without_records(), typed
-
-
 def open_lake(settings: Settings) -> Lake:
-    """Open the lake these settings name, for writing; raises what `Lake.open` does.
-
-    The process that does so decodes records: hundreds of thousands of small objects, none in a cycle. Its
-    collector of cycles looks for some more seldom from then on; it took a fifth of a large load.
-    """
-    young, *older = gc.get_threshold()
-    if 0 < young < _YOUNG_OBJECTS:
-        gc.set_threshold(_YOUNG_OBJECTS, *older)
+    """Open the lake these settings name, for writing; raises what `Lake.open` does."""
     return Lake.open(
         settings.lake_dir, memory_limit_mb=settings.memory_limit_mb, lock_wait_s=settings.lock_wait_s
     )
