@@ -114,7 +114,7 @@ def _read(
     started_at = datetime.now(UTC)
     reading = begin_reading(Order(center, cell, settings), stop or Stop())
     try:
-        return lake.land(reading, cell=cell, run_id=run_id, logins=lambda: reading.logins)
+        return lake.load_batches(reading, cell=cell, run_id=run_id, logins=lambda: reading.logins)
     except Cancelled:
         raise
     except Exception as error:

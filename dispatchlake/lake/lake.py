@@ -132,10 +132,10 @@ class Lake:
     def load(
         self, pages: Iterable[Page], *, cell: Cell, run_id: str, logins: Callable[[], int] = int
     ) -> LoadSummary:
-        """Land the pages of one cell as `land` does, decoded and typed in this process."""
-        return self.land(type_batches(pages, cell.resource), cell=cell, run_id=run_id, logins=logins)
+        """Land the pages of one cell as `load_batches` does, decoded and typed in this process."""
+        return self.load_batches(type_batches(pages, cell.resource), cell=cell, run_id=run_id, logins=logins)
 
-    def land(
+    def load_batches(
         self, batches: Iterable[TypedBatch], *, cell: Cell, run_id: str, logins: Callable[[], int] = int
     ) -> LoadSummary:
         """Land the pages of one cell: archive each batch, then commit everything at once.
@@ -150,9 +150,9 @@ class Lake:
             logins: Asked, once all pages are read, how many logins that took.
         """
         with _duckdb_errors():
-            return self._land(batches, cell, run_id, logins)
+            return self._load(batches, cell, run_id, logins)
 
-    def _land(
+    def _load(
         self, batches: Iterable[TypedBatch], cell: Cell, run_id: str, logins: Callable[[], int]
     ) -> LoadSummary:
         started_at, started_s = datetime.now(UTC), time.monotonic()
