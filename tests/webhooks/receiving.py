@@ -50,6 +50,7 @@ class Client:
     token: str = ""
     tls: ssl.SSLContext | None = None
     host: str = "127.0.0.1"
+    own_address: str = "127.0.0.1"
 
     def send(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -57,10 +58,16 @@ class Client:
         """Send one request, with exactly these headers beside Host and Content-Length."""
         connection: http.client.HTTPConnection
         if self.tls is None:
-            connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE_S)
+            connection = http.client.HTTPConnection(
+                self.host, self.port, timeout=PATIENCE_S, source_address=(self.own_address, 0)
+            )
         else:
             connection = http.client.HTTPSConnection(
-                self.host, self.port, timeout=PATIENCE_S, context=self.tls
+                self.host,
+                self.port,
+                timeout=PATIENCE_S,
+                source_address=(self.own_address, 0),
+                context=self.tls,
             )
         try:
             connection.request(method, path, body, dict(headers or {}))
