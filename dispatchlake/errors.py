@@ -10,6 +10,9 @@ DispatchLakeError
 │   ├── RequestRejected          any other 4xx: we asked wrongly
 │   └── ContractBroken           an answer the API's contract does not allow: a paging loop, another origin
 ├── ReaderGone                   transient: the process that reads beside ours has died
+├── DeliveryRefused              a request to our receiver is not taken (carries status, retry_after_s)
+├── SpoolError                   deliveries cannot be kept, or those that wait cannot be read
+│   └── SpoolBusy                transient: a full disk, or another process in the way
 └── LakeError                    the lake could not do what was asked
     ├── LakeTooNew               made by a newer version of this software
     └── CatalogBusy              transient: another writer holds the catalog
@@ -88,6 +91,32 @@ class ReaderGone(DispatchLakeError):
     """The process that reads beside this one has died; the lake is as it was before."""
 
 
+class DeliveryRefused(DispatchLakeError):
+    """A request to our receiver is not taken; the text is what whoever sent it is told.
+
+    Attributes:
+        status: The HTTP status of the answer.
+        retry_after_s: Whole seconds after which to try again, or None where that would change nothing.
+    """
+
+    def __init__(self, message: str, status: int = 400, retry_after_s: int | None = None) -> None:
+        super().__init__(message, status, retry_after_s)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        """Return the sentence alone; the fields are for programs."""
+        return str(self.args[0])
+
+
+class SpoolError(DispatchLakeError):
+    """Deliveries cannot be kept, or those that wait cannot be read; what was kept is as it was before."""
+
+
+class SpoolBusy(SpoolError):
+    """The disk is full, or another process held the spool for longer than we wait."""
+
+
 class LakeError(DispatchLakeError):
     """The lake could not do what was asked; it is as it was before."""
 
@@ -100,7 +129,7 @@ class CatalogBusy(LakeError):
     """Another writer held the catalog for longer than we wait."""
 
 
-_TRANSIENT = (CenterUnavailable, RateLimited, CatalogBusy, ReaderGone)
+_TRANSIENT = (CenterUnavailable, RateLimited, SpoolBusy, CatalogBusy, ReaderGone)
 
 
 def iter_causes(error: BaseException) -> Iterator[BaseException]:
