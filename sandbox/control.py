@@ -5,6 +5,7 @@ For people and tests on the same machine; there is no login.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import wraps
@@ -20,6 +21,9 @@ from sandbox.config import CenterConfig, ClockMove, Fault, ResourceName, explain
 from sandbox.page_faults import refuse_what_cannot_happen
 from sandbox.state import State
 from sandbox.timestamps import canonical
+from sandbox.webhook_config import SendingConfig, WebhooksConfig
+from sandbox.webhook_events import iter_incidents
+from sandbox.webhook_plan import plan
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -87,7 +91,9 @@ async def put_center(request: Request) -> Response:
 @_explained
 async def delete_center(request: Request) -> Response:
     """Forget a center."""
-    del _state(request).centers[_center(request).center_id]
+    center = _center(request)
+    center.outbox.stop()
+    del _state(request).centers[center.center_id]
     return Response(status_code=204)
 
 
@@ -172,6 +178,51 @@ async def foreign(request: Request) -> Response:
     return JSONResponse(_state(request).foreign_requests)
 
 
+@_explained
+async def webhooks(request: Request) -> Response:
+    """Say where a center's webhooks go (PUT), also while some are sent; show it without secrets."""
+    outbox = _center(request).outbox
+    if request.method == "PUT":
+        outbox.webhooks = WebhooksConfig.model_validate(await _object(request))
+    shown = {
+        kind: {"url": target.url, "login": "oauth" if target.oauth else "bearer" if target.bearer else None}
+        for kind, target in outbox.webhooks.targets.items()
+    }
+    return JSONResponse({"targets": shown, "retry": outbox.webhooks.retry.model_dump()})
+
+
+@_explained
+async def sendings(request: Request) -> Response:
+    """Begin to send (POST), stop (DELETE), and show how each sending stands."""
+    state, center = _state(request), _center(request)
+    if request.method == "POST":
+        config = SendingConfig.model_validate(await _object(request))
+        if not center.outbox.webhooks.targets:
+            raise ValueError(f"{center.center_id} has no webhooks; PUT their targets first")
+        now = center.now(state.elapsed_s)
+        found = [center.versions_until(name, now) for name in ("incident_events", "cad_incidents")]
+        planned = await asyncio.to_thread(lambda: plan(iter_incidents(*found), config))
+        center.outbox.begin(config, planned)
+    elif request.method == "DELETE":
+        center.outbox.stop()
+    return JSONResponse(center.outbox.standing())
+
+
+@_explained
+async def pushed(request: Request) -> Response:
+    """Say what must be in the lake once all that was acknowledged has landed."""
+    found = await asyncio.to_thread(_center(request).outbox.truth)
+    if "counts_only" in request.query_params:
+        return JSONResponse({name: len(rows) for name, rows in found.items()})
+    return JSONResponse(found)
+
+
+@_explained
+async def bodies(request: Request) -> Response:
+    """Say of each body that was tried how often it was acknowledged, and how often it may be kept besides."""
+    return JSONResponse(await asyncio.to_thread(_center(request).outbox.bodies))
+
+
 def routes() -> list[Route]:
     """Return every control route, below `/_sandbox`."""
     center = "/centers/{center_id}"
@@ -188,6 +239,10 @@ def routes() -> list[Route]:
         Route("/tokens/{center_id}", tokens),
         Route("/faults/{center_id}", faults, methods=["GET", "POST", "DELETE"]),
         Route("/foreign", foreign),
+        Route("/webhooks/{center_id}", webhooks, methods=["GET", "PUT"]),
+        Route("/sendings/{center_id}", sendings, methods=["GET", "POST", "DELETE"]),
+        Route("/pushed/{center_id}", pushed),
+        Route("/bodies/{center_id}", bodies),
     ]
 
 

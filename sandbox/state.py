@@ -50,7 +50,7 @@ class State:
         return float(int(self._set_s + (self._timer() - self._set_at) * self.speed))
 
     def put(self, center_id: str, config: CenterConfig) -> Center:
-        """Create or replace a center; a replaced one keeps its tokens, counts and log.
+        """Create or replace a center; a replaced one keeps its tokens, counts, log and what it sends.
 
         Raises:
             ValueError: Another center has one of these client ids.
@@ -66,6 +66,7 @@ class State:
         if before := self.centers.get(center_id):
             center.tokens, center.counts, center.log = before.tokens, before.counts, before.log
             center.faults, center.churned_s = before.faults, before.churned_s
+            center.outbox = before.outbox
         self.centers[center_id] = center
         return center
 
