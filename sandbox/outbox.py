@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import count
@@ -23,6 +24,8 @@ TABLES: Mapping[str, str] = {
     "location_updated": "cad_locations",
 }
 """Where the events that belong to an incident must be found."""
+
+_QUERY = re.compile(r"(https?://[^\s?]+)\?\S*")
 
 
 class Outbox:
@@ -92,18 +95,18 @@ class Outbox:
             tables[TABLES.get(event.name, "incident_versions")].append(canonical(_kept(event)))
         not_understood = {one.body for one in acknowledged if one.event is None}
         return {
-            "incidents": [canonical(event.content) for event in _newest(events)],
+            "incidents": [canonical(_kept(event)) for event in _newest(events)],
             **tables,
             "not_understood": sorted(hashlib.sha256(body).hexdigest() for body in not_understood),
         }
 
 
 def _kept(event: Event) -> dict[str, Any]:
-    """Return an event's content without what must not be kept: a link's query is a secret."""
-    content = dict(event.content)
-    if event.name == "media":
-        content["url"] = content["url"].partition("?")[0]
-    return content
+    """Return an event's content without what must not be kept: the query of a link lets anyone in."""
+    return {
+        name: _QUERY.sub(r"\1", value) if isinstance(value, str) else value
+        for name, value in event.content.items()
+    }
 
 
 def _distinct(events: Iterable[Event]) -> Iterable[Event]:

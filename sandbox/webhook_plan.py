@@ -125,8 +125,8 @@ def _within_the_second(events: list[Event]) -> Iterator[Event]:
     """Yield updates that have the `updated_at` of the last: one that must win, one that must not."""
     last = [event for event in events if not event.is_child][-1]
     page = str(last.content.get("chatroom_url", ""))
-    yield replace(last, content={**last.content, "chatroom_url": f"{page}?corrected"})
-    live = {"is_audio_live": True, "audio_call_ended_at": None, "chatroom_url": f"{page}?late"}
+    yield replace(last, content={**last.content, "chatroom_url": f"{page}/corrected"})
+    live = {"is_audio_live": True, "audio_call_ended_at": None, "chatroom_url": f"{page}/late"}
     yield replace(last, content={**last.content, **live})
 
 
