@@ -1,4 +1,4 @@
-"""The floor of a receiver: a Starlette app under uvicorn that writes each body to a file, syncs and answers 200.
+"""The floor of a receiver: a Starlette app that writes each body to a file, syncs it, and answers 200.
 
 Nobody has to log in, nothing is bounded, and what is written cannot be told apart afterwards.
 `python -m bench.delivery_floor FILE` prints its port.
