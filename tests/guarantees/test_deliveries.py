@@ -1,4 +1,4 @@
-"""The receiver is killed again and again while the vendor sends: what was acknowledged is kept, and only that.
+"""The receiver killed again and again while the vendor sends: what was acknowledged is kept, and only that.
 
 Longer and faster: DISPATCHLAKE_RECEIVER_SECONDS=600 DISPATCHLAKE_DELIVERIES_PER_S=500.
 """
