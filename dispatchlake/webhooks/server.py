@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -25,6 +26,9 @@ PORT = 4211
 
 KEEP_ALIVE_S = 30
 """How long a connection may be silent between two requests."""
+
+_BACKLOG = 1024
+"""Connections that may wait to be accepted: a burst after an outage."""
 
 STOP_LIMIT_S = 40
 """How long requests under way may take when we are told to stop; a body has less."""
@@ -88,23 +92,35 @@ class Listener:
             ConfigError: The address is not this machine's, or the port is taken.
         """
         try:
-            family, _, _, _, address = socket.getaddrinfo(
+            family, kind, _, _, address = socket.getaddrinfo(
                 self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            bound = socket.create_server(address[:2], family=family, backlog=2048)
+            return _listening(family, kind, address)
         except OSError as error:
             raise ConfigError(
                 f"The receiver cannot listen at {self.host}, port {self.port}: {error.strerror}. Give "
                 "another --host or --port."
             ) from None
-        # With the protocol named, asyncio sends small answers at once (TCP_NODELAY), and not 40 ms later.
-        return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, bound.detach())
 
     def _is_loopback(self) -> bool:
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+
+def _listening(family: int, kind: int, address: Any) -> socket.socket:
+    # Of a socket that does not name its protocol, asyncio does not know that it may send small answers at
+    # once: each would wait 40 ms for the other side's acknowledgement.
+    sock = socket.socket(family, kind, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def serve(settings: Settings, listener: Listener, limits: Limits) -> None:
