@@ -23,7 +23,7 @@ import duckdb
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.retyping import TEMPORARY_TABLES, Retyped, retype
-from dispatchlake.lake.schemas import RECORD_TYPES, record_type_of
+from dispatchlake.lake.record_types import RECORD_TYPES, record_type_of
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.typed_pages import type_pages
 from dispatchlake.model import RESOURCES, Page, Resource

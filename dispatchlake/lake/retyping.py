@@ -17,7 +17,8 @@ from typing import Any
 import duckdb
 
 from dispatchlake.lake import commit
-from dispatchlake.lake.schemas import QUARANTINE, RecordType, record_columns
+from dispatchlake.lake.record_types import RecordType
+from dispatchlake.lake.schemas import QUARANTINE, record_columns
 from dispatchlake.lake.sql import fetch_row
 
 TEMPORARY_TABLES = (
@@ -86,7 +87,7 @@ def _reconcile_versions(
     _create(
         connection,
         "produced_versions",
-        f"""SELECT $center AS center_id, 'rest' AS source, staged.*, replayed.chain_position
+        f"""SELECT $source AS source, staged.*, replayed.chain_position
         FROM staged JOIN replayed USING (raw_id)
         QUALIFY row_number() OVER (PARTITION BY {key}, version_hash, raw_id ORDER BY receive_order) = 1""",
         {"center": center_id},
