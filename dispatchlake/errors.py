@@ -9,6 +9,8 @@ DispatchLakeError
 │   ├── AuthRejected             credentials, scope, or even a fresh token refused
 │   ├── RequestRejected          any other 4xx: we asked wrongly
 │   └── ContractBroken           an answer the API's contract does not allow: a paging loop, another origin
+├── SpoolError                   deliveries cannot be kept, or those that wait cannot be read
+│   └── SpoolBusy                transient: a full disk, or another process in the way
 └── LakeError                    the lake could not do what was asked
     ├── LakeTooNew               made by a newer version of this software
     └── CatalogBusy              transient: another writer holds the catalog
@@ -83,6 +85,14 @@ class ContractBroken(CenterError):
     """An answer the contract does not allow: no list of records, a paging loop, another origin."""
 
 
+class SpoolError(DispatchLakeError):
+    """Deliveries cannot be kept, or those that wait cannot be read; what was kept is as it was before."""
+
+
+class SpoolBusy(SpoolError):
+    """The disk is full, or another process held the spool for longer than we wait."""
+
+
 class LakeError(DispatchLakeError):
     """The lake could not do what was asked; it is as it was before."""
 
@@ -95,7 +105,7 @@ class CatalogBusy(LakeError):
     """Another writer held the catalog for longer than we wait."""
 
 
-_TRANSIENT = (CenterUnavailable, RateLimited, CatalogBusy)
+_TRANSIENT = (CenterUnavailable, RateLimited, SpoolBusy, CatalogBusy)
 
 
 def iter_causes(error: BaseException) -> Iterator[BaseException]:

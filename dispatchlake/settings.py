@@ -69,6 +69,11 @@ class Settings(BaseSettings):
         return self.data_dir / "state"
 
     @property
+    def spool_dir(self) -> Path:
+        """Return the folder of deliveries that are not in the lake yet: never safe to delete."""
+        return self.data_dir / "spool"
+
+    @property
     def prefect_dir(self) -> Path:
         """Return the home of the local Prefect server."""
         return self.data_dir / "prefect"

@@ -20,6 +20,8 @@ from dispatchlake.errors import (
     LakeTooNew,
     RateLimited,
     RequestRejected,
+    SpoolBusy,
+    SpoolError,
     is_transient,
     iter_causes,
 )
@@ -66,7 +68,9 @@ def test_every_other_error_survives_pickling_too(kind: type[DispatchLakeError]) 
     assert str(twin) == "the sentence"
 
 
-@pytest.mark.parametrize("error", [CenterUnavailable("x"), RateLimited("x"), CatalogBusy("x")])
+@pytest.mark.parametrize(
+    "error", [CenterUnavailable("x"), RateLimited("x"), SpoolBusy("x"), CatalogBusy("x")]
+)
 def test_what_passes_by_itself_is_transient(error: Exception) -> None:
     assert is_transient(error)
 
@@ -80,6 +84,7 @@ def test_what_passes_by_itself_is_transient(error: Exception) -> None:
         ContractBroken("x"),
         LakeError("x"),
         LakeTooNew("x"),
+        SpoolError("x"),
         CenterError("x"),
         DispatchLakeError("x"),
         ValueError("x"),

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dispatchlake.api.folders import explained, private_folder
 from dispatchlake.clock import boot_id, monotonic_s
 from dispatchlake.errors import RateLimited
+from dispatchlake.folders import explained, private_folder
 
 LONGEST_PAUSE_S = 3600.0
 """A center that asks for a longer pause than this is asked again after it: the header may be nonsense."""

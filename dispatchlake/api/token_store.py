@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from filelock import FileLock, Timeout
 
-from dispatchlake.api.folders import explained, private_folder
 from dispatchlake.clock import boot_id
 from dispatchlake.errors import CenterUnavailable
+from dispatchlake.folders import explained, private_folder
 
 logger = logging.getLogger(__name__)
 
