@@ -89,9 +89,7 @@ def link(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, object]]) -
     connection.execute(f"INSERT INTO chain_heads VALUES {values}", links)
 
 
-def _heads(
-    connection: duckdb.DuckDBPyConnection, center_ids: list[str]
-) -> dict[str, tuple[int, str]]:
+def _heads(connection: duckdb.DuckDBPyConnection, center_ids: list[str]) -> dict[str, tuple[int, str]]:
     condition, parameters = _among(center_ids)
     rows = connection.execute(
         f"SELECT center_id, position, record_sha256 FROM chain_heads WHERE {condition}", parameters

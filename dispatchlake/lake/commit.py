@@ -62,6 +62,8 @@ class StagedSpan:
 
         `created_at` is part of the version hash: an equal version has an equal one, so this loses nothing.
         """
+        if not self.center_ids:
+            return "false"
         between = "created_at BETWEEN $oldest AND $newest"
         if self.oldest_created_at is None:
             between = "created_at IS NULL"
@@ -73,12 +75,12 @@ class StagedSpan:
 def staged_span(connection: duckdb.DuckDBPyConnection, record_type: RecordType) -> StagedSpan:
     """Return the span of what is staged."""
     updated = "max(updated_at)" if record_type.current else "NULL"
-    center_ids, *stamps, lacks = fetch_row(
+    center_ids, oldest, newest, updated_at, lacks = fetch_row(
         connection,
         f"""SELECT list(DISTINCT center_id ORDER BY center_id), min(created_at), max(created_at), {updated},
             count(*) > count(created_at) FROM staged""",
     )
-    return StagedSpan(tuple(center_ids or ()), *stamps, lacks)
+    return StagedSpan(tuple(center_ids or ()), oldest, newest, updated_at, lacks)
 
 
 def merge(
@@ -183,9 +185,7 @@ def _insert(
     )
     is_all = _count(connection, f"SELECT (SELECT count(*) FROM staged) = (SELECT count(*) FROM {chosen})")
     among = "" if is_all else f"SEMI JOIN {chosen} USING (receive_order)"
-    connection.execute(
-        f"INSERT INTO {table} BY NAME SELECT {names} FROM staged {among}", {"source": source}
-    )
+    connection.execute(f"INSERT INTO {table} BY NAME SELECT {names} FROM staged {among}", {"source": source})
 
 
 def _find_known(connection: duckdb.DuckDBPyConnection, record_type: RecordType, span: StagedSpan) -> int:

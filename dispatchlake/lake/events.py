@@ -1,4 +1,4 @@
-"""What a webhook's body tells of: the one place where the vendor's two dialects become records as REST has them.
+"""What a webhook's body tells of: the one place where two dialects become records as REST has them.
 
 The discriminator is called `type` in one family of webhooks and `event_type` in the other. It says what the
 record is and is no part of it: the same content has one version, whether REST or a webhook brought it.
@@ -52,7 +52,7 @@ def read_event(body: bytes, resource: str) -> Event:
     try:
         content = decode_json(body)
     except PayloadError as error:
-        raise NoEvent(str(error), _told_of(body)) from None
+        raise NoEvent(str(error), told_of(body)) from None
     if type(content) is not dict:
         raise NoEvent("the body is not an object", to_json(content))
     names = sorted(DISCRIMINATORS.values(), key=DISCRIMINATORS[resource].__ne__)
@@ -72,6 +72,6 @@ def read_event(body: bytes, resource: str) -> Event:
     return Event(record_type, record)
 
 
-def _told_of(body: bytes) -> str:
-    """Return what tells a body that is no JSON from others: it cannot be a record, and may hold anything."""
+def told_of(body: bytes) -> str:
+    """Return what tells a body from others where it is no record, as JSON: it may hold anything."""
     return to_json({"body_bytes": len(body), "body_sha256": hashlib.sha256(body).hexdigest()})

@@ -22,14 +22,14 @@ from dispatchlake.lake import backfilled, bookkeeping, commit, log_holder, migra
 from dispatchlake.lake.archive import ArchivedPage, Batch, archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
-from dispatchlake.lake.landing import LandedDeliveries, land
+from dispatchlake.lake.landing import LandedDeliveries, land, type_or_set_aside
 from dispatchlake.lake.reading_ahead import reading_ahead
-from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
 from dispatchlake.lake.record_types import RecordType, record_type_of
+from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
 from dispatchlake.lake.sql import transaction
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.told import Told, read_told, write_told
-from dispatchlake.lake.typed_pages import TypedPages, type_deliveries, type_pages
+from dispatchlake.lake.typed_pages import TypedPages, type_pages
 from dispatchlake.model import Page
 from dispatchlake.pauses import Failing
 from dispatchlake.settings import Settings
@@ -186,7 +186,7 @@ class Lake:
             deliveries: Each center's in the order received, each with the id that it has had since then.
             run_id: Kept with each in the archive.
         """
-        typed = type_deliveries(deliveries)
+        typed = type_or_set_aside(deliveries)
         return self._transact(partial(land, self._connection, deliveries, typed, run_id=run_id))
 
     def _archived(self, batches: Iterable[TypedBatch], *, run_id: str) -> Iterator[TypedBatch]:

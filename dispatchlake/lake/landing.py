@@ -1,22 +1,24 @@
 """Deliveries to rows: archived and landed in one transaction, whichever centers they are of, each once.
 
-A batch is typed before the transaction begins, so that nobody waits for that. Which of its deliveries are in the
-lake already, because who brought them was killed before it could forget them, is asked within: two who bring
-the same take turns there.
+A batch is typed before the transaction begins, so that nobody waits for that. Which of its deliveries are in
+the lake already, because who brought them was killed before it could forget them, is asked within: two who
+bring the same take turns there.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
-import pyarrow as pa
 
 from dispatchlake.lake import commit
 from dispatchlake.lake.archive import ArchivedPage, archive_pages
+from dispatchlake.lake.sql import registered
 from dispatchlake.lake.typed_pages import TypedDeliveries, type_deliveries
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,21 @@ class LandedDeliveries:
         )
 
 
+def type_or_set_aside(deliveries: Sequence[ArchivedPage]) -> TypedDeliveries:
+    """Type deliveries; those that a fault of ours fails at are set aside, and keep no other from landing."""
+    try:
+        return type_deliveries(deliveries)
+    except Exception as error:  # noqa: BLE001 - whose fault it is, is looked for
+        logger.error("Typing %d deliveries failed (%s): each is tried alone", len(deliveries), _kind(error))  # noqa: TRY400 - a traceback may quote a record
+    faults: dict[str, str] = {}
+    for one in deliveries:
+        try:
+            type_deliveries([one])
+        except Exception as error:  # noqa: BLE001 - told in quarantine, and again by the next replay
+            faults[one.raw_id] = f"this version fails at it ({_kind(error)})"
+    return type_deliveries(deliveries, faults)
+
+
 def land(
     connection: duckdb.DuckDBPyConnection,
     deliveries: Sequence[ArchivedPage],
@@ -56,7 +73,7 @@ def land(
     Args:
         connection: Of the lake.
         deliveries: Those of one center in the order received.
-        typed: What `type_deliveries` made of them.
+        typed: What `type_or_set_aside` made of them.
         run_id: Kept with each in the archive.
     """
     known = _archived(connection, deliveries)
@@ -64,16 +81,16 @@ def land(
         deliveries = [one for one in deliveries if one.raw_id not in known]
         if not deliveries:
             return LandedDeliveries()
-        typed = type_deliveries(deliveries)
+        typed = type_or_set_aside(deliveries)
     archive_pages(connection, list(deliveries), run_id=run_id)
     landed = LandedDeliveries(len(deliveries), quarantined=typed.rejects.num_rows)
     for record_type, records in typed.records.values():
-        with _registered(connection, "staged", records):
+        with registered(connection, "staged", records):
             span = commit.staged_span(connection, record_type)
             merged = commit.merge(connection, record_type, span, source="webhook")
         landed += LandedDeliveries(new=merged.new, changed=merged.changed)
     if typed.rejects.num_rows:
-        with _registered(connection, "rejected", typed.rejects):
+        with registered(connection, "rejected", typed.rejects):
             commit.quarantine(connection, set(typed.rejects["center_id"].to_pylist()))
     return landed
 
@@ -95,10 +112,5 @@ def _archived(connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Archiv
     return {row[0] for row in rows}
 
 
-@contextlib.contextmanager
-def _registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
-    connection.register(name, table)
-    try:
-        yield
-    finally:
-        connection.unregister(name)
+def _kind(error: Exception) -> str:
+    return type(error).__name__

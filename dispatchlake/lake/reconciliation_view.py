@@ -1,7 +1,7 @@
 """The queries of the views that compare what REST and what webhooks told us of incidents.
 
-A version that both told us of is one version, under the source that brought it first; `incident_sightings` has
-the other. So an incident was seen by a source if a version or a sighting of it is that source's.
+A version that both told us of is one version, under the source that brought it first; `incident_sightings`
+has the other. So an incident was seen by a source if a version or a sighting of it is that source's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """How records are typed: the fields of each kind, what identifies one, and the tables they land in.
 
-Tables and merging are derived from here (`schemas`, `commit`); what a value is made of is `parsing`'s business.
+Tables and merging are derived from here (`schemas`, `commit`); what a value is made of is `parsing`'s
+business.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ INCIDENT_EVENTS = RecordType(
         Field("caller_phone_number", "text", "Caller's number, normally E.164; as sent.", pii="phone"),
         Field("is_audio_live", "boolean", "Whether the call's audio was live."),
         Field("audio_call_ended_at", "instant", "When the call's audio ended; null while it is live."),
-        Field("chatroom_url", "text", "Page of the incident in the vendor's portal, for people.", has_urls=True),
+        Field(
+            "chatroom_url", "text", "Page of the incident in the vendor's portal, for people.", has_urls=True
+        ),
         Field("created_at", "instant", "When the incident was created, at the source.", required=True),
         Field("updated_at", "instant", "When this version came to be, at the source.", required=True),
     ),
@@ -114,7 +117,12 @@ CAD_INCIDENTS = RecordType(
     tie_break="closed_at",
     fields=(
         Field(
-            "id", "text", "CAD incident id as the vendor has it.", "cad_incident_id", required=True, is_id=True
+            "id",
+            "text",
+            "CAD incident id as the vendor has it.",
+            "cad_incident_id",
+            required=True,
+            is_id=True,
         ),
         Field("cad_partner_incident_id", "text", "The center's own CAD number; unique only with center_id."),
         Field("incident_id", "text", "Linked incident; null while the record is an unlinked shell."),
@@ -158,9 +166,7 @@ _INCIDENT = Field("incident_id", "text", "The incident it belongs to.", required
 _PARTNER = Field(
     "cad_partner_incident_id", "text", "The center's own CAD number; unique only with center_id."
 )
-_LAT = Field(
-    "lat", "number", "Latitude in degrees, WGS 84 assumed; null if out of range.", pii="coordinates"
-)
+_LAT = Field("lat", "number", "Latitude in degrees, WGS 84 assumed; null if out of range.", pii="coordinates")
 _LNG = Field(
     "lng", "number", "Longitude in degrees, WGS 84 assumed; null if out of range.", pii="coordinates"
 )
@@ -173,7 +179,9 @@ CALLER_LOCATIONS = RecordType(
     key="location_id",
     tie_break="",
     fields=(
-        Field("id", "text", "Id of the report as the vendor has it.", "location_id", required=True, is_id=True),
+        Field(
+            "id", "text", "Id of the report as the vendor has it.", "location_id", required=True, is_id=True
+        ),
         _INCIDENT,
         _LAT,
         _LNG,
@@ -237,7 +245,13 @@ CAD_LOCATIONS = RecordType(
     key="location_id",
     tie_break="",
     fields=(
-        Field("id", "text", "Id if one is sent, as none is documented; else version_hash.", "location_id", is_id=True),
+        Field(
+            "id",
+            "text",
+            "Id if one is sent; none is documented. Else version_hash.",
+            "location_id",
+            is_id=True,
+        ),
         _INCIDENT,
         _PARTNER,
         _LAT,
@@ -266,5 +280,3 @@ def record_type_of(resource: Resource) -> RecordType:
         for field in record_type.fields
     )
     return replace(record_type, fields=fields)
-
-

@@ -24,8 +24,8 @@ class Staging:
         self.pages = self.records = self.quarantined = self.body_bytes = 0
         columns = ", ".join(f'"{field.name}" {DUCKDB_TYPES[field.kind]}' for field in record_type.fields)
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE staged (center_id VARCHAR, {columns}, extra VARCHAR, version_hash VARCHAR, "
-            "received_at TIMESTAMPTZ, raw_id VARCHAR, receive_order BIGINT)"
+            f"CREATE OR REPLACE TEMP TABLE staged (center_id VARCHAR, {columns}, extra VARCHAR, "
+            "version_hash VARCHAR, received_at TIMESTAMPTZ, raw_id VARCHAR, receive_order BIGINT)"
         )
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE rejected (center_id VARCHAR, resource VARCHAR, reason VARCHAR, "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dispatchlake.lake.archive import ArchivedPage
-from dispatchlake.lake.events import NoEvent, read_event
+from dispatchlake.lake.events import NoEvent, read_event, told_of
 from dispatchlake.lake.parsing import Reject, parse_records
 from dispatchlake.lake.record_types import RecordType
 from dispatchlake.lake.timestamps import INSTANT
@@ -47,6 +48,12 @@ class TypedDeliveries:
     records: dict[str, tuple[RecordType, pa.Table]]
     rejects: pa.Table
 
+    def records_of(self, record_type: RecordType) -> pa.Table:
+        """Return the records of a kind, which may be none."""
+        if record_type.versions in self.records:
+            return self.records[record_type.versions][1]
+        return _type([], record_type, np.array([], np.int64), _Origins([]))[0]
+
 
 def type_pages(pages: Sequence[ArchivedPage], record_type: RecordType) -> TypedPages:
     """Type the records of pages."""
@@ -62,12 +69,22 @@ def type_pages(pages: Sequence[ArchivedPage], record_type: RecordType) -> TypedP
     return TypedPages(typed, set_aside, len(pages), len(records), body_bytes)
 
 
-def type_deliveries(deliveries: Sequence[ArchivedPage]) -> TypedDeliveries:
-    """Type the events of deliveries, of any centers; `receive_order` counts deliveries."""
+def type_deliveries(
+    deliveries: Sequence[ArchivedPage], faults: Mapping[str, str] = MappingProxyType({})
+) -> TypedDeliveries:
+    """Type the events of deliveries, of any centers; `receive_order` counts deliveries.
+
+    Args:
+        deliveries: In the order received.
+        faults: By `raw_id`, why a delivery is to be set aside unread.
+    """
     origins = _Origins(deliveries)
     found: dict[str, tuple[RecordType, list[object], list[int]]] = {}
     rejects: dict[int, Reject] = {}
     for number, archived in enumerate(deliveries):
+        if archived.raw_id in faults:
+            rejects[number] = Reject(0, faults[archived.raw_id], told_of(archived.page.body))
+            continue
         try:
             event = read_event(archived.page.body, archived.page.resource)
         except NoEvent as error:
