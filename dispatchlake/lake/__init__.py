@@ -1,14 +1,18 @@
 """Records in, DuckLake out: everything that touches DuckDB, Arrow and Parquet."""
 
+from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.lake import Lake, open_lake
+from dispatchlake.lake.landing import LandedDeliveries
 from dispatchlake.lake.preview import RecordsPreview, preview_records
 from dispatchlake.lake.replay import ReplaySummary, Selection
 
 __all__ = [
+    "ArchivedPage",
     "Cell",
     "Failure",
     "Lake",
+    "LandedDeliveries",
     "LoadSummary",
     "RecordsPreview",
     "ReplaySummary",

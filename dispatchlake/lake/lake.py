@@ -6,7 +6,7 @@ import contextlib
 import gc
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,9 +22,10 @@ from dispatchlake.lake import backfilled, bookkeeping, commit, log_holder, migra
 from dispatchlake.lake.archive import ArchivedPage, Batch, archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
+from dispatchlake.lake.landing import LandedDeliveries, land, type_or_set_aside
 from dispatchlake.lake.reading_ahead import reading_ahead
+from dispatchlake.lake.record_types import RecordType, record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
-from dispatchlake.lake.schemas import RecordType, record_type_of
 from dispatchlake.lake.sql import transaction
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.told import Told, read_told, write_told
@@ -178,6 +179,16 @@ class Lake:
         finally:
             staging.close()
 
+    def land(self, deliveries: Sequence[ArchivedPage], *, run_id: str) -> LandedDeliveries:
+        """Land webhook deliveries of any centers in one transaction; those in the lake already, not again.
+
+        Args:
+            deliveries: Each center's in the order received, each with the id that it has had since then.
+            run_id: Kept with each in the archive.
+        """
+        typed = type_or_set_aside(deliveries)
+        return self._transact(partial(land, self._connection, deliveries, typed, run_id=run_id))
+
     def _archived(self, batches: Iterable[TypedBatch], *, run_id: str) -> Iterator[TypedBatch]:
         """Archive each batch and hand it on; all but the last, which is archived with what is made of it.
 
@@ -194,10 +205,11 @@ class Lake:
     def _commit(self, cell: Cell, staging: Staging, reading: _Reading) -> LoadSummary:
         """Write what one load changes: tables, quarantine, coverage, watermark, run."""
         connection, center_id, resource = self._connection, cell.center_id, cell.resource.name
-        span = commit.staged_span(connection)
-        merged = commit.merge(connection, record_type_of(cell.resource), center_id, span)
+        record_type = record_type_of(cell.resource)
+        span = commit.staged_span(connection, record_type)
+        merged = commit.merge(connection, record_type, span, source="rest")
         if staging.quarantined:
-            commit.quarantine(connection, center_id=center_id, resource=resource)
+            commit.quarantine(connection, [center_id])
         window_records: tuple[int, ...] = ()
         if cell.windows:
             window_records = backfilled.cover_windows(connection, cell, run_id=reading.run_id)
