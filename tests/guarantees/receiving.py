@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import subprocess
+import sys
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from dispatchlake.cli.prefect_api import free_port
+from dispatchlake.settings import Settings
 from dispatchlake.spool import DeliveryKind, Spool
+from dispatchlake.webhooks.credentials import CredentialFile, CredentialKind
 from tests.command_line import COMMAND
 from tests.sandbox_process import SandboxProcess
 from tests.waiting import wait_until
 
+_LAND = """
+import time
+from dispatchlake.landing import land_deliveries
+from dispatchlake.settings import load_settings
+while True:
+    land_deliveries(load_settings())
+    time.sleep(0.2)
+"""
+
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class Receiving:
-    """A receiver with a data folder of its own; all its processes are gone at the end."""
+class Killable:
+    """A process of a data folder: started, killed whatever it is doing, and started again."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, name: str, command: list[str]) -> None:
         self.data_dir = data_dir
-        self.port = free_port()
         self.environment = os.environ | {"DISPATCHLAKE_DATA_DIR": str(data_dir)}
+        self._name = name
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -40,34 +54,17 @@ class Receiving:
     ) -> None:
         self.kill()
 
-    def webhooks(self, *arguments: str) -> str:
-        """Run `dispatchlake webhooks` and return what stands on stdout: a new secret."""
-        done = subprocess.run(
-            [*COMMAND, "webhooks", *arguments],
-            env=self.environment, capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
-        return done.stdout.strip()
-
     def start(self) -> None:
-        """Start the process; it answers soon."""
+        """Start the process; it is at work soon."""
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*COMMAND, "receive", "--port", str(self.port)],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment,
-            )  # fmt: skip
+                self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment
+            )
 
-    def wait_until_ready(self) -> None:
-        """Wait until it takes deliveries."""
-        wait_until(self._is_ready, self.log_path.read_text)
-
-    def _is_ready(self) -> bool:
+    def assert_running(self) -> None:
+        """Fail, with what it said, if it has ended by itself."""
         assert self._process is not None
-        assert self._process.poll() is None, self.log_path.read_text()
-        try:
-            with _OPENER.open(f"http://127.0.0.1:{self.port}/ready", timeout=5):
-                return True
-        except (OSError, urllib.error.HTTPError):
-            return False
+        assert self._process.poll() is None, self.log_path.read_text()[-3000:]
 
     def kill(self) -> None:
         """SIGKILL the process, whatever it is doing."""
@@ -79,7 +76,53 @@ class Receiving:
     @property
     def log_path(self) -> Path:
         """Where all that it prints is."""
-        return self.data_dir / "receiver.log"
+        return self.data_dir / f"{self._name}.log"
+
+
+class Landing(Killable):
+    """What moves deliveries into the lake, again and again."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir, "landing", [sys.executable, "-c", _LAND])
+
+
+class Receiving(Killable):
+    """A receiver on a port of its own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.port = free_port()
+        super().__init__(data_dir, "receiver", [*COMMAND, "receive", "--port", str(self.port)])
+
+    def webhooks(self, *arguments: str) -> str:
+        """Run `dispatchlake webhooks` and return what stands on stdout: a new secret."""
+        done = subprocess.run(
+            [*COMMAND, "webhooks", *arguments],
+            env=self.environment, capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    def oauth_client(self, center_id: str) -> dict[str, str]:
+        """Issue an OAuth client, and return what the vendor is told of it."""
+        secret = self.webhooks("issue", center_id, "--oauth")
+        (credential,) = (
+            CredentialFile(Settings(data_dir=self.data_dir).webhooks_dir)
+            .current()
+            .of_center(center_id, CredentialKind.OAUTH)
+        )
+        token_url = f"http://127.0.0.1:{self.port}/oauth/token"
+        return {"token_url": token_url, "client_id": credential.credential_id, "client_secret": secret}
+
+    def wait_until_ready(self) -> None:
+        """Wait until it takes deliveries."""
+        wait_until(self._is_ready, self.log_path.read_text)
+
+    def _is_ready(self) -> bool:
+        self.assert_running()
+        try:
+            with _OPENER.open(f"http://127.0.0.1:{self.port}/ready", timeout=5):
+                return True
+        except OSError:
+            return False
 
     def url(self, center_id: str, kind: str) -> str:
         """Return where a center's deliveries of a kind go."""
@@ -147,13 +190,19 @@ def lost_and_doubled(kept: Counter[str], told: dict[str, dict[str, Any]]) -> tup
     return lost, doubled
 
 
-def kill_again_and_again(receiving: Receiving, *, seconds: float, every_s: float) -> int:
-    """Kill the receiver and start it again until the time is over; return how often."""
+def kill_again_and_again(victims: Sequence[Killable], *, seconds: float, every_s: float) -> int:
+    """Kill each of the processes at any time of each span, and start it again; return how often in all."""
+    chance = random.Random(911)
     kills = 0
-    ends_s = time.monotonic() + seconds
-    while (left_s := ends_s - time.monotonic()) > 0:
-        time.sleep(min(every_s, left_s))
-        receiving.kill()
-        kills += 1
-        receiving.start()
+    for _ in range(round(seconds / every_s)):
+        began_s = time.monotonic()
+        for at_s, victim in sorted(
+            ((chance.uniform(0.3, 0.9) * every_s, one) for one in victims), key=lambda turn: turn[0]
+        ):
+            time.sleep(max(0, began_s + at_s - time.monotonic()))
+            victim.assert_running()
+            victim.kill()
+            victim.start()
+            kills += 1
+        time.sleep(max(0, began_s + every_s - time.monotonic()))
     return kills
