@@ -81,6 +81,12 @@ class Outbox:
             one["unknown"] += delivery.unknown
         return found
 
+    def links(self) -> Iterable[str]:
+        """Return every link to a media file that was sent so far, with its query."""
+        for delivery in self._deliveries():
+            if delivery.attempts and delivery.event is not None and delivery.event.name == "media":
+                yield delivery.event.content["url"]
+
     def truth(self) -> dict[str, Any]:
         """Return what the lake must hold once everything that was acknowledged has landed."""
         acknowledged = sorted(

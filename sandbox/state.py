@@ -11,6 +11,7 @@ from time import monotonic
 
 from sandbox.center import Center
 from sandbox.config import CenterConfig, ResourceName
+from sandbox.media import MediaStore
 
 KEEP_CLOCK_S = 5.0
 """How often a clock that runs by itself must be kept."""
@@ -35,6 +36,8 @@ class State:
         self._set_at = timer()
         self.url = ""
         self.foreign_url = ""
+        self.media_url = ""
+        self.media = MediaStore()
         self.foreign_requests: list[dict[str, object]] = []
         self._path = state_path
         if state_path:

@@ -7,6 +7,8 @@ same each time: how a caller's location gets better, media, notes. Of `media` no
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import math
 import random
 import uuid
@@ -14,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from sandbox.datasets import Version
 from sandbox.webhook_config import WebhookKind
@@ -158,7 +161,15 @@ def _media(incident_id: str, began_at: datetime, chance: random.Random) -> Itera
 
 def signed(url: str, chance: random.Random) -> str:
     """Return a URL with a fresh query, as a store that hands out links for a few minutes has it."""
-    return f"{url.partition('?')[0]}?X-Amz-Expires=300&X-Amz-Signature={chance.getrandbits(256):064x}"
+    bare = url.partition("?")[0]
+    salt = f"{chance.getrandbits(64):016x}%2Fus-east-1%2Fs3"
+    signed_with = signature(urlsplit(bare).path, salt)
+    return f"{bare}?X-Amz-Credential={salt}&X-Amz-Expires=300&X-Amz-Signature={signed_with}"
+
+
+def signature(path: str, salt: str) -> str:
+    """Return what makes a link open a file: nobody can guess it who has not been given the link."""
+    return hmac.new(_NAMESPACE.bytes, f"{path}|{salt}".encode(), hashlib.sha256).hexdigest()
 
 
 def _notes(

@@ -23,6 +23,7 @@ from sandbox.config import (
     TokenRules,
 )
 from sandbox.control import routes
+from sandbox.media import MediaFault, MediaFaultKind
 from sandbox.webhook_config import (
     OAuthClient,
     RetryRules,
@@ -44,6 +45,8 @@ NAMES = {
     *CenterConfig.model_fields,
     *TokenRules.model_fields,
     *Fault.model_fields,
+    *get_args(MediaFaultKind),
+    *MediaFault.model_fields,
     *OAuthClient.model_fields,
     *RetryRules.model_fields,
     *SendingConfig.model_fields,
