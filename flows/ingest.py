@@ -1,8 +1,7 @@
 """Scheduled ingestion: read what changed at each dispatch center since its last run, and land it.
 
-Wraps `tasks.cells.ingest_cell`, one task run per center and resource, after landing the webhook deliveries that
-wait. Run it here and now with
-`dispatchlake ingest`; schedule it with `prefect.yaml`.
+Lands the webhook deliveries that wait, and then wraps `tasks.cells.ingest_cell`, one task run per center and
+resource. Run it here and now with `dispatchlake ingest`; schedule it with `prefect.yaml`.
 """
 
 from __future__ import annotations

@@ -51,6 +51,14 @@ def test_what_is_not_known_is_absent_and_not_zero() -> None:
     assert ("dispatchlake_last_failure_timestamp_seconds", "houston-tx", "") not in found
 
 
+def test_what_waits_in_the_spool_is_there_also_when_nothing_does() -> None:
+    for seen, count, waited_s in ((view(waited_s=70), 2, 70), (view(), 0, 0)):
+        found = samples(to_text(seen))
+
+        assert found["dispatchlake_waiting_deliveries", "", ""] == count
+        assert found["dispatchlake_oldest_delivery_wait_seconds", "", ""] == waited_s
+
+
 def test_a_listing_is_in_one_state() -> None:
     found = samples(to_text(SEEN))
 
