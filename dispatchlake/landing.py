@@ -6,12 +6,14 @@ whoever is killed in between, or does the same at the same time, loses and doubl
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from dispatchlake.errors import Cancelled, DispatchLakeError
 from dispatchlake.lake import ArchivedPage, LandedDeliveries, open_lake
 from dispatchlake.model import Page
 from dispatchlake.settings import Settings
@@ -49,6 +51,18 @@ class LandingSummary:
         )
 
 
+def is_anything_waiting(settings: Settings) -> bool:
+    """Say whether deliveries wait; takes a millisecond.
+
+    Raises:
+        SpoolError: The spool cannot be read.
+    """
+    if not (settings.spool_dir / NAME).exists():  # nobody receives here
+        return False
+    with Spool.open(settings.spool_dir) as spool:
+        return bool(spool.centers())
+
+
 def land_deliveries(settings: Settings, *, stop: Stop | None = None) -> LandingSummary:
     """Land what waits in the spool, a batch a transaction, until nothing does or it is asked to stop.
 
@@ -59,24 +73,46 @@ def land_deliveries(settings: Settings, *, stop: Stop | None = None) -> LandingS
         LakeError: The lake could not take it; what is not committed waits on.
         SpoolError: The spool cannot be read.
     """
-    if not (settings.spool_dir / NAME).exists():  # nobody receives here
+    if not is_anything_waiting(settings):
         return LandingSummary()
     started_s = time.monotonic()
     landed, batches = LandedDeliveries(), 0
-    with Spool.open(settings.spool_dir) as spool:
-        if not spool.centers():
-            return LandingSummary()
-        run_id = f"landing {uuid.uuid4()}"
-        with open_lake(settings) as lake:
-            for batch in _iter_batches(spool):
-                landed += lake.land([_archived(one) for one in batch], run_id=run_id)
-                batches += 1
-                spool.forget([one.raw_id for one in batch])
-                if stop is not None and stop.is_asked:
-                    break
+    run_id = f"landing {uuid.uuid4()}"
+    with Spool.open(settings.spool_dir) as spool, open_lake(settings) as lake:
+        for batch in _iter_batches(spool):
+            landed += lake.land([_archived(one) for one in batch], run_id=run_id)
+            batches += 1
+            spool.forget([one.raw_id for one in batch])
+            if stop is not None and stop.is_asked:
+                break
     summary = LandingSummary(landed, batches, time.monotonic() - started_s)
     logger.info("%s.", summary.sentence())
     return summary
+
+
+def keep_landing(settings: Settings, *, every_s: float, stop: Stop, tell: Callable[[str], None]) -> None:
+    """Land what waits, again and again, until asked to stop: then the batch under way is still landed.
+
+    Args:
+        settings: Where spool and lake are.
+        every_s: Pause between two looks, in seconds.
+        stop: Ends the pause too.
+        tell: Given a sentence when something landed, and when it failed for another reason than before.
+    """
+    trouble = ""
+    with contextlib.suppress(Cancelled):
+        while True:
+            try:
+                summary = land_deliveries(settings, stop=stop)
+            except DispatchLakeError as error:
+                if str(error) != trouble:
+                    tell(f"{error} It is tried again every {every_s:g} s.")
+                trouble = str(error)
+            else:
+                trouble = ""
+                if summary.batches:
+                    tell(f"{summary.sentence()}.")
+            stop.sleep(every_s)
 
 
 def _iter_batches(spool: Spool) -> Iterator[list[Delivery]]:

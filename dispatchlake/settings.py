@@ -37,6 +37,7 @@ class Settings(BaseSettings):
         keep_all_snapshots_days: How long every snapshot is kept; of older ones, the last of each hour.
         keep_files_days: How long a file stays that no snapshot needs; longer than any query runs.
         late_after_s: A center that is complete through longer ago than this is late, in seconds.
+        deliveries_late_after_s: A webhook delivery that waits longer to be landed is late, in seconds.
         disk_full_share: Share of the data folder's disk, 0 to 1, beyond which it counts as nearly full.
         metrics_file: Where each ingest run writes the metrics for Prometheus; None for nowhere.
     """
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     keep_all_snapshots_days: Days = 1.0
     keep_files_days: Days = 1.0
     late_after_s: Annotated[float, Field(gt=0)] = 900.0
+    deliveries_late_after_s: Annotated[float, Field(gt=0)] = 600.0
     disk_full_share: Annotated[float, Field(ge=0, le=1)] = 0.9
     metrics_file: Path | None = None
 

@@ -55,7 +55,7 @@ Resources = Mapping[tuple[str, str], Resource]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which archived pages; what is left out does not narrow.
+    """Which archived pages, deliveries among them; what is left out does not narrow.
 
     Attributes:
         received_since: Pages received then or later.

@@ -122,7 +122,7 @@ class UpProcess:
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
-WORDS = ("server", "worker", "sandbox", "prefect.engine")
+WORDS = ("server", "worker", "sandbox", "land", "prefect.engine")
 
 
 def marked(mark: str) -> list[psutil.Process]:

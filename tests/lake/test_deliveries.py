@@ -28,7 +28,7 @@ from tests.lake.deliveries import (
     media,
     note_created,
 )
-from tests.lake.pages import END, Center, incident, instant, stamp
+from tests.lake.pages import END, Center, incident, instant, load, stamp
 
 SIGNED = "https://media.example.net/a.jpg?X-Amz-Signature=SECRET"
 OPEN = "https://media.example.net/a.jpg"
@@ -48,7 +48,8 @@ def test_an_incident_lands_as_by_rest(center: Center) -> None:
     assert (landed.deliveries, landed.new, landed.changed, landed.quarantined) == (1, 1, 0, 0)
     for table in ("incidents", "incident_versions"):
         assert center.ask(
-            f"SELECT incident_id, caller_phone_number, is_audio_live, audio_call_ended_at, extra, source FROM {table}"
+            f"""SELECT incident_id, caller_phone_number, is_audio_live, audio_call_ended_at, extra, source
+            FROM {table}"""
         ) == [("i1", "+13035550142", False, instant(9), None, "webhook")]
 
 
@@ -56,7 +57,8 @@ def test_a_location_lands_with_what_it_says(center: Center) -> None:
     land_at(center, caller_location(class_of_service="WPH2", source="ali", uncertainty=12))
 
     assert center.ask(
-        """SELECT location_id, incident_id, lat, lng, class_of_service, location_source, created_at, extra, source
+        """SELECT location_id, incident_id, lat, lng, class_of_service, location_source, created_at, extra,
+            source
         FROM caller_locations"""
     ) == [("l1", "i1", 39.7421, -104.9915, "WPH2", "ali", instant(0), '{"uncertainty":12}', "webhook")]
 
@@ -70,7 +72,8 @@ def test_a_note_lands_with_its_metadata_as_json(center: Center) -> None:
     )
 
     assert center.ask(
-        "SELECT note_id, cad_partner_incident_id, subtype, note, metadata, extra FROM cad_notes ORDER BY note_id"
+        """SELECT note_id, cad_partner_incident_id, subtype, note, metadata, extra
+        FROM cad_notes ORDER BY note_id"""
     ) == [
         ("n1", None, "insight_summary", "Smoke.", '{"confidence":0.88}', None),
         ("n2", None, None, None, '["anything"]', None),
@@ -139,8 +142,8 @@ def test_what_cannot_be_understood_is_kept_and_set_aside_with_a_reason(
     landed = land_at(center, content, caller_location("beside"))
 
     assert (landed.deliveries, landed.quarantined) == (2, 1)
-    ((found, resource, position, raw_id, body),) = center.ask(
-        """SELECT reason, resource, position, raw_id, body
+    ((found, resource, position, body),) = center.ask(
+        """SELECT reason, resource, position, body
         FROM quarantine JOIN raw_pages USING (center_id, raw_id, resource)"""
     )
     assert found.startswith(reason)
@@ -196,9 +199,9 @@ def test_a_fault_of_ours_keeps_no_other_delivery_from_landing(
 @pytest.mark.parametrize(
     ("make", "table", "key"),
     [
-        (lambda **fields: caller_location(**fields), "caller_locations", "location_id"),
+        (caller_location, "caller_locations", "location_id"),
         (lambda **fields: media(id="m1", **fields), "media", "media_id"),
-        (lambda **fields: note_created(**fields), "cad_notes", "note_id"),
+        (note_created, "cad_notes", "note_id"),
         (lambda **fields: location_updated(id="l1", **fields), "cad_locations", "location_id"),
     ],
     ids=["locations", "media", "notes", "CAD locations"],
@@ -330,8 +333,6 @@ def test_a_delivery_lands_once_however_often_it_is_brought(center: Center) -> No
 
 def test_deliveries_and_pages_make_one_chain_of_custody(lake: Lake, lake_dir: Path, ask: Ask) -> None:
     land(lake, incident_metadata(), b"?")
-    from tests.lake.pages import load
-
     load(lake, incident("i2"))
     land(lake, caller_location())
 
