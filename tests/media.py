@@ -16,7 +16,7 @@ import httpcore
 from dispatchlake.api.public_network import Network
 from tests.sandbox.receiver import Receiver
 from tests.sandbox_process import SandboxProcess
-from tests.tls_server import certificate
+from tests.tls_server import self_signed
 from tests.waiting import wait_until
 
 HOST = "media.example.net"
@@ -89,7 +89,7 @@ class MediaHost:
 @contextmanager
 def media_host(folder: Path) -> Iterator[MediaHost]:
     """Run a sandbox whose media files are believed by whoever trusts the certificate made here."""
-    pem = certificate(folder, HOST, "other.example.net")
+    pem = self_signed(folder, HOST, "other.example.net")
     with SandboxProcess(None, "--media-certificate", str(pem)) as sandbox:
         port = urlsplit(sandbox.call("GET", "media")["url"]).port
         assert port is not None

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, validators
 
 from dispatchlake import redaction
+from dispatchlake.cli.service import Service
 from dispatchlake.settings import load_settings
 from dispatchlake.webhooks.app import Limits
 from dispatchlake.webhooks.server import PORT, Listener, serve
+
+_LOOK_LIMIT_S = 5.0
 
 _QUIET = ("uvicorn", "authlib", "asyncio")
 
@@ -46,6 +50,20 @@ def receive(
         Listener(host=host, port=port, certificate=certificate, key=key, proxies=behind_proxy),
         Limits(body_bytes=max_body_mb << 20),
     )
+
+
+def receiver_service(log_path: Path, *, port: int) -> Service:
+    """Return a receiver on a loopback port as a process of its own, not yet started."""
+    return Service("receiver", ["-m", "dispatchlake", "receive", "--port", str(port)], log_path=log_path)
+
+
+def is_receiving(port: int) -> bool:
+    """Say whether a receiver answers on a loopback port."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=_LOOK_LIMIT_S) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def _log_to_stderr() -> None:

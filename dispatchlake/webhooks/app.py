@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from uuid import uuid4
 
 from starlette.applications import Starlette
@@ -25,6 +24,7 @@ from starlette.routing import Route
 from dispatchlake.errors import DeliveryRefused, SpoolError
 from dispatchlake.spool import Delivery, DeliveryKind, Spool
 from dispatchlake.webhooks.access import Access
+from dispatchlake.webhooks.answers import Line, refused
 from dispatchlake.webhooks.body import read_body
 from dispatchlake.webhooks.credentials import CredentialFile
 from dispatchlake.webhooks.keeper import Keeper
@@ -50,6 +50,9 @@ _TOKEN_BODY_BYTES = 64 << 10
 
 _DISK_RETRY_S = 30
 """When a delivery that found the disk full may find room."""
+
+_GONE = 499
+"""Answered to nobody: whoever asked has gone. It is for the log."""
 
 _READY_S = 1.0
 """How long an answer to `ready` holds: it costs a commit."""
@@ -123,29 +126,28 @@ class Receiver:
             await self._keeper.stop()
             self._spool.close()
 
-    async def _deliver(self, request: Request, seen: dict[str, Any]) -> Response:
+    async def _deliver(self, request: Request, line: Line) -> Response:
         center_id = request.path_params["center_id"]
-        kind = seen["kind"]
         if self._access.is_known(center_id):
-            seen["center"] = center_id
+            line.center = center_id
         credential = self._access.find_credential(center_id, request.headers.get("authorization", ""))
         if credential is None:
             raise self._failed_login(request)
-        seen["credential"] = credential
+        line.credential = credential
         if _media_type(request) not in ("", "application/json"):
             raise DeliveryRefused("The content type must be application/json.", 415)
         with self._room.entered() as share:
             body = await read_body(
                 request, share, limit_bytes=self._limits.body_bytes, limit_s=self._limits.request_s
             )
-            seen["bytes"] = len(body.content)
+            line.body_bytes = len(body.content)
             headers = {name: request.headers[name] for name in HEADERS_OF_INTEREST if name in request.headers}
             if body.coding:
                 headers["content-encoding"] = body.coding
-            delivery = Delivery(str(uuid4()), center_id, kind, datetime.now(UTC), headers, body.content)
-            await self._keep(delivery)
-        seen["raw_id"] = delivery.raw_id
-        return JSONResponse({"raw_id": delivery.raw_id})
+            raw_id, kind = str(uuid4()), DeliveryKind(line.kind)
+            await self._keep(Delivery(raw_id, center_id, kind, datetime.now(UTC), headers, body.content))
+        line.raw_id = raw_id
+        return JSONResponse({"raw_id": raw_id})
 
     async def _keep(self, *deliveries: Delivery) -> None:
         try:
@@ -154,12 +156,12 @@ class Receiver:
             logger.error("%s", error)  # noqa: TRY400 - it says what happened; a trace adds nothing
             raise DeliveryRefused("It cannot be kept now. Send it again later.", 503, _DISK_RETRY_S) from None
 
-    async def _give_token(self, request: Request, seen: dict[str, Any]) -> Response:
+    async def _give_token(self, request: Request, line: Line) -> Response:
         with self._room.entered() as share:
             body = await read_body(
                 request, share, limit_bytes=_TOKEN_BODY_BYTES, limit_s=self._limits.request_s
             )
-            seen["bytes"] = len(body.content)
+            line.body_bytes = len(body.content)
             response = self._token_endpoint.answer(request.headers, _media_type(request), body.content)
         if response.status_code == 401:
             refusal = self._failed_login(request)
@@ -195,43 +197,31 @@ class Receiver:
         return ""
 
     def _logged(
-        self, answer: Callable[[Request, dict[str, Any]], Awaitable[Response]], kind: str
+        self, answer: Callable[[Request, Line], Awaitable[Response]], kind: str
     ) -> Callable[[Request], Awaitable[Response]]:
         """Wrap an endpoint: refusals become answers, and each request becomes one line of the log."""
 
         async def endpoint(request: Request) -> Response:
             began_s = time.monotonic()
-            seen: dict[str, Any] = {"kind": kind}
+            line = Line(_source(request), kind)
             try:
-                response = await answer(request, seen)
+                response = await answer(request, line)
             except DeliveryRefused as refusal:
-                response = _refused(refusal)
+                response = refused(refusal)
             except ClientDisconnect:
-                response = Response(status_code=499)  # nobody gets it: it is for the log
+                response = Response(status_code=_GONE)
             except Exception as error:  # noqa: BLE001 - its text may hold what was sent
                 logger.error("A request failed: %s", type(error).__name__)  # noqa: TRY400
                 response = JSONResponse({"error": "An error of ours; send it again."}, 500)
-            _log(request, response, seen, time.monotonic() - began_s)
+            line.write(response.status_code, time.monotonic() - began_s)
             return response
 
         return endpoint
 
     async def _refuse_route(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - that is what it is registered for
-        response = JSONResponse({"error": error.detail}, error.status_code, error.headers)
-        _log(request, response, {}, 0)
-        return response
-
-
-def _refused(refusal: DeliveryRefused) -> Response:
-    headers = {}
-    if refusal.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if refusal.status in (408, 413):
-        headers["Connection"] = "close"  # the rest of the body is not read
-    if refusal.retry_after_s is not None:
-        headers["Retry-After"] = str(refusal.retry_after_s)
-    return JSONResponse({"error": str(refusal)}, refusal.status, headers)
+        Line(_source(request)).write(error.status_code)
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 def _media_type(request: Request) -> str:
@@ -240,18 +230,3 @@ def _media_type(request: Request) -> str:
 
 def _source(request: Request) -> str:
     return source_of(request.client.host if request.client else None)
-
-
-def _log(request: Request, response: Response, seen: dict[str, Any], took_s: float) -> None:
-    """Write one line of what we know ourselves; nothing in it is as somebody sent it."""
-    logger.info(
-        "status=%d kind=%s center=%s credential=%s bytes=%s ms=%.0f source=%s raw_id=%s",
-        response.status_code,
-        seen.get("kind", "-"),
-        seen.get("center", "-"),
-        seen.get("credential", "-"),
-        seen.get("bytes", "-"),
-        took_s * 1000,
-        _source(request),
-        seen.get("raw_id", "-"),
-    )

@@ -16,6 +16,9 @@ _WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 _RAW_DEFLATE = -15
 
+_MOST_MEMBERS = 100
+"""For each, what is behind it is copied."""
+
 _QUICK_BYTES = 64 << 10
 """What is unpacked at once; more is unpacked beside the other requests."""
 
@@ -81,7 +84,7 @@ async def _receive(request: Request, share: Share, limit_bytes: int) -> bytes:
 
 
 def _unpack(content: bytes, coding: str, limit_bytes: int) -> bytes | None:
-    """Return the content unpacked, or None where it is damaged or cut off.
+    """Return the content unpacked, or None where it is damaged, cut off, or in too many pieces.
 
     Raises:
         DeliveryRefused: It unpacks to more than the limit; no more than that was unpacked.
@@ -94,7 +97,7 @@ def _unpack(content: bytes, coding: str, limit_bytes: int) -> bytes | None:
 
 def _unpack_members(content: bytes, window: int, limit_bytes: int) -> bytes | None:
     unpacked = b""
-    while True:  # gzip may have several members, one after the other
+    for _ in range(_MOST_MEMBERS):  # gzip may have several, one after the other
         decoder = zlib.decompressobj(window)
         try:
             unpacked += decoder.decompress(content, limit_bytes + 1 - len(unpacked))
@@ -107,6 +110,7 @@ def _unpack_members(content: bytes, window: int, limit_bytes: int) -> bytes | No
         content = decoder.unused_data
         if not content:
             return unpacked
+    return None
 
 
 def _too_large(limit_bytes: int) -> DeliveryRefused:

@@ -17,7 +17,7 @@ from dispatchlake.errors import ConfigError
 from dispatchlake.settings import Settings
 from dispatchlake.spool import Spool
 from dispatchlake.webhooks.app import Limits, Receiver
-from dispatchlake.webhooks.connections import HEAD_BYTES, BoundedConnection
+from dispatchlake.webhooks.connections import HEAD_BYTES, BoundedConnection, OneEnd
 from dispatchlake.webhooks.credentials import CredentialFile
 
 logger = logging.getLogger(__name__)
@@ -135,9 +135,19 @@ def serve(settings: Settings, listener: Listener, limits: Limits) -> None:
     count = len(credentials.current().centers)
     spool = Spool.open(settings.spool_dir)
     sock = listener.bind()
-    server = uvicorn.Server(
+    host, port = sock.getsockname()[:2]
+    scheme = "https" if listener.certificate else "http"
+    shown = f"[{host}]" if ":" in host else host
+    logger.info("Receiving at %s://%s:%d for %d centers; spool: %s", scheme, shown, port, count, spool.path)
+    make_server(Receiver(spool, credentials, limits), listener).run(sockets=[sock])
+
+
+def make_server(receiver: Receiver, listener: Listener) -> uvicorn.Server:
+    """Return a receiver's server; it listens once it is run."""
+    logging.getLogger("uvicorn.access").disabled = True  # it shows each path with its query
+    return uvicorn.Server(
         uvicorn.Config(
-            Receiver(spool, credentials, limits).build(),
+            OneEnd(receiver.build()),
             http=BoundedConnection,
             ws="none",
             loop="asyncio",
@@ -149,13 +159,10 @@ def serve(settings: Settings, listener: Listener, limits: Limits) -> None:
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_LIMIT_S,
             proxy_headers=bool(listener.proxies),
-            forwarded_allow_ips=list(listener.proxies),
+            forwarded_allow_ips=[
+                str(ipaddress.ip_network(proxy, strict=False)) for proxy in listener.proxies
+            ],
             ssl_certfile=listener.certificate,
             ssl_keyfile=listener.key,
         )
     )
-    host, port = sock.getsockname()[:2]
-    scheme = "https" if listener.certificate else "http"
-    shown = f"[{host}]" if ":" in host else host
-    logger.info("Receiving at %s://%s:%d for %d centers; spool: %s", scheme, shown, port, count, spool.path)
-    server.run(sockets=[sock])

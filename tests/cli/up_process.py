@@ -31,6 +31,7 @@ class UpProcess:
     def __init__(self, folder: Path) -> None:
         self.data_dir = folder / "data"
         self.port = free_port()
+        self.webhooks_port = free_port()
         self.environment: dict[str, str | None] = {
             "DISPATCHLAKE_DATA_DIR": str(self.data_dir),
             "DISPATCHLAKE_RETRY_TASKS": "false",
@@ -63,7 +64,7 @@ class UpProcess:
         environment = {**os.environ, **self.environment, "COLUMNS": str(WIDTH), "NO_COLOR": "1"}
         with self._printed.open("wb") as output:
             self._process = subprocess.Popen(
-                [*COMMAND, "up", "--port", str(self.port)],
+                [*COMMAND, "up", "--port", str(self.port), "--webhooks-port", str(self.webhooks_port)],
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL,
                 env={name: value for name, value in environment.items() if value is not None},
             )  # fmt: skip
@@ -122,7 +123,7 @@ class UpProcess:
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
-WORDS = ("server", "worker", "sandbox", "land", "prefect.engine")
+WORDS = ("server", "worker", "sandbox", "land", "receive", "prefect.engine")
 
 
 def marked(mark: str) -> list[psutil.Process]:

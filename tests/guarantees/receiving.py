@@ -6,7 +6,6 @@ import hashlib
 import os
 import random
 import subprocess
-import sys
 import time
 import urllib.request
 from collections import Counter
@@ -22,15 +21,6 @@ from dispatchlake.webhooks.credentials import CredentialFile, CredentialKind
 from tests.command_line import COMMAND
 from tests.sandbox_process import SandboxProcess
 from tests.waiting import wait_until
-
-_LAND = """
-import time
-from dispatchlake.landing import land_deliveries
-from dispatchlake.settings import load_settings
-while True:
-    land_deliveries(load_settings())
-    time.sleep(0.2)
-"""
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -83,7 +73,7 @@ class Landing(Killable):
     """What moves deliveries into the lake, again and again."""
 
     def __init__(self, data_dir: Path) -> None:
-        super().__init__(data_dir, "landing", [sys.executable, "-c", _LAND])
+        super().__init__(data_dir, "landing", [*COMMAND, "land", "--every", "1"])
 
 
 class Receiving(Killable):
