@@ -41,6 +41,8 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         "DELIVERIES_LATE_AFTER_S": "120",
         "DISK_FULL_SHARE": "0.8",
         "METRICS_FILE": "/tmp/dispatchlake.prom",
+        "FETCH_MEDIA": "true",
+        "MEDIA_MAX_MB": "20",
     }
     assert {name.lower() for name in given} == set(Settings.model_fields)
     for name, value in given.items():
@@ -64,6 +66,8 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         deliveries_late_after_s=120,
         disk_full_share=0.8,
         metrics_file=Path("/tmp/dispatchlake.prom"),
+        fetch_media=True,
+        media_max_mb=20,
     )
 
 

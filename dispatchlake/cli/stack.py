@@ -194,6 +194,13 @@ def start_landing(stack: Stack) -> None:
         log_path=stack.home / "landing.log",
     )
     stack.add(lander, lander.start)
+    if stack.settings.fetch_media:  # in a process of its own: a long file must keep no delivery waiting
+        fetcher = Service(
+            "media",
+            ["-m", "dispatchlake.cli.app", "fetch-media", "--every", f"{LAND_EVERY_S:g}"],
+            log_path=stack.home / "media.log",
+        )
+        stack.add(fetcher, fetcher.start)
 
 
 def run_first(stack: Stack) -> None:

@@ -4,6 +4,7 @@ from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.lake import Lake, open_lake
 from dispatchlake.lake.landing import LandedDeliveries
+from dispatchlake.lake.media_files import MediaLink, MediaOutcome, MediaState
 from dispatchlake.lake.preview import RecordsPreview, preview_records
 from dispatchlake.lake.replay import ReplaySummary, Selection
 
@@ -14,6 +15,9 @@ __all__ = [
     "Lake",
     "LandedDeliveries",
     "LoadSummary",
+    "MediaLink",
+    "MediaOutcome",
+    "MediaState",
     "RecordsPreview",
     "ReplaySummary",
     "Selection",

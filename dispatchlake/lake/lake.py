@@ -18,11 +18,20 @@ import duckdb
 from filelock import FileLock, Timeout
 
 from dispatchlake.errors import CatalogBusy, ConfigError, DispatchLakeError, LakeError
-from dispatchlake.lake import backfilled, bookkeeping, commit, log_holder, migrations, scratch
+from dispatchlake.lake import (
+    backfilled,
+    bookkeeping,
+    commit,
+    log_holder,
+    media_files,
+    migrations,
+    scratch,
+)
 from dispatchlake.lake.archive import ArchivedPage, Batch, archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
 from dispatchlake.lake.landing import LandedDeliveries, land, type_or_set_aside
+from dispatchlake.lake.media_files import MediaLink, MediaOutcome
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import RecordType, record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
@@ -263,6 +272,20 @@ class Lake:
         """Keep what has been told now, where `before` was what `told` answered."""
         if set(before) != set(now):
             self._transact(partial(write_told, self._connection, before, now))
+
+    def media_due(self, *, limit: int) -> list[MediaLink]:
+        """Return media that are to be fetched now, the newest first."""
+        with _duckdb_errors():
+            return media_files.read_due(self._connection, datetime.now(UTC), limit=limit)
+
+    def media_renewed(self, *, limit: int) -> list[MediaLink]:
+        """Return media whose link had expired, with the fresh one of a later delivery."""
+        with _duckdb_errors():
+            return media_files.read_renewed(self._connection, datetime.now(UTC), limit=limit)
+
+    def record_media(self, outcomes: Sequence[MediaOutcome]) -> None:
+        """Note what became of media files."""
+        self._transact(partial(media_files.record, self._connection, outcomes))
 
     def replay(
         self, selection: Selection | None = None, resources: Resources | None = None

@@ -15,6 +15,7 @@ from dispatchlake.lake.schemas import (
     ALERTS,
     CHAIN_HEADS,
     INCIDENT_SIGHTINGS,
+    MEDIA_FILES,
     RAW_PAGES,
     RUNS,
     TABLES,
@@ -84,6 +85,11 @@ def _add_deliveries(connection: duckdb.DuckDBPyConnection) -> None:
     _renew_comments(connection)
 
 
+def _add_media_files(connection: duckdb.DuckDBPyConnection) -> None:
+    if not _exists(connection, MEDIA_FILES.name):
+        _create_table(connection, MEDIA_FILES)
+
+
 CHAIN = "0003 chain of pages"
 
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
@@ -94,6 +100,7 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0005 light compression": _compress_lightly,
     "0006 status": _add_status,
     "0007 deliveries": _add_deliveries,
+    "0008 media files": _add_media_files,
 }
 
 

@@ -271,6 +271,30 @@ ALERTS = Table(
     ),
 )
 
+MEDIA_FILES = Table(
+    "media_files",
+    "One row per row of media whose file was tried to be fetched: where it is, or why it is not there. Key: "
+    "center_id, media_id, version_hash.",
+    (
+        _CENTER,
+        Column("media_id", "VARCHAR", "media.media_id."),
+        Column("version_hash", "VARCHAR", "media.version_hash."),
+        Column(
+            "state",
+            "VARCHAR",
+            "fetched; expired: the link opens nothing any more, until a later delivery has a fresh one; "
+            "refused: it leads where we do not go, or to more than we take; failed: tried again for 2 hours.",
+        ),
+        Column("path", "VARCHAR", "Where the file is, below the folder of media files; null unless fetched."),
+        Column("size_bytes", "BIGINT", "Its length."),
+        Column("sha256", "VARCHAR", "Its SHA-256, hexadecimal."),
+        Column("error", "VARCHAR", "Why it is not there; null if it is."),
+        Column("attempts", "BIGINT", "How often it was tried."),
+        Column("tried_at", "TIMESTAMPTZ", "When the last attempt began (UTC)."),
+    ),
+    ("center_id",),
+)
+
 TABLES: tuple[Table, ...] = (
     RAW_PAGES,
     CHAIN_HEADS,
@@ -283,6 +307,7 @@ TABLES: tuple[Table, ...] = (
     WATERMARKS,
     RUNS,
     ALERTS,
+    MEDIA_FILES,
 )
 
 VIEWS: Mapping[str, tuple[str, str]] = {
