@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,6 +14,8 @@ from dispatchlake.lake import Lake, Selection, typed_pages
 from dispatchlake.lake.custody import verify
 from dispatchlake.lake.events import DISCRIMINATORS
 from dispatchlake.lake.record_types import EVENT_TYPES
+from dispatchlake.lake.replay import REPLAYABLE
+from dispatchlake.model import ArchivedName
 from dispatchlake.spool import DeliveryKind
 from tests.lake.conftest import Ask
 from tests.lake.deliveries import (
@@ -36,6 +38,10 @@ OPEN = "https://media.example.net/a.jpg"
 
 def test_both_families_of_webhooks_are_known_by_the_names_they_are_archived_under() -> None:
     assert set(DISCRIMINATORS) == {f"webhook:{kind}" for kind in DeliveryKind}
+
+
+def test_all_that_is_archived_can_be_asked_for_when_replaying() -> None:
+    assert get_args(ArchivedName) == REPLAYABLE
 
 
 def test_an_incident_lands_as_by_rest(center: Center) -> None:
