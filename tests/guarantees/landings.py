@@ -145,7 +145,7 @@ def waiting(data_dir: Path) -> int:
 
 
 def assert_none_is_missing(data_dir: Path) -> None:
-    """Fail unless all that `deliver_until` let wait, which counts from 0, is in the lake, once at each center."""
+    """Fail unless all that `deliver_until` let wait, counted from 0, is in the lake, once at each center."""
     with connect(data_dir / "lake") as connection:
         rows = connection.execute(
             """SELECT count(*), max(split_part(incident_id, '-', 2)::BIGINT) + 1

@@ -6,14 +6,18 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from dispatchlake.lake import Lake, Selection, typed_pages
 from dispatchlake.lake.custody import verify
 from dispatchlake.lake.events import DISCRIMINATORS
+from dispatchlake.lake.landing import FEW_BYTES
 from dispatchlake.lake.record_types import EVENT_TYPES
+from dispatchlake.lake.replay import REPLAYABLE
+from dispatchlake.lake.schemas import INLINED_ROWS
+from dispatchlake.model import ArchivedName
 from dispatchlake.spool import DeliveryKind
 from tests.lake.conftest import Ask
 from tests.lake.deliveries import (
@@ -36,6 +40,10 @@ OPEN = "https://media.example.net/a.jpg"
 
 def test_both_families_of_webhooks_are_known_by_the_names_they_are_archived_under() -> None:
     assert set(DISCRIMINATORS) == {f"webhook:{kind}" for kind in DeliveryKind}
+
+
+def test_all_that_is_archived_can_be_asked_for_when_replaying() -> None:
+    assert get_args(ArchivedName) == REPLAYABLE
 
 
 def test_an_incident_lands_as_by_rest(center: Center) -> None:
@@ -329,6 +337,42 @@ def test_a_delivery_lands_once_however_often_it_is_brought(center: Center) -> No
     assert counts == [2, 2, 0, 0]
     assert center.ask("SELECT count(*), count(DISTINCT raw_id) FROM raw_pages") == [(4, 4)]
     assert center.ask("SELECT count(*) FROM quarantine") == [(2,)]
+
+
+BYTES = bytes(range(256)) + b"'\"\\"
+"""Any byte there is, and what SQL and JSON quote with."""
+
+
+@pytest.mark.parametrize(
+    ("contents", "files"),
+    [
+        ([BYTES, b"", incident_metadata()], 0),
+        ([BYTES] * (INLINED_ROWS + 1), 1),
+        ([b"x" * (FEW_BYTES + 1)], 1),
+    ],
+    ids=["a few", "many", "a large one"],
+)
+def test_a_few_small_bodies_stay_in_the_catalog_until_maintenance(
+    lake: Lake, lake_dir: Path, ask: Ask, contents: list[Any], files: int
+) -> None:
+    bodies = [content if isinstance(content, bytes) else json.dumps(content).encode() for content in contents]
+
+    land(lake, *contents)
+
+    count = "SELECT count(*) FROM ducklake_list_files('lake', 'raw_pages')"
+    for _ in range(2):
+        assert ask(count) == [(files,)]
+        assert [body for (body,) in ask("SELECT body FROM raw_pages ORDER BY chain_position")] == bodies
+        assert all(custody.broken is None for custody in verify(lake_dir))
+        lake._connection.execute("CALL ducklake_flush_inlined_data('lake', table_name => 'raw_pages')")
+        files = 1
+
+
+def test_pages_are_files_as_before_also_after_deliveries(lake: Lake, ask: Ask) -> None:
+    land(lake, incident_metadata())
+    load(lake, incident("i2"))
+
+    assert ask("SELECT count(*) FROM ducklake_list_files('lake', 'raw_pages')") == [(1,)]
 
 
 def test_deliveries_and_pages_make_one_chain_of_custody(lake: Lake, lake_dir: Path, ask: Ask) -> None:
