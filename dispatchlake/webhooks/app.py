@@ -47,6 +47,8 @@ HEADERS_OF_INTEREST = (
 """What is kept of a request beside its body: what it claims to be, and what a support case would ask for."""
 
 _TOKEN_BODY_BYTES = 64 << 10
+_TOKEN_REQUESTS = 32
+"""Requests for tokens have a room of their own: whoever makes one is not let in yet."""
 
 _DISK_RETRY_S = 30
 """When a delivery that found the disk full may find room."""
@@ -95,6 +97,7 @@ class Receiver:
         self._failures = Failures()
         self._limits = limits
         self._room = Room(requests=limits.requests, body_bytes=limits.bodies_bytes)
+        self._token_room = Room(requests=_TOKEN_REQUESTS, body_bytes=_TOKEN_REQUESTS * _TOKEN_BODY_BYTES)
         self._readiness: tuple[float, str] = (-_READY_S, "")
 
     def build(self) -> Starlette:
@@ -157,7 +160,7 @@ class Receiver:
             raise DeliveryRefused("It cannot be kept now. Send it again later.", 503, _DISK_RETRY_S) from None
 
     async def _give_token(self, request: Request, line: Line) -> Response:
-        with self._room.entered() as share:
+        with self._token_room.entered() as share:
             body = await read_body(
                 request, share, limit_bytes=_TOKEN_BODY_BYTES, limit_s=self._limits.request_s
             )

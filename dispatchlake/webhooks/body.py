@@ -19,7 +19,7 @@ _RAW_DEFLATE = -15
 _MOST_MEMBERS = 100
 """For each, what is behind it is copied."""
 
-_QUICK_BYTES = 64 << 10
+_QUICK_BYTES = 16 << 10
 """What is unpacked at once; more is unpacked beside the other requests."""
 
 
@@ -62,13 +62,15 @@ async def read_body(request: Request, share: Share, *, limit_bytes: int, limit_s
         raise DeliveryRefused(f"The body did not arrive within {limit_s:g} s.", 408) from None
     if coding not in _WINDOWS:
         return Body(content)
-    share.take(limit_bytes)  # what it may unpack to, for as long as we do not know
     if len(content) <= _QUICK_BYTES:
         unpacked = _unpack(content, coding, limit_bytes)
     else:
-        unpacked = await asyncio.to_thread(_unpack, content, coding, limit_bytes)
-    # What cannot be unpacked is kept as it came: refused, it would be sent again and again, the same.
-    return Body(content, coding) if unpacked is None else Body(unpacked)
+        async with share.unpacking:
+            unpacked = await asyncio.to_thread(_unpack, content, coding, limit_bytes)
+    if unpacked is None:  # kept as it came: refused, it would be sent again and again, the same
+        return Body(content, coding)
+    share.take(len(unpacked))
+    return Body(unpacked)
 
 
 async def _receive(request: Request, share: Share, limit_bytes: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
@@ -12,10 +13,16 @@ RETRY_AFTER_S = 1
 
 
 class Share:
-    """What one request has taken of the room."""
+    """What one request has taken of the room.
+
+    Attributes:
+        unpacking: Held by the one request of the room whose body is being unpacked beside the others: how
+            large it gets is not known before.
+    """
 
     def __init__(self, room: Room) -> None:
         self._room = room
+        self.unpacking = room.unpacking
         self.bytes_taken = 0
 
     def take(self, count: int) -> None:
@@ -41,6 +48,7 @@ class Room:
     def __init__(self, *, requests: int, body_bytes: int) -> None:
         self.requests_left = requests
         self.bytes_left = body_bytes
+        self.unpacking = asyncio.Lock()
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[Share]:

@@ -60,8 +60,8 @@ def test_every_command_runs_and_says_what_is_shown(settings: Settings, tmp_path:
     said = [part.strip() for part in ended.stdout.split("@@@\n")[1:]]
     assert len(said) == len(commands)
     for (command, expected), came in zip(commands, said, strict=True):
-        came_in_one = re.sub(r"[ ]+", " ", came)
-        pattern = re.sub(r"[ ]+", " ", expected).replace("[", "[[]").replace("...", "*")
+        came_in_one = re.sub(r" *\n", "\n", re.sub(r" +", " ", came))
+        pattern = re.sub(r" +", " ", expected).replace("[", "[[]").replace("...", "*")
         assert fnmatchcase(came_in_one, pattern), f"{command}\n{came}"
     assert kept == [b'{"type": "test"}', b'{"event_type": "test"}', b'{"event_type": "test"}']
     assert len(left) == 1, "rotated"

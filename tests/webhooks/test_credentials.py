@@ -137,6 +137,7 @@ def test_a_running_receiver_follows_the_file(receiving: Receiving) -> None:
 def test_a_file_that_gets_damaged_keeps_nobody_out(
     receiving: Receiving, caplog: pytest.LogCaptureFixture
 ) -> None:
+    assert receiving.deliver().status == 200
     path = receiving.file.path
     whole = path.read_text()
     try:

@@ -49,6 +49,7 @@ def test_a_delivery_waits_as_it_came(receiving: Receiving, kind: DeliveryKind) -
         bytes(range(256)) * 40,
         b"\xef\xbb\xbf{}",
     ],
+    ids=["empty", "text", "bytes", "unknown", "deep", "cut off", "all bytes", "byte order mark"],
 )
 def test_what_cannot_be_understood_is_kept_too(receiving: Receiving, body: bytes) -> None:
     answer = receiving.deliver(body)
@@ -105,6 +106,7 @@ def raw_deflate(content: bytes) -> bytes:
         ("deflate", raw_deflate(NOTE)),
         ("identity", NOTE),
     ],
+    ids=["gzip", "two members", "x-gzip", "deflate", "raw deflate", "identity"],
 )
 def test_what_comes_packed_is_kept_unpacked(receiving: Receiving, coding: str, packed: bytes) -> None:
     answer = receiving.deliver(packed, headers={"Content-Encoding": coding})
@@ -125,6 +127,7 @@ def test_what_comes_packed_is_kept_unpacked(receiving: Receiving, coding: str, p
         ("gzip", gzip.compress(b"") * 101),
         ("deflate", b"\x00\x01\x02"),
     ],
+    ids=["no gzip", "cut off", "more behind it", "nothing", "too many members", "no deflate"],
 )
 def test_what_cannot_be_unpacked_is_kept_as_it_came(receiving: Receiving, coding: str, packed: bytes) -> None:
     """Refused, it would be sent again and again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import random
 import socket
 import tracemalloc
 import zlib
@@ -158,21 +159,19 @@ def test_a_body_that_goes_on_after_the_refusal(tight: Receiving) -> None:
 
 
 def test_one_connection_serves_many_requests(tight: Receiving) -> None:
-    with begun(tight, "Content-Length: 2") as connection:
-        connection.sendall(b"{}")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
-        request = (
-            f"POST /webhooks/{CENTER}/cad HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tight.token}\r\n"
-            "Content-Length: 2\r\n\r\n{}"
-        ).encode()
-        connection.sendall(request[:50])
-        connection.sendall(request[50:])
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
-        connection.sendall(request * 3)  # pipelined
-        came = b""
-        while came.count(b"HTTP/1.1 200 ") < 3:
-            came += connection.recv(65536)
+    request = (
+        f"POST /webhooks/{CENTER}/cad HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tight.token}\r\n"
+        "Content-Length: 2\r\n\r\n{}"
+    ).encode()
+    came = b""
+    with socket.create_connection((tight.host, tight.port), PATIENCE_S) as connection:
+        for count, parts in [(1, [request]), (2, [request[:50], request[50:]]), (5, [request * 3])]:
+            for part in parts:
+                connection.sendall(part)
+            while came.count(b'"}') < count:
+                came += connection.recv(65536)
 
+    assert came.count(b"HTTP/1.1 200 ") == 5
     assert len(tight.waiting()) == 5
 
 
@@ -190,6 +189,38 @@ def test_more_requests_at_once_than_there_is_room_for(tight: Receiving) -> None:
     assert refused.header("retry-after") == "1"
     assert tight.deliver().status == 200
     assert len(tight.waiting()) == 3
+
+
+def test_slow_requests_for_tokens_keep_no_delivery_out(tight: Receiving) -> None:
+    """Whoever makes one is not let in yet."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(32):
+            connection = stack.enter_context(socket.create_connection((tight.host, tight.port), PATIENCE_S))
+            connection.sendall(b"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            wait_until(lambda: len(tight.server.server_state.tasks) > 0, "it is under way")
+        assert tight.deliver().status == 200
+
+    assert len(tight.waiting()) == 1
+
+
+def test_many_small_packed_bodies_at_once(tight: Receiving) -> None:
+    """What a body may unpack to is not held against it."""
+    packed = gzip.compress(b'{"a": 1}')
+    with begun(tight, "Content-Encoding: gzip", f"Content-Length: {len(packed)}") as waiting:
+        waiting.sendall(packed[:5])
+        assert tight.deliver(packed, headers={"Content-Encoding": "gzip"}).status == 200
+        waiting.sendall(packed[5:])
+        assert waiting.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+    assert [d.body for d in tight.waiting()] == [b'{"a": 1}'] * 2
+
+
+def test_a_large_packed_body_is_unpacked_beside_the_others(receiving: Receiving) -> None:
+    content = random.Random(0).randbytes(500_000) + bytes(5_000_000)
+
+    assert receiving.deliver(gzip.compress(content), headers={"Content-Encoding": "gzip"}).status == 200
+
+    assert [d.body for d in receiving.waiting()] == [content]
 
 
 def test_memory_has_a_bound() -> None:
