@@ -21,7 +21,7 @@ SECONDS = float(os.environ.get("DISPATCHLAKE_RECEIVER_SECONDS", "10"))
 PER_S = float(os.environ.get("DISPATCHLAKE_DELIVERIES_PER_S", "100"))
 KILL_EVERY_S = min(20.0, SECONDS / 3)
 CENTERS = 3
-PER_INCIDENT = 10
+PER_INCIDENT = 12
 """Deliveries an incident comes to, at least, on average."""
 
 
