@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -28,6 +29,12 @@ def _on_this_machine(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not is_here or parts.query or parts.fragment:
         raise ValueError("the sandbox sends to http or https URLs of this machine, without a query")
     return url
+
+
+def _there(path: str) -> str:
+    if not Path(path).is_file():
+        raise ValueError("there is no such file")
+    return path
 
 
 LocalUrl = Annotated[str, AfterValidator(_on_this_machine)]
@@ -57,7 +64,7 @@ class WebhookTarget(Strict):
     url: LocalUrl
     bearer: str | None = Field(default=None, repr=False)
     oauth: OAuthClient | None = None
-    trusted_certificate: str | None = None
+    trusted_certificate: Annotated[str, AfterValidator(_there)] | None = None
 
     @model_validator(mode="after")
     def _one_login(self) -> WebhookTarget:

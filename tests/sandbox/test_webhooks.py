@@ -321,6 +321,7 @@ def test_https_with_a_certificate_that_is_trusted(center: Center, tmp_path: Path
         {"url": "ftp://127.0.0.1/"},
         {"url": "http://127.0.0.1/?token=x"},
         {"url": "http://127.0.0.1/", "beerer": "x"},
+        {"url": "https://127.0.0.1/", "trusted_certificate": "/nowhere.pem"},
         {
             "url": "http://127.0.0.1/",
             "bearer": "x",
