@@ -21,6 +21,9 @@ MOST_ATTEMPTS = 8
 FIRST_WAIT = timedelta(minutes=1)
 """What has failed is tried again after so long, then after twice that, and so on: for two hours in all."""
 
+TRIED_FOR = timedelta(days=7)
+"""Links that came longer ago are not looked for any more: none of them lives so long."""
+
 AWAITED = timedelta(days=1)
 """For so long after a link was found expired, a later delivery is looked for that has a fresh one."""
 
@@ -65,10 +68,12 @@ def read_due(connection: duckdb.DuckDBPyConnection, now: datetime, *, limit: int
     rows = connection.execute(
         f"""SELECT center_id, media_id, version_hash, coalesce(attempts, 0), m.raw_id, m.received_at
         FROM media AS m LEFT JOIN media_files USING (center_id, media_id, version_hash)
-        WHERE m.url IS NOT NULL AND (state IS NULL OR state = 'failed' AND attempts < {MOST_ATTEMPTS}
-            AND tried_at + to_seconds($wait_s * pow(2, attempts - 1)) <= $now)
+        WHERE m.url IS NOT NULL AND m.received_at > $since AND (
+            state IS NULL OR state = 'failed' AND attempts < {MOST_ATTEMPTS}
+                AND tried_at + to_seconds($wait_s * pow(2, attempts - 1)) <= $now
+        )
         ORDER BY m.received_at DESC LIMIT $limit""",
-        {"now": now, "limit": limit, "wait_s": FIRST_WAIT.total_seconds()},
+        {"now": now, "since": now - TRIED_FOR, "limit": limit, "wait_s": FIRST_WAIT.total_seconds()},
     ).fetchall()
     links = _links(connection, [(row[4], row[5]) for row in rows])
     return [
