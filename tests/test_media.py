@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,15 @@ def test_what_became_of_each_is_said_and_one_stops_no_other(
     assert states == {"m0": "fetched", "m1": "failed", "m2": "refused", "m3": "refused"}
     assert "secret" not in json.dumps(table(here), default=str)
     assert fetch_media(here, client=client).tried == 0, "what failed is not tried again at once"
+
+
+def test_a_link_that_came_a_week_ago_is_not_tried(
+    here: Settings, host: MediaHost, client: MediaClient
+) -> None:
+    week_ago = datetime.now(UTC) - timedelta(days=7)
+    keep(here, delivery(media(id="m0", url=host.links()[0]), received_at=week_ago))
+    land_deliveries(here)
+    assert fetch_media(here, client=client).tried == 0
 
 
 def test_an_id_is_no_path(here: Settings, host: MediaHost, client: MediaClient) -> None:
