@@ -216,6 +216,9 @@ class Receiver:
             except Exception as error:  # noqa: BLE001 - its text may hold what was sent
                 logger.error("A request failed: %s", type(error).__name__)  # noqa: TRY400
                 response = JSONResponse({"error": "An error of ours; send it again."}, 500)
+            if response.status_code != 200 and "expect" in request.headers:
+                # Whoever has waited with the body sends none now: what came next would be taken for it.
+                response.headers["Connection"] = "close"
             line.write(response.status_code, time.monotonic() - began_s)
             return response
 

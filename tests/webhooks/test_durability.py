@@ -6,11 +6,14 @@ import http.client
 import json
 import signal
 import socket
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from dispatchlake import spool as spool_module
 from dispatchlake.settings import Settings
 from dispatchlake.spool import Spool
 from dispatchlake.webhooks.credentials import CredentialFile, CredentialKind
@@ -153,6 +156,40 @@ def test_a_disk_that_nobody_may_write_is_told(tmp_path: Path) -> None:
 
     assert ready.status == 503
     assert health.status == 200, "to start it again would change nothing"
+
+
+def test_a_spool_that_another_holds_too_long_is_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(spool_module, "BUSY_TIMEOUT_S", 0.1)
+    with Receiving(settings=settings) as receiving, Spool.open(settings.spool_dir) as other:
+        other._connection.execute("BEGIN IMMEDIATE")
+
+        refused = receiving.deliver(b"refused")
+        unready = receiving.send("GET", "/ready")
+
+        other._connection.execute("ROLLBACK")
+        assert receiving.deliver(b"kept").status == 200
+        assert [d.body for d in receiving.waiting()] == [b"kept"]
+
+    assert (refused.status, unready.status) == (503, 503)
+    assert "another process held it for too long" in caplog.text
+
+
+def test_a_spool_that_gets_damaged_is_told_without_what_is_in_it(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Receiving(settings=settings) as receiving:
+        assert receiving.deliver(b'{"caller_phone_number": "+13035550142"}').status == 200
+        with closing(sqlite3.connect(settings.spool_dir / "spool.sqlite")) as connection:
+            connection.execute("ALTER TABLE deliveries RENAME TO others")
+
+        answer = receiving.deliver(b'{"caller_phone_number": "+13035550143"}')
+
+    assert answer.status == 503
+    assert "cannot be read or written" in caplog.text
+    assert "5550142" not in caplog.text + answer.body.decode()
+    assert "5550143" not in caplog.text + answer.body.decode()
 
 
 def test_a_damaged_spool_is_told_at_the_start(settings: Settings) -> None:

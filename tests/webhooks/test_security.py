@@ -87,6 +87,29 @@ def test_an_odd_but_clear_head_is_one_request(
     assert (b" 200 " in came) == (bodies(receiving) == [kept])
 
 
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["Content-Length: 100"], b"401"),
+        (["Content-Length: 100000000"], b"413"),
+        (["Content-Length: 100", "Content-Type: text/plain"], b"415"),
+    ],
+)
+def test_a_body_that_was_not_wanted_ends_the_connection(
+    receiving: Receiving, lines: list[str], status: bytes
+) -> None:
+    """Else what came next would be taken for the body that never came."""
+    start = head(receiving, "Expect: 100-continue", *lines)
+    if status == b"401":
+        start = start.replace(b"Bearer dlw_", b"Bearer wrong_")
+
+    came = receiving.raw(start)
+
+    assert came.startswith(b"HTTP/1.1 " + status)
+    assert came.count(b"HTTP/1.1 ") == 1
+    assert bodies(receiving) == []
+
+
 def test_a_chunk_that_is_none(receiving: Receiving) -> None:
     for chunk in (
         b"zz\r\n{}\r\n0\r\n\r\n",
