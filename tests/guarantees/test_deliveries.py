@@ -47,7 +47,7 @@ def test_killed_while_the_vendor_retries(tmp_path: Path, ledger: Ledger) -> None
             assert planned >= SECONDS * PER_S / CENTERS, "there is something to send until the end"
         for _ in range(kill_again_and_again([receiving, landing], seconds=SECONDS, every_s=KILL_EVERY_S)):
             ledger.tried()
-        standings = [sender.wait(limit_s=120 + SECONDS) for sender in senders]
+        standings = [sender.wait(limit_s=120 + 2 * SECONDS) for sender in senders]
         landing.kill()
         land_deliveries(settings)
         for sender, standing in zip(senders, standings, strict=True):
