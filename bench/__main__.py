@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from bench import deliveries as webhooks
 from bench import scenarios
 from bench.contestants import CONTESTANTS
 from bench.report import publish
@@ -32,6 +33,8 @@ def everything(*, rows: Rows = 200_000, rounds: Rounds = 3, only: Only = None) -
     for name, measure in scenarios.SCENARIOS.items():
         print(f"{name} ...")
         findings += measure(rounds)
+    print("deliveries ...")
+    findings += webhooks.deliveries(rounds)
     publish(found, findings)
 
 
@@ -70,6 +73,17 @@ def changes(*, rounds: Rounds = 3) -> None:
 def nothing_new(*, rounds: Rounds = 3) -> None:
     """The flow over 40 cells that have nothing new."""
     publish(None, scenarios.nothing_new(rounds))
+
+
+@app.command
+def deliveries(*, rounds: Rounds = 3, seconds: float = 5.0) -> None:
+    """Webhook deliveries that are answered once they are on the disk, 1, 8 and 64 at once.
+
+    Args:
+        rounds: How often each is measured.
+        seconds: How long each load lasts.
+    """
+    publish(None, webhooks.deliveries(rounds, seconds=seconds))
 
 
 @app.command

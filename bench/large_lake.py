@@ -25,7 +25,8 @@ from dispatchlake.lake import bookkeeping
 from dispatchlake.lake.connection import connect_writer
 from dispatchlake.lake.lake import Lake
 from dispatchlake.lake.migrations import MIGRATIONS
-from dispatchlake.lake.schemas import CAD_INCIDENTS, TABLES, record_columns
+from dispatchlake.lake.record_types import CAD_INCIDENTS
+from dispatchlake.lake.schemas import TABLES, record_columns
 from dispatchlake.model import RESOURCES
 from dispatchlake.windows import Window
 

@@ -11,7 +11,7 @@ import duckdb
 
 from bench.listings import Listing, rendered
 from dispatchlake.lake.reading import connect
-from dispatchlake.lake.schemas import RECORD_TYPES
+from dispatchlake.lake.record_types import RECORD_TYPES
 
 Form = Literal["lake", "parquet", "duckdb"]
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from dispatchlake.lake.told import Told
-from dispatchlake.status import DISK_ADVICE, Overview, Standing, State, in_words
+from dispatchlake.status import DISK_ADVICE, WAITING_ADVICE, Overview, Standing, State, in_words
 
 AGAIN_AFTER = timedelta(days=1)
 """How soon a condition that holds is told again."""
@@ -27,6 +27,7 @@ class Condition(StrEnum):
     SILENT = "silent"
     QUARANTINE_GREW = "quarantine-grew"
     DISK_NEARLY_FULL = "disk-nearly-full"
+    DELIVERIES_WAIT = "deliveries-wait"
 
 
 RECOVERED = "recovered"
@@ -82,7 +83,7 @@ def decide(view: Overview, told: Iterable[Told]) -> tuple[list[Alert], list[Told
 
 
 def _holding(view: Overview) -> dict[tuple[str, str], list[Standing]]:
-    """Return the listings in each condition, by center; the disk's has none."""
+    """Return the listings in each condition, by center; what is the whole lake's has none."""
     holding: dict[tuple[str, str], list[Standing]] = defaultdict(list)
     for standing in view.standings:
         center_id = standing.listing.center_id
@@ -92,6 +93,8 @@ def _holding(view: Overview) -> dict[tuple[str, str], list[Standing]]:
             holding[center_id, Condition.QUARANTINE_GREW].append(standing)
     if view.disk.is_nearly_full:
         holding["", Condition.DISK_NEARLY_FULL] = []
+    if view.waiting.is_late:
+        holding["", Condition.DELIVERIES_WAIT] = []
     return dict(holding)
 
 
@@ -110,6 +113,8 @@ def _ended(
         standing = states.get((one.center_id, one.resource))
         if one.condition == Condition.DISK_NEARLY_FULL:
             alerts.append(Alert(RECOVERED, "", "The disk has room again", view.disk.why))
+        elif one.condition == Condition.DELIVERIES_WAIT:
+            alerts.append(Alert(RECOVERED, "", "Webhook deliveries are landed again", view.waiting.why))
         elif one.condition in _OF_STATE.values() and standing is not None:
             if standing.state is State.FAILING:  # it worked in between and fails again: not over yet
                 kept.append(one)
@@ -122,6 +127,10 @@ def _ended(
 def _alert(view: Overview, condition: str, center_id: str, standings: list[Standing]) -> Alert:
     if condition == Condition.DISK_NEARLY_FULL:
         return Alert(condition, "", "The disk is nearly full", f"{view.disk.why} {DISK_ADVICE}")
+    if condition == Condition.DELIVERIES_WAIT:
+        return Alert(
+            condition, "", "Webhook deliveries are not landed", f"{view.waiting.why} {WAITING_ADVICE}"
+        )
     lines: list[str] = []
     for standing in standings:
         listing = standing.listing

@@ -11,6 +11,10 @@ DispatchLakeError
 │   └── ContractBroken           an answer the API's contract does not allow: a paging loop, another origin
 ├── ReaderGone                   transient: the process that reads beside ours has died
 ├── DeliveryRefused              a request to our receiver is not taken (carries status, retry_after_s)
+├── MediaError                   a media file was not fetched
+│   ├── LinkExpired              its link opens nothing any more
+│   ├── LinkRefused              its link leads where we do not go, or to more than we take
+│   └── MediaUnavailable         transient: the host, or the way there
 ├── SpoolError                   deliveries cannot be kept, or those that wait cannot be read
 │   └── SpoolBusy                transient: a full disk, or another process in the way
 └── LakeError                    the lake could not do what was asked
@@ -109,6 +113,22 @@ class DeliveryRefused(DispatchLakeError):
         return str(self.args[0])
 
 
+class MediaError(DispatchLakeError):
+    """A media file was not fetched; the text has nothing of its link."""
+
+
+class LinkExpired(MediaError):
+    """The link opens nothing, or no longer; a later delivery may bring another."""
+
+
+class LinkRefused(MediaError):
+    """The link leads where we do not go, or to more than we take; trying again changes nothing."""
+
+
+class MediaUnavailable(MediaError):
+    """The host, or the way there, failed; a later try may work."""
+
+
 class SpoolError(DispatchLakeError):
     """Deliveries cannot be kept, or those that wait cannot be read; what was kept is as it was before."""
 
@@ -129,7 +149,7 @@ class CatalogBusy(LakeError):
     """Another writer held the catalog for longer than we wait."""
 
 
-_TRANSIENT = (CenterUnavailable, RateLimited, SpoolBusy, CatalogBusy, ReaderGone)
+_TRANSIENT = (CenterUnavailable, RateLimited, MediaUnavailable, SpoolBusy, CatalogBusy, ReaderGone)
 
 
 def iter_causes(error: BaseException) -> Iterator[BaseException]:

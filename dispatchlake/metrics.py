@@ -83,6 +83,12 @@ def registry_of(view: Overview) -> CollectorRegistry:
     for name, text, number in (
         ("dispatchlake_disk_free_bytes", "Room left on the data folder's disk.", view.disk.free_bytes),
         ("dispatchlake_disk_size_bytes", "Size of the data folder's disk.", view.disk.total_bytes),
+        ("dispatchlake_waiting_deliveries", "Webhook deliveries not landed yet.", view.waiting.count),
+        (
+            "dispatchlake_oldest_delivery_wait_seconds",
+            "How long the oldest of them has waited; 0 if none does.",
+            view.waiting.waited_s,
+        ),
         (
             "dispatchlake_status_timestamp_seconds",
             "When these figures were taken.",

@@ -86,6 +86,9 @@ class Resource(_Frozen):
 ResourceName = Literal["incident_events", "cad_incidents"]
 """Names in `RESOURCES`, for those who choose among them."""
 
+ArchivedName = Literal["incident_events", "cad_incidents", "webhook:incident-events", "webhook:cad"]
+"""What the archive has pages of: listings that are read, and webhooks that are delivered."""
+
 RESOURCES: Mapping[str, Resource] = {
     resource.name: resource
     for resource in (

@@ -38,8 +38,11 @@ class Settings(BaseSettings):
         keep_files_days: How long a file stays that no snapshot needs; longer than any query runs.
         read_apart: Whether long readings are fetched and decoded in a process beside the one that lands them.
         late_after_s: A center that is complete through longer ago than this is late, in seconds.
+        deliveries_late_after_s: A webhook delivery that waits longer to be landed is late, in seconds.
         disk_full_share: Share of the data folder's disk, 0 to 1, beyond which it counts as nearly full.
         metrics_file: Where each ingest run writes the metrics for Prometheus; None for nowhere.
+        fetch_media: Whether media files are downloaded; off, only references to them are kept.
+        media_max_mb: Largest media file that is taken, in megabytes.
     """
 
     model_config = SettingsConfigDict(env_prefix="DISPATCHLAKE_", frozen=True, extra="ignore")
@@ -57,8 +60,11 @@ class Settings(BaseSettings):
     keep_files_days: Days = 1.0
     read_apart: bool = True
     late_after_s: Annotated[float, Field(gt=0)] = 900.0
+    deliveries_late_after_s: Annotated[float, Field(gt=0)] = 600.0
     disk_full_share: Annotated[float, Field(ge=0, le=1)] = 0.9
     metrics_file: Path | None = None
+    fetch_media: bool = False
+    media_max_mb: Annotated[int, Field(ge=1)] = 500
 
     @property
     def lake_dir(self) -> Path:
@@ -79,6 +85,11 @@ class Settings(BaseSettings):
     def webhooks_dir(self) -> Path:
         """Return the folder that says who may deliver: hashes of what was issued, and a signing key."""
         return self.data_dir / "webhooks"
+
+    @property
+    def media_dir(self) -> Path:
+        """Return the folder of callers' photos, videos and recordings that were fetched."""
+        return self.data_dir / "media"
 
     @property
     def prefect_dir(self) -> Path:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake.standing import ListingStatus, read_status
 from dispatchlake.settings import Settings
+from dispatchlake.spool import NAME, Spool
 
 Register = Mapping[tuple[str, str], bool]
 """The listings that registered centers can be read for, by center id and name; whether they are enabled."""
@@ -110,6 +111,41 @@ class Disk:
         return f"The data folder's disk is {self.used_share:.0%} full: {in_bytes(self.free_bytes)} are left."
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The webhook deliveries that are not in the lake yet.
+
+    Attributes:
+        oldest_received_at: When the first of them came; None if none waits.
+        waited_s: From then to now, in seconds; 0 if none waits.
+        late_after_s: Beyond this it is late.
+    """
+
+    count: int = 0
+    oldest_received_at: datetime | None = None
+    waited_s: float = 0.0
+    late_after_s: float = 600.0
+
+    @property
+    def is_late(self) -> bool:
+        """Say whether one waits for too long."""
+        return self.count > 0 and self.waited_s > self.late_after_s
+
+    @property
+    def why(self) -> str:
+        """Return how many wait, in a sentence."""
+        if not self.count:
+            return "No webhook delivery waits."
+        return (
+            f"{self.count:,} webhook deliveries wait to be landed, the oldest for {in_words(self.waited_s)}."
+        )
+
+
+WAITING_ADVICE = (
+    "Nothing is lost. Land them now: dispatchlake land. If it fails, do what its sentence says; if it works, "
+    "see that `dispatchlake land --every 15` runs (`dispatchlake up` starts it)."
+)
+
 DISK_ADVICE = (
     "Make room, or give the lake a larger disk; `dispatchlake maintain` removes what no kept snapshot needs. "
     "When it is full nothing lands, and what landed stays whole."
@@ -123,11 +159,17 @@ class Overview:
     taken_at: datetime
     standings: tuple[Standing, ...]
     disk: Disk
+    waiting: Waiting = Waiting()
 
     @property
     def bad(self) -> tuple[Standing, ...]:
         """Return the listings in which records are missing."""
         return tuple(standing for standing in self.standings if standing.state in BAD)
+
+    @property
+    def is_well(self) -> bool:
+        """Say whether no record is missing that should be in the lake by now."""
+        return not self.bad and not self.waiting.is_late
 
     def headline(self) -> str:
         """Return it in one sentence: how many listings are ok, and which are not."""
@@ -142,6 +184,7 @@ class Overview:
             for state in State
             if state is not State.OK and any(s.state is state for s in active)
         ]
+        troubles += ["webhook deliveries wait"] if self.waiting.is_late else []
         troubles += ["the disk is nearly full"] if self.disk.is_nearly_full else []
         return ". ".join([sentence, *troubles])
 
@@ -156,6 +199,7 @@ def overview(settings: Settings, register: Register | None) -> Overview:
 
     Raises:
         LakeError: The lake cannot be read.
+        SpoolError: The spool of webhook deliveries cannot be.
     """
     known = {(one.center_id, one.resource): one for one in read_status(settings.lake_dir)}
     names = sorted({*known, *(register or {})})
@@ -167,7 +211,22 @@ def overview(settings: Settings, register: Register | None) -> Overview:
         )
         for name in names
     )
-    return Overview(datetime.now(UTC), standings, measure_disk(settings))
+    return Overview(datetime.now(UTC), standings, measure_disk(settings), measure_waiting(settings))
+
+
+def measure_waiting(settings: Settings) -> Waiting:
+    """Return what waits in the spool.
+
+    Raises:
+        SpoolError: It cannot be read.
+    """
+    if not (settings.spool_dir / NAME).exists():  # nobody receives here
+        return Waiting(late_after_s=settings.deliveries_late_after_s)
+    with Spool.open(settings.spool_dir) as spool:
+        found = spool.standing()
+    oldest = found.oldest_received_at
+    waited_s = max((datetime.now(UTC) - oldest).total_seconds(), 0.0) if oldest else 0.0
+    return Waiting(found.count, oldest, waited_s, settings.deliveries_late_after_s)
 
 
 def measure_disk(settings: Settings) -> Disk:

@@ -1,7 +1,7 @@
 """Scheduled ingestion: read what changed at each dispatch center since its last run, and land it.
 
-Wraps `tasks.cells.ingest_cell`, one task run per center and resource. Run it here and now with
-`dispatchlake ingest`; schedule it with `prefect.yaml`.
+Lands the webhook deliveries that wait, and then wraps `tasks.cells.ingest_cell`, one task run per center and
+resource. Run it here and now with `dispatchlake ingest`; schedule it with `prefect.yaml`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dispatchlake.model import ResourceName
 from dispatchlake.settings import Days
 from tasks.artifacts import CellResult, headline, publish_summary
 from tasks.cells import CellName, ingest_cell, lake_kept_open, plan_cells, read_failing
+from tasks.deliveries import land_waiting
 from tasks.policy import SCHEDULED_RETRY_DELAYS_S, final_state
 from tasks.recovery import hold_run
 from tasks.status import report_status
@@ -70,6 +71,7 @@ def ingest(
     except ConfigError as error:
         return Failed(message=str(error), data=error)
     with lake_kept_open():
+        land_waiting()
         failing = read_failing() if rest_failing else {}
         resting = {cell: one for cell, one in failing.items() if one.is_resting(datetime.now(UTC))}
         futures = {

@@ -16,7 +16,7 @@ from prefect.states import Failed
 
 from dispatchlake.errors import DispatchLakeError
 from dispatchlake.lake import Selection
-from dispatchlake.model import ResourceName
+from dispatchlake.model import ArchivedName
 from tasks.artifacts import ReplayResult, publish_replay, replay_headline
 from tasks.policy import final_state
 from tasks.recovery import hold_run
@@ -40,7 +40,7 @@ _BOUNDS = (("since", "received_since"), ("until", "received_until"))
 @flow(name="replay", flow_run_name=run_name, on_running=[hold_run])
 def replay(
     centers: list[str] = [],  # noqa: B006 - Prefect shows it as the form's default and copies it per run
-    resources: list[ResourceName] = [],  # noqa: B006 - the same
+    resources: list[ArchivedName] = [],  # noqa: B006 - the same
     received_since: datetime | None = None,
     received_until: datetime | None = None,
     only_quarantined: bool = False,
@@ -49,7 +49,7 @@ def replay(
 
     Args:
         centers: Ids of the dispatch centers whose pages to read; empty means all.
-        resources: Which listings to read; empty means all.
+        resources: Which listings and webhooks to read; empty means all.
         received_since: Only pages received then or later.
         received_until: Only pages received before then.
         only_quarantined: Only pages that a quarantined record is from.

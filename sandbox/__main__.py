@@ -14,9 +14,11 @@ from time import monotonic
 
 import uvicorn
 from pydantic import ValidationError
+from starlette.types import ASGIApp
 
 from sandbox.app import foreign_app, vendor_app
 from sandbox.config import FASTEST, CenterConfig, Client, ResourceName, SandboxConfig, explain
+from sandbox.media import media_app
 from sandbox.state import KEEP_CLOCK_S, State
 
 SAMPLE_EPOCHS = {
@@ -42,6 +44,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--speed", type=_speed, default=0, help="how fast the clock runs by itself; 0 lets it stand still"
     )
     parser.add_argument("--ready-file", type=Path, help="written with the URL once the sandbox answers")
+    parser.add_argument(
+        "--media-certificate", type=Path, help="PEM file with certificate and key: media files over TLS"
+    )
     parser.add_argument("--quiet", action="store_true")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when the starting process does")
     return parser.parse_args(arguments)
@@ -72,18 +77,16 @@ def _sample(name: str, epoch: str) -> CenterConfig:
 
 
 async def serve(options: argparse.Namespace) -> None:
-    """Serve both origins until told to stop."""
+    """Serve all origins until told to stop."""
     state = _state(options)
-    sockets = [_listen(options.host, port) for port in (options.port, 0)]
-    state.url, state.foreign_url = (f"http://{options.host}:{s.getsockname()[1]}" for s in sockets)
-    apps = (vendor_app(state), foreign_app(state))
+    sockets = [_listen(options.host, port) for port in (options.port, 0, 0)]
+    origins = [f"{options.host}:{s.getsockname()[1]}" for s in sockets]
+    state.url, state.foreign_url = (f"http://{origin}" for origin in origins[:2])
+    state.media_url = f"{'https' if options.media_certificate else 'http'}://{origins[2]}"
     servers = [
-        uvicorn.Server(
-            uvicorn.Config(
-                app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
-            )
-        )
-        for app in apps
+        _server(vendor_app(state)),
+        _server(foreign_app(state)),
+        _server(media_app(state.media), certificate=options.media_certificate),
     ]
     running = [
         asyncio.create_task(server.serve(sockets=[listening]))
@@ -105,6 +108,19 @@ async def serve(options: argparse.Namespace) -> None:
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*running)
+
+
+def _server(app: ASGIApp, *, certificate: Path | None = None) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            ssl_certfile=certificate,
+        )
+    )
 
 
 def _state(options: argparse.Namespace) -> State:

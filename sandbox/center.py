@@ -11,6 +11,7 @@ from typing import Any
 
 from sandbox.config import CenterConfig, Fault, InlineSource, ResourceName, SyntheticSource
 from sandbox.datasets import Dataset, Version, inline_dataset, load_dataset, synthetic_dataset
+from sandbox.outbox import Outbox
 from sandbox.tokens import TokenBook
 
 
@@ -51,6 +52,7 @@ class Center:
         self.config = config
         self.dataset = _dataset(center_id, config)
         self.tokens = TokenBook()
+        self.outbox = Outbox()
         self.faults: list[Fault] = []
         self.counts = Counts()
         self.log: deque[dict[str, Any]] = deque(maxlen=1000)

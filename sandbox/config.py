@@ -84,11 +84,13 @@ def _path(value: str) -> str:
     return value
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """What a person may say: keys we know, and nothing changes afterwards."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Synthetic(_Strict):
+class Synthetic(Strict):
     """Made-up calls, spread evenly over a span."""
 
     count: Annotated[int, Field(ge=0)]
@@ -97,13 +99,13 @@ class Synthetic(_Strict):
     seed: int = 0
 
 
-class SyntheticSource(_Strict):
+class SyntheticSource(Strict):
     """A dataset of made-up calls."""
 
     synthetic: Synthetic
 
 
-class InlineVersion(_Strict):
+class InlineVersion(Strict):
     """One version of one record, as a test wants it: every field under `..._at` is a time or null."""
 
     visible_at: Instant
@@ -122,20 +124,20 @@ class InlineVersion(_Strict):
         return self
 
 
-class InlineSource(_Strict):
+class InlineSource(Strict):
     """A dataset given version by version."""
 
     records: dict[ResourceName, list[InlineVersion]]
 
 
-class Client(_Strict):
+class Client(Strict):
     """The credentials the center accepts for one scope."""
 
     client_id: str
     client_secret: str = Field(repr=False)
 
 
-class TokenRules(_Strict):
+class TokenRules(Strict):
     """How tokens live.
 
     Attributes:
@@ -165,7 +167,7 @@ Source = Annotated[
 ]
 
 
-class CenterConfig(_Strict):
+class CenterConfig(Strict):
     """One dispatch center.
 
     Attributes:
@@ -215,7 +217,7 @@ FASTEST = 86_400.0
 """A day a second: the longest sample is over in a fortnight of them."""
 
 
-class Fault(_Strict):
+class Fault(Strict):
     """Something that goes wrong, `times` times, for the next requests it applies to.
 
     Attributes:
@@ -249,7 +251,7 @@ class Fault(_Strict):
         return self.on in {on, "lists", "any"} and self.page in {None, page}
 
 
-class ClockMove(_Strict):
+class ClockMove(Strict):
     """How the clock is moved: on by `advance_s`, to `elapsed_s`, or by itself at `speed` seconds a second."""
 
     advance_s: Annotated[float, Field(ge=-_LONGEST_S, le=_LONGEST_S)] = 0
@@ -263,7 +265,7 @@ class ClockMove(_Strict):
         return self
 
 
-class SandboxConfig(_Strict):
+class SandboxConfig(Strict):
     """The file given at start."""
 
     centers: dict[str, CenterConfig] = {}

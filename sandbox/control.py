@@ -5,59 +5,39 @@ For people and tests on the same machine; there is no login.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from functools import wraps
 from typing import Any, cast
 
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.center import Center
-from sandbox.config import CenterConfig, ClockMove, Fault, ResourceName, explain
+from sandbox import webhook_control
+from sandbox.config import CenterConfig, ClockMove, Fault, ResourceName
+from sandbox.endpoints import NotFoundError, center_of, explained, json_object, state_of
 from sandbox.page_faults import refuse_what_cannot_happen
-from sandbox.state import State
 from sandbox.timestamps import canonical
 
-Endpoint = Callable[[Request], Awaitable[Response]]
 
-
-class _NotFoundError(Exception):
-    """What the path names is not there."""
-
-
-def _explained(endpoint: Endpoint) -> Endpoint:
-    """Answer a mistake with a sentence and a 4xx."""
-
-    @wraps(endpoint)
-    async def wrapped(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except _NotFoundError as error:
-            return JSONResponse({"error": str(error)}, status_code=404)
-        except ValidationError as error:
-            return JSONResponse({"error": explain(error)}, status_code=400)
-        except (ValueError, OverflowError) as error:
-            return JSONResponse({"error": str(error)}, status_code=400)
-
-    return wrapped
-
-
-@_explained
+@explained
 async def health(request: Request) -> Response:
     """Say that the sandbox runs, and where its second origin is."""
-    state = _state(request)
+    state = state_of(request)
     return JSONResponse(
-        {"ok": True, "url": state.url, "foreign_url": state.foreign_url, "centers": list(state.centers)}
+        {
+            "ok": True,
+            "url": state.url,
+            "foreign_url": state.foreign_url,
+            "media_url": state.media_url,
+            "centers": list(state.centers),
+        }
     )
 
 
-@_explained
+@explained
 async def centers(request: Request) -> Response:
     """List the centers: what is configured, without secrets."""
-    state = _state(request)
+    state = state_of(request)
     return JSONResponse(
         {
             center_id: {
@@ -73,30 +53,32 @@ async def centers(request: Request) -> Response:
     )
 
 
-@_explained
+@explained
 async def put_center(request: Request) -> Response:
     """Create or replace a center (PUT), or change some of its keys (PATCH)."""
-    state, center_id = _state(request), request.path_params["center_id"]
-    given = await _object(request)
+    state, center_id = state_of(request), request.path_params["center_id"]
+    given = await json_object(request)
     if request.method == "PATCH":
-        given = _center(request).config.model_dump(mode="json", exclude_unset=True) | given
+        given = center_of(request).config.model_dump(mode="json", exclude_unset=True) | given
     center = state.put(center_id, CenterConfig.model_validate(given))
     return JSONResponse({"center_id": center_id, "now": _z(center.now(state.elapsed_s))})
 
 
-@_explained
+@explained
 async def delete_center(request: Request) -> Response:
     """Forget a center."""
-    del _state(request).centers[_center(request).center_id]
+    center = center_of(request)
+    center.outbox.stop()
+    del state_of(request).centers[center.center_id]
     return Response(status_code=204)
 
 
-@_explained
+@explained
 async def clock(request: Request) -> Response:
     """Show the clock, or move it: `{"advance_s": n}`, `{"elapsed_s": n}`, or by itself: `{"speed": n}`."""
-    state = _state(request)
+    state = state_of(request)
     if request.method == "POST":
-        move = ClockMove.model_validate(await _object(request))
+        move = ClockMove.model_validate(await json_object(request))
         if move.speed is not None:
             state.set_speed(move.speed)
         elif move.elapsed_s is not None:
@@ -111,13 +93,13 @@ async def clock(request: Request) -> Response:
     return JSONResponse({"elapsed_s": elapsed_s, "speed": state.speed, "centers": shown})
 
 
-@_explained
+@explained
 async def truth(request: Request) -> Response:
     """Say what exists of one resource: now, or at another `elapsed_s`; in canonical form, faults aside."""
-    state, center = _state(request), _center(request)
+    state, center = state_of(request), center_of(request)
     resource = request.path_params["resource"]
     if resource not in center.dataset.versions:
-        raise _NotFoundError(
+        raise NotFoundError(
             f"there is no resource {resource!r}; known are {', '.join(center.dataset.versions)}"
         )
     now = center.now(float(request.query_params.get("elapsed_s", state.elapsed_s)))
@@ -130,10 +112,10 @@ async def truth(request: Request) -> Response:
     return JSONResponse(answer)
 
 
-@_explained
+@explained
 async def stats(request: Request) -> Response:
     """Show what every center has counted; POST to `stats/reset` begins anew."""
-    state = _state(request)
+    state = state_of(request)
     if request.method == "POST":
         for center in state.centers.values():
             center.counts.begin_anew()
@@ -141,35 +123,35 @@ async def stats(request: Request) -> Response:
     return JSONResponse({center_id: center.counts.as_json() for center_id, center in state.centers.items()})
 
 
-@_explained
+@explained
 async def requests(request: Request) -> Response:
     """Show a center's last thousand requests."""
-    return JSONResponse(list(_center(request).log))
+    return JSONResponse(list(center_of(request).log))
 
 
-@_explained
+@explained
 async def tokens(request: Request) -> Response:
     """Show every token a center has issued: for tests that look for them where they must not be."""
-    return JSONResponse(list(_center(request).tokens.issued))
+    return JSONResponse(list(center_of(request).tokens.issued))
 
 
-@_explained
+@explained
 async def faults(request: Request) -> Response:
     """Add a fault (POST), or drop those that are left (DELETE)."""
-    center = _center(request)
+    center = center_of(request)
     if request.method == "DELETE":
         center.faults.clear()
     elif request.method == "POST":
-        fault = Fault.model_validate(await _object(request))
+        fault = Fault.model_validate(await json_object(request))
         refuse_what_cannot_happen(fault, center.config.paging)
         center.faults.append(fault)
     return JSONResponse([fault.model_dump() for fault in center.faults])
 
 
-@_explained
+@explained
 async def foreign(request: Request) -> Response:
     """Show which requests reached the second origin, and whether any carried an Authorization header."""
-    return JSONResponse(_state(request).foreign_requests)
+    return JSONResponse(state_of(request).foreign_requests)
 
 
 def routes() -> list[Route]:
@@ -188,29 +170,8 @@ def routes() -> list[Route]:
         Route("/tokens/{center_id}", tokens),
         Route("/faults/{center_id}", faults, methods=["GET", "POST", "DELETE"]),
         Route("/foreign", foreign),
+        *webhook_control.routes(),
     ]
-
-
-async def _object(request: Request) -> dict[str, Any]:
-    try:
-        given = await request.json()
-    except ValueError:
-        given = None
-    if not isinstance(given, dict):
-        raise ValueError("the body must be a JSON object")  # noqa: TRY004 - the sender's mistake
-    return given
-
-
-def _state(request: Request) -> State:
-    return cast("State", request.app.state.sandbox)
-
-
-def _center(request: Request) -> Center:
-    center_id = request.path_params["center_id"]
-    try:
-        return _state(request).centers[center_id]
-    except KeyError:
-        raise _NotFoundError(f"there is no center {center_id!r}") from None
 
 
 def _z(instant: datetime) -> str:

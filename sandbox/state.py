@@ -11,6 +11,7 @@ from time import monotonic
 
 from sandbox.center import Center
 from sandbox.config import CenterConfig, ResourceName
+from sandbox.media import MediaStore
 
 KEEP_CLOCK_S = 5.0
 """How often a clock that runs by itself must be kept."""
@@ -35,6 +36,8 @@ class State:
         self._set_at = timer()
         self.url = ""
         self.foreign_url = ""
+        self.media_url = ""
+        self.media = MediaStore()
         self.foreign_requests: list[dict[str, object]] = []
         self._path = state_path
         if state_path:
@@ -50,7 +53,7 @@ class State:
         return float(int(self._set_s + (self._timer() - self._set_at) * self.speed))
 
     def put(self, center_id: str, config: CenterConfig) -> Center:
-        """Create or replace a center; a replaced one keeps its tokens, counts and log.
+        """Create or replace a center; a replaced one keeps its tokens, counts, log and what it sends.
 
         Raises:
             ValueError: Another center has one of these client ids.
@@ -66,6 +69,7 @@ class State:
         if before := self.centers.get(center_id):
             center.tokens, center.counts, center.log = before.tokens, before.counts, before.log
             center.faults, center.churned_s = before.faults, before.churned_s
+            center.outbox = before.outbox
         self.centers[center_id] = center
         return center
 

@@ -23,6 +23,7 @@ EVENTS = {
     Condition.SILENT: "dispatchlake.center.silent",
     Condition.QUARANTINE_GREW: "dispatchlake.quarantine.grew",
     Condition.DISK_NEARLY_FULL: "dispatchlake.disk.nearly-full",
+    Condition.DELIVERIES_WAIT: "dispatchlake.deliveries.wait",
     RECOVERED: "dispatchlake.recovered",
 }
 """The event of each condition; its payload has a `subject` and a `body`, sentences of ours."""

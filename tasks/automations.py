@@ -49,6 +49,10 @@ _TOLD = {
     "center silent": (EVENTS[Condition.SILENT], "A center answers, and what usually comes does not."),
     "quarantine grew": (EVENTS[Condition.QUARANTINE_GREW], "Records were set aside in the last hour."),
     "disk nearly full": (EVENTS[Condition.DISK_NEARLY_FULL], "It is beyond DISPATCHLAKE_DISK_FULL_SHARE."),
+    "deliveries wait": (
+        EVENTS[Condition.DELIVERIES_WAIT],
+        "A webhook delivery waits for longer than DISPATCHLAKE_DELIVERIES_LATE_AFTER_S.",
+    ),
     "well again": (EVENTS[RECOVERED], "A trouble that was told is over."),
 }
 """Automations for our own events by name: the event, and what it means. The messages come with them."""

@@ -12,7 +12,15 @@ from prefect.states import Completed, Failed
 from dispatchlake import metrics, redaction
 from dispatchlake.errors import ConfigError, DispatchLakeError
 from dispatchlake.settings import Settings, load_settings
-from dispatchlake.status import DISK_ADVICE, Overview, Standing, State, in_words, overview
+from dispatchlake.status import (
+    DISK_ADVICE,
+    WAITING_ADVICE,
+    Overview,
+    Standing,
+    State,
+    in_words,
+    overview,
+)
 from tasks.alerts import report_unusable, tell_changes
 from tasks.centers import load_register
 
@@ -85,7 +93,7 @@ def page(view: Overview) -> str:
     lines += ["## All listings", ""]
     lines += [f"| {' | '.join(_COLUMNS)} |", f"|{' --- |' * 7}{' ---: |' * 4}"]
     lines += [f"| {' | '.join(_row(standing))} |" for standing in view.standings]
-    lines += ["", f"{view.disk.why} {_LEGEND}"]
+    lines += ["", f"{view.waiting.why} {view.disk.why} {_LEGEND}"]
     return "\n".join(lines)
 
 
@@ -105,6 +113,8 @@ def _troubles(view: Overview) -> list[str]:
     ]
     if view.disk.is_nearly_full:
         troubles.insert(0, f"- 🔴 **Disk**: {view.disk.why} **Do:** {DISK_ADVICE}")
+    if view.waiting.is_late:
+        troubles.insert(0, f"- 🔴 **Deliveries**: {view.waiting.why} **Do:** {WAITING_ADVICE}")
     return troubles
 
 

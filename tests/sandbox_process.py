@@ -17,7 +17,8 @@ from typing import Any, Self
 class SandboxProcess:
     """A sandbox on a free loopback port, ended with the context."""
 
-    def __init__(self, config: dict[str, Any] | None = None) -> None:
+    def __init__(self, config: dict[str, Any] | None = None, *arguments: str) -> None:
+        self._arguments = arguments
         self._folder = tempfile.TemporaryDirectory(prefix="sandbox-")
         self._config = config or {"centers": {}}
         self._process: subprocess.Popen[bytes] | None = None
@@ -44,7 +45,7 @@ class SandboxProcess:
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "sandbox", "--quiet", "--exit-with-parent",
-                 "--config", str(config), "--ready-file", str(ready)],
+                 "--config", str(config), "--ready-file", str(ready), *self._arguments],
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         deadline_s = time.monotonic() + 30

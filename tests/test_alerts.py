@@ -129,6 +129,16 @@ def test_the_disk_is_told_once_and_when_it_has_room_again(teller: Teller) -> Non
     assert teller.told == []
 
 
+def test_deliveries_that_wait_are_told_once_and_when_they_are_landed_again(teller: Teller) -> None:
+    assert teller.look(view(waited_s=600)) == []
+    assert teller.look(view(waited_s=601, at=NOW + EVERY)) == [(Condition.DELIVERIES_WAIT, "")]
+    assert "2 webhook deliveries wait to be landed, the oldest for 10 min." in teller.bodies[0]
+    assert "dispatchlake land" in teller.bodies[0]
+    assert teller.look(view(waited_s=900, at=NOW + 2 * EVERY)) == []
+    assert teller.look(view(waited_s=1, at=NOW + 3 * EVERY)) == [(RECOVERED, "")]
+    assert teller.told == []
+
+
 KINDS = {"ok": listing, "failing": failing, "silent": silent}
 
 

@@ -51,6 +51,14 @@ def test_what_is_not_known_is_absent_and_not_zero() -> None:
     assert ("dispatchlake_last_failure_timestamp_seconds", "houston-tx", "") not in found
 
 
+def test_what_waits_in_the_spool_is_there_also_when_nothing_does() -> None:
+    for seen, count, waited_s in ((view(waited_s=70), 2, 70), (view(), 0, 0)):
+        found = samples(to_text(seen))
+
+        assert found["dispatchlake_waiting_deliveries", "", ""] == count
+        assert found["dispatchlake_oldest_delivery_wait_seconds", "", ""] == waited_s
+
+
 def test_a_listing_is_in_one_state() -> None:
     found = samples(to_text(SEEN))
 
@@ -61,7 +69,7 @@ def test_a_listing_is_in_one_state() -> None:
 def test_every_name_says_its_unit_and_that_it_is_ours() -> None:
     families = list(text_string_to_metric_families(to_text(SEEN)))
 
-    assert len(families) == 13
+    assert len(families) == 15
     for family in families:
         assert family.name.startswith("dispatchlake_")
         assert family.documentation.endswith(".")

@@ -38,8 +38,11 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         "KEEP_ALL_SNAPSHOTS_DAYS": "0.5",
         "KEEP_FILES_DAYS": "2",
         "LATE_AFTER_S": "60",
+        "DELIVERIES_LATE_AFTER_S": "120",
         "DISK_FULL_SHARE": "0.8",
         "METRICS_FILE": "/tmp/dispatchlake.prom",
+        "FETCH_MEDIA": "true",
+        "MEDIA_MAX_MB": "20",
     }
     assert {name.lower() for name in given} == set(Settings.model_fields)
     for name, value in given.items():
@@ -60,8 +63,11 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         keep_all_snapshots_days=0.5,
         keep_files_days=2,
         late_after_s=60,
+        deliveries_late_after_s=120,
         disk_full_share=0.8,
         metrics_file=Path("/tmp/dispatchlake.prom"),
+        fetch_media=True,
+        media_max_mb=20,
     )
 
 

@@ -115,3 +115,11 @@ def test_spans_are_said_as_people_say_them(seconds: float, words: str) -> None:
 )
 def test_sizes_are_said_as_people_say_them(count: int, words: str) -> None:
     assert in_bytes(count) == words
+
+
+def test_deliveries_that_wait_too_long_are_in_the_headline_and_not_well() -> None:
+    assert view(listing(), waited_s=599).is_well
+    late = view(listing(), waited_s=601)
+
+    assert not late.is_well
+    assert late.headline() == "1 of 1 listings are ok. webhook deliveries wait"

@@ -29,6 +29,10 @@ app.command(
 app.command("dispatchlake.cli.check:check", help="Try centers: login, paging, filters; say what to fix.")
 app.command("dispatchlake.cli.ingest:ingest", help="Land what each center changed since the last run.")
 app.command(
+    "dispatchlake.cli.fetch_media:fetch_media", help="Download the media files that deliveries link to."
+)
+app.command("dispatchlake.cli.land:land", help="Land the webhook deliveries that wait; --every S runs on.")
+app.command(
     "dispatchlake.cli.backfill:backfill", help="Read days of the past, and skip what is complete already."
 )
 app.command(
@@ -78,3 +82,7 @@ def _keep_loopback_off_proxies() -> None:
     for name in ("no_proxy", "NO_PROXY"):
         hosts = [host for host in os.environ.get(name, "").split(",") if host]
         os.environ[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
+
+
+if __name__ == "__main__":
+    main()

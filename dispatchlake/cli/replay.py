@@ -12,7 +12,7 @@ from rich.markup import escape
 from dispatchlake.cli.prefect_api import prefect_api
 from dispatchlake.cli.terminal import console, table, waiting
 from dispatchlake.errors import ConfigError
-from dispatchlake.model import ResourceName
+from dispatchlake.model import ArchivedName
 from dispatchlake.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # the lake's packages take a while to import: not for --help
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the lake's packages take a while to import: not for --help
 
 def replay(
     *centers: str,
-    resource: list[ResourceName] | None = None,
+    resource: list[ArchivedName] | None = None,
     received_since: str | None = None,
     received_until: str | None = None,
     quarantined: bool = False,
@@ -34,7 +34,7 @@ def replay(
 
     Args:
         centers: Ids of the centers whose pages to read; all if none is given.
-        resource: Listing to read; give it twice for both; all if not given.
+        resource: Listing or webhook to read; give it again for another; all if not given.
         received_since: Only pages received since then: a day (YYYY-MM-DD, UTC) or a time with its zone.
         received_until: Only pages received before then, written alike.
         quarantined: Only pages that a quarantined record is from.

@@ -33,6 +33,8 @@ RUNS_AT_ONCE = 4
 
 RECOVER_EVERY_S = 60.0
 
+LAND_EVERY_S = 15.0
+
 
 @dataclass
 class Stack:
@@ -184,6 +186,23 @@ def start_recovery(stack: Stack) -> None:
     stack.exits.callback(stop.set)
 
 
+def start_landing(stack: Stack) -> None:
+    """Land webhook deliveries soon after they came, in one process: a run each time would cost its start."""
+    lander = Service(
+        "landing",
+        ["-m", "dispatchlake.cli.app", "land", "--every", f"{LAND_EVERY_S:g}"],
+        log_path=stack.home / "landing.log",
+    )
+    stack.add(lander, lander.start)
+    if stack.settings.fetch_media:  # in a process of its own: a long file must keep no delivery waiting
+        fetcher = Service(
+            "media",
+            ["-m", "dispatchlake.cli.app", "fetch-media", "--every", f"{LAND_EVERY_S:g}"],
+            log_path=stack.home / "media.log",
+        )
+        stack.add(fetcher, fetcher.start)
+
+
 def run_first(stack: Stack) -> None:
     """Let the sandbox's centers be read at once when they are new, and not only in five minutes."""
     if stack.is_new:
@@ -201,6 +220,7 @@ STEPS: list[tuple[str, Callable[[Stack], None]]] = [
     ("automations", apply_automations),
     ("worker", start_worker),
     ("recovery", start_recovery),
+    ("landing", start_landing),
     ("first run", run_first),
 ]
 """What `up` does, in this order: each has a name for the person who waits."""

@@ -38,8 +38,8 @@ _COLUMNS = [
 def status(*, json: bool = False, check: bool = False, lake_only: bool = False) -> None:
     """Show how each dispatch center and listing stands: complete through when, why not, what to press.
 
-    With --check the exit status is 1 when records are missing: something is late, failing, refused at login
-    or was never read. It is 0 otherwise, and always without --check.
+    With --check the exit status is 1 when records are missing: something is late, failing, refused at login,
+    was never read, or was delivered and waits too long. It is 0 otherwise, and always without --check.
 
     Args:
         json: Print it as JSON, for scripts.
@@ -52,7 +52,7 @@ def status(*, json: bool = False, check: bool = False, lake_only: bool = False) 
         _print_json(view)
     else:
         _show(view)
-    if check and view.bad:
+    if check and not view.is_well:
         sys.exit(1)
 
 
@@ -110,6 +110,12 @@ def _show(view: Overview) -> None:
             console.print(
                 f"  See why: dispatchlake quarantine --center {standing.listing.center_id}", soft_wrap=True
             )
+    if view.waiting.is_late:
+        from dispatchlake.status import WAITING_ADVICE
+
+        console.print(f"\n[bold red]{view.waiting.why}[/]\n  {WAITING_ADVICE}", soft_wrap=True)
+    elif view.waiting.count:
+        console.print(f"\n{view.waiting.why}", soft_wrap=True)
     if view.disk.is_nearly_full:
         from dispatchlake.status import DISK_ADVICE
 
@@ -145,8 +151,9 @@ def _print_json(view: Overview) -> None:
     content = {
         "taken_at": view.taken_at,
         "headline": view.headline(),
-        "is_well": not view.bad,
+        "is_well": view.is_well,
         "disk": {**asdict(view.disk), "is_nearly_full": view.disk.is_nearly_full},
+        "deliveries": {**asdict(view.waiting), "is_late": view.waiting.is_late},
         "listings": [
             {
                 **asdict(standing.listing),

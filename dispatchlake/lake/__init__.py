@@ -1,16 +1,24 @@
 """Records in, DuckLake out: everything that touches DuckDB, Arrow and Parquet."""
 
+from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.lake import Lake, open_lake
+from dispatchlake.lake.landing import LandedDeliveries
+from dispatchlake.lake.media_files import MediaLink, MediaOutcome, MediaState
 from dispatchlake.lake.preview import RecordsPreview, preview_records
 from dispatchlake.lake.replay import ReplaySummary, Selection
-from dispatchlake.lake.typed_pages import TypedBatch, type_batches
+from dispatchlake.lake.typed_batches import TypedBatch, type_batches
 
 __all__ = [
+    "ArchivedPage",
     "Cell",
     "Failure",
     "Lake",
+    "LandedDeliveries",
     "LoadSummary",
+    "MediaLink",
+    "MediaOutcome",
+    "MediaState",
     "RecordsPreview",
     "ReplaySummary",
     "Selection",

@@ -74,25 +74,34 @@ def link(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, object]]) -
 
     The caller holds the commit lock and a transaction: nobody else moves a head meanwhile.
     """
-    heads: dict[str, tuple[int, str]] = {}
+    center_ids = sorted({str(row["center_id"]) for row in rows})
+    heads = _heads(connection, center_ids)
     for row in rows:
         center_id = str(row["center_id"])
-        if center_id not in heads:
-            heads[center_id] = _head(connection, center_id)
-        position, previous = heads[center_id]
+        position, previous = heads.get(center_id, (0, GENESIS))
         sha256 = record_sha256(previous, (_text(row[name]) for name in FACTS))
         row.update(zip(LINK_COLUMNS, (position + 1, previous, sha256), strict=True))
         heads[center_id] = (position + 1, sha256)
-    for center_id, head in heads.items():
-        connection.execute(f"DELETE FROM chain_heads WHERE {_IS_CENTER}", [center_id])
-        connection.execute("INSERT INTO chain_heads VALUES (?, ?, ?)", [center_id, *head])
+    condition, parameters = _among(center_ids)
+    connection.execute(f"DELETE FROM chain_heads WHERE {condition}", parameters)
+    values = ", ".join(["(?, ?, ?)"] * len(heads))
+    links = [value for center_id, head in heads.items() for value in (center_id, *head)]
+    connection.execute(f"INSERT INTO chain_heads VALUES {values}", links)
 
 
-def _head(connection: duckdb.DuckDBPyConnection, center_id: str) -> tuple[int, str]:
-    row = connection.execute(
-        f"SELECT position, record_sha256 FROM chain_heads WHERE {_IS_CENTER}", [center_id]
-    ).fetchone()
-    return (row[0], row[1]) if row else (0, GENESIS)
+def _heads(connection: duckdb.DuckDBPyConnection, center_ids: list[str]) -> dict[str, tuple[int, str]]:
+    condition, parameters = _among(center_ids)
+    rows = connection.execute(
+        f"SELECT center_id, position, record_sha256 FROM chain_heads WHERE {condition}", parameters
+    ).fetchall()
+    return {center_id: (position, sha256) for center_id, position, sha256 in rows}
+
+
+def _among(center_ids: list[str]) -> tuple[str, list[object]]:
+    """Return the condition that a row is one of these centers', and its parameters."""
+    if len(center_ids) == 1:
+        return _IS_CENTER, [center_ids[0]]
+    return "center_id IN (SELECT unnest(?))", [center_ids]
 
 
 def _text(value: object) -> str:

@@ -1,26 +1,32 @@
 """What one load changes, inside the caller's transaction: versions, current rows, quarantine, bookkeeping.
 
-Every step compares the staged records with what the lake has, within the batch's center and time range, so
+Every step compares the staged records with what the lake has, within the batch's centers and time range, so
 that cost follows the batch and not the table; and every step is a no-op when repeated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 import duckdb
 
-from dispatchlake.lake.schemas import RecordType, record_columns
+from dispatchlake.lake.record_types import RecordType
+from dispatchlake.lake.schemas import record_columns
 from dispatchlake.lake.sql import fetch_row
 
-QUARANTINE_ID = "left(sha256(concat_ws('|', $center, $resource, reason, record)), 32)"
+QUARANTINE_ID = "left(sha256(concat_ws('|', center_id, resource, reason, record)), 32)"
 """A record set aside twice for the same reason has one id."""
+
+Source = Literal["rest", "webhook"]
+"""How records reach us."""
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Counts of one merge: incidents first seen, and further versions of known ones."""
+    """Counts of one merge: records first seen, and further versions of known ones."""
 
     new: int
     changed: int
@@ -28,58 +34,123 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class StagedSpan:
-    """Span of the staged records' stamps; None where nothing was staged."""
+    """Centers and span of the staged records; None where nothing was staged, or nothing had a stamp."""
 
+    center_ids: tuple[str, ...]
     oldest_created_at: datetime | None
     newest_created_at: datetime | None
     newest_updated_at: datetime | None
+    lacks_created_at: bool
+
+    @property
+    def bounds(self) -> dict[str, object]:
+        """Return the parameters of `within`."""
+        centers = {f"center_{number}": center_id for number, center_id in enumerate(self.center_ids)}
+        if self.oldest_created_at is None:
+            return {**centers}
+        return {**centers, "oldest": self.oldest_created_at, "newest": self.newest_created_at}
+
+    @property
+    def among_centers(self) -> str:
+        """Return the condition that a row is of the staged records' centers, which tells files apart."""
+        names = [f"$center_{number}" for number in range(len(self.center_ids))]
+        return f"center_id = {names[0]}" if len(names) == 1 else f"center_id IN ({', '.join(names)})"
+
+    @property
+    def within(self) -> str:
+        """Return the condition that a row may be equal to a staged one.
+
+        `created_at` is part of the version hash: an equal version has an equal one, so this loses nothing.
+        """
+        if not self.center_ids:
+            return "false"
+        between = "created_at BETWEEN $oldest AND $newest"
+        if self.oldest_created_at is None:
+            between = "created_at IS NULL"
+        elif self.lacks_created_at:
+            between = f"({between} OR created_at IS NULL)"
+        return f"{self.among_centers} AND {between}"
 
 
-def staged_span(connection: duckdb.DuckDBPyConnection) -> StagedSpan:
+def staged_span(connection: duckdb.DuckDBPyConnection, record_type: RecordType) -> StagedSpan:
     """Return the span of what is staged."""
-    return StagedSpan(
-        *fetch_row(connection, "SELECT min(created_at), max(created_at), max(updated_at) FROM staged")
+    updated = "max(updated_at)" if record_type.current else "NULL"
+    center_ids, oldest, newest, updated_at, lacks = fetch_row(
+        connection,
+        f"""SELECT list(DISTINCT center_id ORDER BY center_id), min(created_at), max(created_at), {updated},
+            count(*) > count(created_at) FROM staged""",
     )
+    return StagedSpan(tuple(center_ids or ()), oldest, newest, updated_at, lacks)
 
 
 def merge(
-    connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str, span: StagedSpan
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, span: StagedSpan, *, source: Source
 ) -> Merged:
     """Add the staged versions the lake does not have, and renew the current rows they supersede."""
-    if span.oldest_created_at is None:
+    if not span.center_ids:
         return Merged(0, 0)
-    _find_fresh(connection, record_type, center_id, span)
+    _find_fresh(connection, record_type, span, source)
+    if record_type.sightings:
+        _note_sightings(connection, record_type, span, source)
     fresh = _count(connection, "SELECT count(*) FROM fresh")
     if not fresh:
         return Merged(0, 0)
-    _insert(connection, record_type, record_type.versions, "fresh", center_id)
-    new = _find_known(connection, record_type, center_id, span)
+    _insert(connection, record_type, record_type.versions, "fresh", source)
+    if not record_type.current:
+        return Merged(new=fresh, changed=0)
+    new = _find_known(connection, record_type, span)
     _find_winners(connection, record_type)
-    _delete_superseded(connection, record_type, center_id)
-    _insert(connection, record_type, record_type.current, "winners", center_id)
+    _delete_superseded(connection, record_type, span)
+    _insert(connection, record_type, record_type.current, "winners", source)
     return Merged(new=new, changed=fresh - new)
 
 
 def _find_fresh(
-    connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str, span: StagedSpan
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, span: StagedSpan, source: Source
 ) -> None:
     """Collect in `fresh` which staged records are versions the versions table does not have, each once.
 
-    `created_at` is part of the hash: an equal version has an equal one, so the time range loses nothing. Only
-    what the merge decides by is copied; the records stay where they are staged.
+    Only what the merge decides by is copied; the records stay where they are staged. Where two sources bring
+    records, a version that the table has from the other one is there too, with that one as `first_source`.
     """
-    key = record_type.key
+    identity = record_type.identity
+    had, join, condition, ranks = identity, "ANTI JOIN", "", ""
+    bounds = dict(span.bounds)
+    if record_type.current:
+        ranks += f""", any_value(updated_at) AS updated_at,
+            any_value({record_type.tie_break}) IS NOT NULL AS is_further"""
+    if record_type.sightings:
+        had, join = f"{identity}, source AS had_source", "LEFT JOIN"
+        condition = "WHERE had_source IS DISTINCT FROM $source"
+        bounds["source"] = source
+        ranks += ", any_value(had_source) AS first_source"
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE fresh AS
-        SELECT {key}, min(receive_order) AS receive_order, any_value(updated_at) AS updated_at,
-            any_value({record_type.tie_break}) IS NOT NULL AS is_further
-        FROM staged ANTI JOIN (
-            SELECT {key}, version_hash FROM {record_type.versions}
-            WHERE center_id = $center AND created_at BETWEEN $oldest AND $newest) AS had
-        USING ({key}, version_hash)
-        GROUP BY {key}, version_hash""",
-        {"center": center_id, "oldest": span.oldest_created_at, "newest": span.newest_created_at},
+        SELECT {identity}, min(receive_order) AS receive_order{ranks}
+        FROM staged {join} (SELECT {had} FROM {record_type.versions} WHERE {span.within}) AS had
+            USING ({identity})
+        {condition} GROUP BY {identity}""",
+        bounds,
     )
+
+
+def _note_sightings(
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, span: StagedSpan, source: Source
+) -> None:
+    """Note versions that the other source brought before us, once, and leave in `fresh` those nobody has."""
+    identity, seen = record_type.identity, "FROM fresh WHERE first_source IS NOT NULL"
+    if not _count(connection, f"SELECT count(*) {seen}"):
+        return
+    connection.execute(
+        f"""INSERT INTO {record_type.sightings} BY NAME
+        SELECT {identity}, $source AS source, created_at, received_at, raw_id
+        FROM staged SEMI JOIN (SELECT receive_order {seen}) USING (receive_order)
+            ANTI JOIN (
+                SELECT {identity} FROM {record_type.sightings} WHERE {span.within} AND source = $source)
+            USING ({identity})""",
+        {**span.bounds, "source": source},
+    )
+    connection.execute(f"DELETE {seen}")
 
 
 def _find_winners(connection: duckdb.DuckDBPyConnection, record_type: RecordType) -> None:
@@ -88,7 +159,7 @@ def _find_winners(connection: duckdb.DuckDBPyConnection, record_type: RecordType
     Newest wins; of two in one second the one that is further along; then the one received last, which a
     version of this load always is.
     """
-    key = record_type.key
+    key = f"center_id, {record_type.key}"
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE winners AS
         SELECT {key}, receive_order FROM (
@@ -97,78 +168,79 @@ def _find_winners(connection: duckdb.DuckDBPyConnection, record_type: RecordType
             ) AS place
             FROM fresh) AS newest
         WHERE place = 1 AND NOT EXISTS (
-            SELECT 1 FROM known WHERE known.{key} = newest.{key} AND (
-                known.updated_at > newest.updated_at OR (
+            SELECT 1 FROM known
+            WHERE known.center_id = newest.center_id AND known.{record_type.key} = newest.{record_type.key}
+                AND (known.updated_at > newest.updated_at OR (
                     known.updated_at = newest.updated_at AND known.is_further AND NOT newest.is_further)))"""
     )
 
 
 def _insert(
-    connection: duckdb.DuckDBPyConnection, record_type: RecordType, table: str, chosen: str, center_id: str
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, table: str, chosen: str, source: Source
 ) -> None:
     """Insert the staged records that `chosen` names; all of them, as a first load does, without a join."""
-    added = {"center_id": "$center", "source": "'rest'"}
     names = ", ".join(
-        f"{added.get(column.name, column.name)} AS {column.name}" for column in record_columns(record_type)
+        "$source AS source" if column.name == "source" else column.name
+        for column in record_columns(record_type)
     )
     is_all = _count(connection, f"SELECT (SELECT count(*) FROM staged) = (SELECT count(*) FROM {chosen})")
     among = "" if is_all else f"SEMI JOIN {chosen} USING (receive_order)"
-    connection.execute(
-        f"INSERT INTO {table} BY NAME SELECT {names} FROM staged {among}", {"center": center_id}
-    )
+    connection.execute(f"INSERT INTO {table} BY NAME SELECT {names} FROM staged {among}", {"source": source})
 
 
-def _find_known(
-    connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str, span: StagedSpan
-) -> int:
+def _find_known(connection: duckdb.DuckDBPyConnection, record_type: RecordType, span: StagedSpan) -> int:
     """Collect in `known` the current rows of the fresh ids; return how many of those ids have none.
 
     Most lie within the batch's time range. Only for an id that does not is the whole center looked through,
     its id columns alone: a source may correct `created_at`, and its incident must not be there twice.
     """
-    key = record_type.key
+    key = f"center_id, {record_type.key}"
     current = f"""SELECT {key}, created_at, updated_at, ({record_type.tie_break} IS NOT NULL) AS is_further
-        FROM {record_type.current} WHERE center_id = $center"""
-    unknown = f"SELECT {key} FROM fresh WHERE {key} NOT IN (SELECT {key} FROM known)"
+        FROM {record_type.current} WHERE"""
+    unknown = f"SELECT {key} FROM fresh WHERE ({key}) NOT IN (SELECT {key} FROM known)"
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE known AS
-        {current} AND created_at BETWEEN $oldest AND $newest AND {key} IN (SELECT {key} FROM fresh)""",
-        {"center": center_id, "oldest": span.oldest_created_at, "newest": span.newest_created_at},
+        {current} {span.within} AND ({key}) IN (SELECT {key} FROM fresh)""",
+        span.bounds,
     )
     if not _count(connection, f"SELECT count(*) FROM ({unknown})"):
         return 0
-    connection.execute(f"INSERT INTO known {current} AND {key} IN ({unknown})", {"center": center_id})
-    return _count(connection, f"SELECT count(DISTINCT {key}) FROM ({unknown})")
+    centers = {name: value for name, value in span.bounds.items() if name.startswith("center_")}
+    connection.execute(
+        f"INSERT INTO known {current} {span.among_centers} AND ({key}) IN ({unknown})", centers
+    )
+    return _count(connection, f"SELECT count(*) FROM (SELECT DISTINCT {key} FROM ({unknown}))")
 
 
 def _delete_superseded(
-    connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, span: StagedSpan
 ) -> None:
-    key = record_type.key
+    key = f"center_id, {record_type.key}"
     oldest, newest = fetch_row(
         connection,
-        f"SELECT min(created_at), max(created_at) FROM known WHERE {key} IN (SELECT {key} FROM winners)",
+        f"SELECT min(created_at), max(created_at) FROM known WHERE ({key}) IN (SELECT {key} FROM winners)",
     )
     if oldest is None:
         return
     connection.execute(
-        f"""DELETE FROM {record_type.current} WHERE center_id = $center
-        AND created_at BETWEEN $oldest AND $newest AND {key} IN (SELECT {key} FROM winners)""",
-        {"center": center_id, "oldest": oldest, "newest": newest},
+        f"""DELETE FROM {record_type.current} WHERE {span.among_centers}
+        AND created_at BETWEEN $oldest AND $newest AND ({key}) IN (SELECT {key} FROM winners)""",
+        {**span.bounds, "oldest": oldest, "newest": newest},
     )
 
 
-def quarantine(connection: duckdb.DuckDBPyConnection, *, center_id: str, resource: str) -> None:
+def quarantine(connection: duckdb.DuckDBPyConnection, center_ids: Collection[str]) -> None:
     """Add the rejected records; one rejected before, for the same reason, writes nothing."""
     connection.execute(
         f"""INSERT INTO quarantine BY NAME
         SELECT * FROM (
             SELECT {QUARANTINE_ID} AS quarantine_id,
-                $center AS center_id, $resource AS resource, reason, record, raw_id, position, received_at
+                center_id, resource, reason, record, raw_id, position, received_at
             FROM rejected)
-        WHERE quarantine_id NOT IN (SELECT quarantine_id FROM quarantine WHERE center_id = $center)
+        WHERE quarantine_id NOT IN (
+            SELECT quarantine_id FROM quarantine WHERE center_id IN (SELECT unnest($centers)))
         QUALIFY row_number() OVER (PARTITION BY quarantine_id ORDER BY received_at, position) = 1""",
-        {"center": center_id, "resource": resource},
+        {"centers": list(center_ids)},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,17 +17,27 @@ import duckdb
 from filelock import FileLock, Timeout
 
 from dispatchlake.errors import CatalogBusy, ConfigError, DispatchLakeError, LakeError
-from dispatchlake.lake import backfilled, bookkeeping, commit, log_holder, migrations, scratch
+from dispatchlake.lake import (
+    backfilled,
+    bookkeeping,
+    commit,
+    log_holder,
+    media_files,
+    migrations,
+    scratch,
+)
 from dispatchlake.lake.archive import ArchivedPage, archive_pages
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
+from dispatchlake.lake.landing import LandedDeliveries, land, type_or_set_aside
+from dispatchlake.lake.media_files import MediaLink, MediaOutcome
 from dispatchlake.lake.reading_ahead import reading_ahead
+from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
-from dispatchlake.lake.schemas import record_type_of
 from dispatchlake.lake.sql import transaction
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.told import Told, read_told, write_told
-from dispatchlake.lake.typed_pages import TypedBatch, type_batches
+from dispatchlake.lake.typed_batches import TypedBatch, type_batches
 from dispatchlake.model import Page
 from dispatchlake.pauses import Failing
 from dispatchlake.settings import Settings
@@ -182,6 +192,16 @@ class Lake:
         finally:
             staging.close()
 
+    def land(self, deliveries: Sequence[ArchivedPage], *, run_id: str) -> LandedDeliveries:
+        """Land webhook deliveries of any centers in one transaction; those in the lake already, not again.
+
+        Args:
+            deliveries: Each center's in the order received, each with the id that it has had since then.
+            run_id: Kept with each in the archive.
+        """
+        typed = type_or_set_aside(deliveries)
+        return self._transact(partial(land, self._connection, deliveries, typed, run_id=run_id))
+
     def _archived(self, batches: Iterable[TypedBatch], *, run_id: str) -> Iterator[TypedBatch]:
         """Archive each batch and hand it on; all but the last, which is archived with what is made of it.
 
@@ -198,10 +218,11 @@ class Lake:
     def _commit(self, cell: Cell, staging: Staging, reading: _Reading) -> LoadSummary:
         """Write what one load changes: tables, quarantine, coverage, watermark, run."""
         connection, center_id, resource = self._connection, cell.center_id, cell.resource.name
-        span = commit.staged_span(connection)
-        merged = commit.merge(connection, record_type_of(cell.resource), center_id, span)
+        record_type = record_type_of(cell.resource)
+        span = commit.staged_span(connection, record_type)
+        merged = commit.merge(connection, record_type, span, source="rest")
         if staging.quarantined:
-            commit.quarantine(connection, center_id=center_id, resource=resource)
+            commit.quarantine(connection, [center_id])
         window_records: tuple[int, ...] = ()
         if cell.windows:
             window_records = backfilled.cover_windows(connection, cell, run_id=reading.run_id)
@@ -255,6 +276,20 @@ class Lake:
         """Keep what has been told now, where `before` was what `told` answered."""
         if set(before) != set(now):
             self._transact(partial(write_told, self._connection, before, now))
+
+    def media_due(self, *, limit: int) -> list[MediaLink]:
+        """Return media that are to be fetched now, the newest first."""
+        with _duckdb_errors():
+            return media_files.read_due(self._connection, datetime.now(UTC), limit=limit)
+
+    def media_renewed(self, *, limit: int) -> list[MediaLink]:
+        """Return media whose link had expired, with the fresh one of a later delivery."""
+        with _duckdb_errors():
+            return media_files.read_renewed(self._connection, datetime.now(UTC), limit=limit)
+
+    def record_media(self, outcomes: Sequence[MediaOutcome]) -> None:
+        """Note what became of media files."""
+        self._transact(partial(media_files.record, self._connection, outcomes))
 
     def replay(
         self, selection: Selection | None = None, resources: Resources | None = None

@@ -10,11 +10,21 @@ import duckdb
 from dispatchlake.errors import LakeTooNew
 from dispatchlake.lake import chain
 from dispatchlake.lake.archive import MAX_PAGES
-from dispatchlake.lake.schemas import ALERTS, CHAIN_HEADS, RAW_PAGES, RUNS, TABLES, VIEWS, Column, Table
+from dispatchlake.lake.record_types import EVENT_TYPES
+from dispatchlake.lake.schemas import (
+    ALERTS,
+    CHAIN_HEADS,
+    INCIDENT_SIGHTINGS,
+    INLINED_ROWS,
+    MEDIA_FILES,
+    RAW_PAGES,
+    RUNS,
+    TABLES,
+    VIEWS,
+    Column,
+    Table,
+)
 from dispatchlake.lake.sql import quoted, transaction
-
-INLINED_ROWS = 100
-"""Loads of at most this many rows stay in the catalog until flushed, instead of as a file each."""
 
 
 def _create_first_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -62,6 +72,22 @@ def _add_status(connection: duckdb.DuckDBPyConnection) -> None:
         _create_view(connection, "status")
 
 
+def _add_deliveries(connection: duckdb.DuckDBPyConnection) -> None:
+    events = {one.versions for one in EVENT_TYPES.values() if not one.current}
+    for table in TABLES:
+        if table.name in {INCIDENT_SIGHTINGS.name, *events} and not _exists(connection, table.name):
+            _create_table(connection, table)
+    for name in ("incident_sources", "reconciliation"):
+        if not _exists(connection, name):
+            _create_view(connection, name)
+    _renew_comments(connection)
+
+
+def _add_media_files(connection: duckdb.DuckDBPyConnection) -> None:
+    if not _exists(connection, MEDIA_FILES.name):
+        _create_table(connection, MEDIA_FILES)
+
+
 CHAIN = "0003 chain of pages"
 
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
@@ -71,6 +97,8 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0004 small row groups of pages": _keep_row_groups_of_pages_small,
     "0005 light compression": _compress_lightly,
     "0006 status": _add_status,
+    "0007 deliveries": _add_deliveries,
+    "0008 media files": _add_media_files,
 }
 
 
@@ -132,6 +160,25 @@ def _add_columns(connection: duckdb.DuckDBPyConnection, table: Table, names: Col
         if column.name in names and column.name not in had:
             connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.type}')
             _comment_on(connection, table, column)
+
+
+def _renew_comments(connection: duckdb.DuckDBPyConnection) -> None:
+    """Say of every table and column what this version says, where the lake says something else."""
+    tables = dict(
+        connection.execute(
+            "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = 'lake'"
+        ).fetchall()
+    )
+    rows = connection.execute(
+        "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE database_name = 'lake'"
+    ).fetchall()
+    columns = {(table, column): comment for table, column, comment in rows}
+    for table in TABLES:
+        if tables[table.name] != table.comment:
+            connection.execute(f"COMMENT ON TABLE {table.name} IS {quoted(table.comment)}")
+        for column in table.columns:
+            if columns[table.name, column.name] != column.full_comment:
+                _comment_on(connection, table, column)
 
 
 def _comment_on(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> None:

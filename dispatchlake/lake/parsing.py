@@ -16,8 +16,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dispatchlake.lake.schemas import Field, Kind, RecordType
+from dispatchlake.lake.record_types import Field, Kind, RecordType
 from dispatchlake.lake.timestamps import INSTANT, is_unparsed, parse_instants
+from dispatchlake.lake.url_queries import column_without_queries, without_queries
 
 ARROW_TYPES: dict[Kind, pa.DataType] = {
     "text": pa.string(),
@@ -26,6 +27,7 @@ ARROW_TYPES: dict[Kind, pa.DataType] = {
     "number": pa.float64(),
     "instant": INSTANT,
     "texts": pa.list_(pa.string()),
+    "json": pa.string(),
 }
 
 _JSON_TYPES: dict[Kind, frozenset[type]] = {
@@ -35,6 +37,7 @@ _JSON_TYPES: dict[Kind, frozenset[type]] = {
     "number": frozenset({float, int, type(None)}),
     "instant": frozenset({str, type(None)}),
     "texts": frozenset({list, type(None)}),
+    "json": frozenset({str, type(None)}),
 }
 
 _RAW_TYPES = ARROW_TYPES | {"instant": pa.string()}
@@ -55,6 +58,7 @@ _NOUNS: dict[Kind, str] = {
     "number": "a number",
     "instant": "a time with a zone",
     "texts": "a list of texts",
+    "json": "anything",
 }
 
 _COORDINATE_LIMITS_DEGREES = {"lat": 90.0, "lng": 180.0}
@@ -125,7 +129,7 @@ def _parse_at_once(records: Sequence[Any], record_type: RecordType) -> Parsed | 
             column, texts = parse_instants(column), column
             if pc.any(is_unparsed(texts, column)).as_py():
                 return None
-        columns[spec.name] = column
+        columns[spec.name] = column_without_queries(column) if spec.has_urls else column
     known = frozenset(spec.source for spec in record_type.fields)
     extras = [] if frozenset().union(*records) <= known else _extras(records, known)
     return Parsed(_table(columns, extras, list(range(len(records)))), [])
@@ -144,13 +148,9 @@ def _is_plain(column: pa.Array, spec: Field, records: Sequence[Any]) -> bool:
         return False
     if spec.kind in {"text", "texts"} and _has_nul(column.flatten() if spec.kind == "texts" else column):
         return False
-    if not _is_id(spec):
+    if not spec.is_id:
         return True
     return not pc.any(pc.or_(pc.equal(column, ""), pc.match_substring(column, "\ufffd"))).as_py()
-
-
-def _is_id(spec: Field) -> bool:
-    return bool(spec.column) and spec.required and spec.kind == "text"
 
 
 def _parse_each(records: Sequence[Any], record_type: RecordType) -> Parsed:
@@ -164,7 +164,7 @@ def _parse_each(records: Sequence[Any], record_type: RecordType) -> Parsed:
     columns: dict[str, pa.Array] = {}
     for spec in record_type.fields:
         column, problems = _parse_column([row.get(spec.source) for row in rows], spec)
-        columns[spec.name] = column
+        columns[spec.name] = column_without_queries(column) if spec.has_urls else column
         for index, reason in problems.items():
             reasons.setdefault(positions[index], reason)
     extras = _extras(rows, frozenset(spec.source for spec in record_type.fields))
@@ -172,7 +172,8 @@ def _parse_each(records: Sequence[Any], record_type: RecordType) -> Parsed:
     if reasons:
         table = table.filter(pc.invert(pc.is_in(table["position"], pa.array(list(reasons), pa.int64()))))
     rejects = [
-        Reject(position, reason, to_json(records[position])) for position, reason in sorted(reasons.items())
+        Reject(position, reason, without_queries(to_json(records[position])))
+        for position, reason in sorted(reasons.items())
     ]
     return Parsed(table, rejects)
 
@@ -180,7 +181,7 @@ def _parse_each(records: Sequence[Any], record_type: RecordType) -> Parsed:
 def _table(columns: dict[str, pa.Array], extras: list[dict[str, Any]], positions: list[int]) -> pa.Table:
     """Complete the columns; no extras at all may be given as an empty list."""
     extras = _take_out_of_range(columns, extras)
-    texts = [to_json(extra) if extra else None for extra in extras]
+    texts = [without_queries(to_json(extra)) if extra else None for extra in extras]
     columns["extra"] = pa.array(texts, pa.string()) if texts else pa.nulls(len(positions), pa.string())
     columns["position"] = pa.array(positions, pa.int64())
     return pa.table(columns)
@@ -188,7 +189,7 @@ def _table(columns: dict[str, pa.Array], extras: list[dict[str, Any]], positions
 
 def _parse_column(values: list[Any], spec: Field) -> tuple[pa.Array, dict[int, str]]:
     """Return the typed column and, by index, why a value could not be typed (null there)."""
-    if _is_id(spec):
+    if spec.is_id:
         # An id is text; a server that sends numbers is taken at its word. True and 1.0 are no ids, a number
         # beyond 64 bits may have been rounded on its way, and an empty text identifies nothing.
         values = [
@@ -196,7 +197,7 @@ def _parse_column(values: list[Any], spec: Field) -> tuple[pa.Array, dict[int, s
             for value in values
         ]
     problems = _wrong_types(values, spec)
-    if _is_id(spec):
+    if spec.is_id:
         # Bytes that were no text have been replaced: two ids may have become one.
         wrong = f"{spec.source}: not {_NOUNS[spec.kind]}"
         problems |= {

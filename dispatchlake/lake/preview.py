@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from dispatchlake.lake.parsing import parse_records
-from dispatchlake.lake.schemas import record_type_of
+from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.model import Resource
 
 

@@ -19,11 +19,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 import duckdb
+import pyarrow as pa
 
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake.archive import ArchivedPage
-from dispatchlake.lake.retyping import TEMPORARY_TABLES, Retyped, retype
-from dispatchlake.lake.schemas import RECORD_TYPES, record_type_of
+from dispatchlake.lake.events import DISCRIMINATORS
+from dispatchlake.lake.landing import type_or_set_aside
+from dispatchlake.lake.record_types import EVENT_TYPES, INCIDENT_EVENTS, RECORD_TYPES, record_type_of
+from dispatchlake.lake.retyping import TEMPORARY_TABLES, Retyped, retype, retype_deliveries
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.typed_pages import type_pages
 from dispatchlake.model import RESOURCES, Page, Resource
@@ -38,6 +41,12 @@ MAX_BYTES = 64 * 2**20
 _READ_BYTES = 8 * 2**20
 """Bodies read, decoded and typed at a time; a longer one is read alone."""
 
+MAX_DELIVERIES = 4_096
+"""The same of deliveries, which hold one record each."""
+
+REPLAYABLE = (*RECORD_TYPES, *DISCRIMINATORS)
+"""What may stand in `raw_pages.resource` and can be read again."""
+
 T = TypeVar("T")
 Transact = Callable[[Callable[[], Retyped]], Retyped]
 Resources = Mapping[tuple[str, str], Resource]
@@ -46,7 +55,7 @@ Resources = Mapping[tuple[str, str], Resource]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which archived pages; what is left out does not narrow.
+    """Which archived pages, deliveries among them; what is left out does not narrow.
 
     Attributes:
         received_since: Pages received then or later.
@@ -73,8 +82,8 @@ class Selection:
                 f"Nothing was received between {self.received_since.isoformat()} and "
                 f"{self.received_until.isoformat()}: give an end after the start."
             )
-        if unknown := sorted(set(self.resources) - set(RECORD_TYPES)):
-            raise ConfigError(f"There is no resource {unknown[0]!r}. Known are: {', '.join(RECORD_TYPES)}.")
+        if unknown := sorted(set(self.resources) - set(REPLAYABLE)):
+            raise ConfigError(f"There is no resource {unknown[0]!r}. Known are: {', '.join(REPLAYABLE)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +132,9 @@ def replay(
     _select(connection, selection)
     try:
         return [
-            _replay_listing(
+            _replay_deliveries(connection, transact, center_id, name)
+            if name in DISCRIMINATORS
+            else _replay_listing(
                 connection, transact, center_id, resources.get((center_id, name)) or RESOURCES[name]
             )
             for center_id, name in connection.execute(
@@ -159,7 +170,7 @@ def _refuse_unknown(connection: duckdb.DuckDBPyConnection, selection: Selection)
 
 def _select(connection: duckdb.DuckDBPyConnection, selection: Selection) -> None:
     conditions: list[str] = ["resource IN (SELECT unnest($known))"]
-    parameters: dict[str, Any] = {"known": list(selection.resources or RECORD_TYPES)}
+    parameters: dict[str, Any] = {"known": list(selection.resources or REPLAYABLE)}
     if selection.center_ids:
         conditions.append("center_id IN (SELECT unnest($centers))")
         parameters["centers"] = list(selection.center_ids)
@@ -185,36 +196,80 @@ def _replay_listing(
     summary = ReplaySummary(center_id, resource.name)
     unreadable: Counter[str] = Counter()
     record_type = record_type_of(resource)
-    connection.execute(
-        """CREATE OR REPLACE TEMP TABLE archive_order AS
-        SELECT raw_id, chain_position FROM raw_pages WHERE center_id = ? AND resource = ?""",
-        [center_id, resource.name],
-    )
-    for parts in _iter_batches(connection, center_id, resource.name):
+    _order_archive(connection, center_id, resource.name)
+    for parts in _iter_batches(connection, center_id, resource.name, MAX_PAGES):
         staging = Staging(connection, record_type)
         try:
-            connection.execute(
-                "CREATE OR REPLACE TEMP TABLE replayed (raw_id VARCHAR, chain_position BIGINT, "
-                "received_at TIMESTAMPTZ)"
-            )
+            _replay_nothing_yet(connection)
             for part in parts:
-                pages = _read_pages(connection, center_id, resource, part, unreadable)
+                pages = _read_pages(
+                    connection, center_id, resource.name, part, unreadable, partial(_decode, resource)
+                )
                 staging.add(type_pages(pages, record_type))
-            changed = transact(
-                partial(retype, connection, record_type, center_id=center_id, resource=resource.name)
-            )
+            changed = transact(partial(retype, connection, record_type, center_id))
         finally:
             staging.close()
-        summary = replace(
-            summary,
-            pages=summary.pages + staging.pages,
-            records=summary.records + staging.records,
-            added=summary.added + changed.versions.added,
-            removed=summary.removed + changed.versions.removed,
-            released=summary.released + changed.quarantine.removed,
-            set_aside=summary.set_aside + changed.quarantine.added,
-            quarantined=summary.quarantined + staging.quarantined,
-        )
+        summary = _added(summary, changed, staging.pages, staging.records, staging.quarantined)
+    return _ended(summary, unreadable)
+
+
+def _replay_deliveries(
+    connection: duckdb.DuckDBPyConnection, transact: Transact, center_id: str, name: str
+) -> ReplaySummary:
+    summary = ReplaySummary(center_id, name)
+    unreadable: Counter[str] = Counter()
+    _order_archive(connection, center_id, name)
+    for parts in _iter_batches(connection, center_id, name, MAX_DELIVERIES):
+        _replay_nothing_yet(connection)
+        typed = [
+            type_or_set_aside(_read_pages(connection, center_id, name, part, unreadable, _decode_nothing))
+            for part in parts
+        ]
+        records = {
+            one.versions: pa.concat_tables([part.records_of(one) for part in typed])
+            for one in EVENT_TYPES.values()
+        }
+        rejects = pa.concat_tables([part.rejects for part in typed])
+        changed = transact(partial(retype_deliveries, connection, records, rejects, center_id))
+        count = rejects.num_rows + sum(table.num_rows for table in records.values())
+        summary = _added(summary, changed, count, count, rejects.num_rows)
+    return _ended(summary, unreadable)
+
+
+def _order_archive(connection: duckdb.DuckDBPyConnection, center_id: str, name: str) -> None:
+    """Note the places of all pages that may have brought what is in the tables of a listing's records."""
+    of_incidents = {INCIDENT_EVENTS.resource, *DISCRIMINATORS}
+    connection.execute(
+        """CREATE OR REPLACE TEMP TABLE archive_order AS
+        SELECT raw_id, chain_position FROM raw_pages
+        WHERE center_id = ? AND resource IN (SELECT unnest(?))""",
+        [center_id, sorted(of_incidents) if name in of_incidents else [name]],
+    )
+
+
+def _replay_nothing_yet(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE replayed (raw_id VARCHAR, chain_position BIGINT, "
+        "received_at TIMESTAMPTZ)"
+    )
+
+
+def _added(
+    summary: ReplaySummary, changed: Retyped, pages: int, records: int, quarantined: int
+) -> ReplaySummary:
+    return replace(
+        summary,
+        pages=summary.pages + pages,
+        records=summary.records + records,
+        added=summary.added + changed.versions.added,
+        removed=summary.removed + changed.versions.removed,
+        released=summary.released + changed.quarantine.removed,
+        set_aside=summary.set_aside + changed.quarantine.added,
+        quarantined=summary.quarantined + quarantined,
+    )
+
+
+def _ended(summary: ReplaySummary, unreadable: Counter[str]) -> ReplaySummary:
     return replace(
         summary,
         pages=summary.pages + unreadable.total(),
@@ -228,14 +283,14 @@ Part = tuple[int, int]
 
 
 def _iter_batches(
-    connection: duckdb.DuckDBPyConnection, center_id: str, resource: str
+    connection: duckdb.DuckDBPyConnection, center_id: str, resource: str, max_pages: int
 ) -> Iterator[list[Part]]:
     """Yield what one transaction takes, in archive order, cut into parts that fit into memory."""
     done = 0
     while planned := connection.execute(
         """SELECT chain_position, body_bytes FROM selected
         WHERE center_id = ? AND resource = ? AND chain_position > ? ORDER BY chain_position LIMIT ?""",
-        [center_id, resource, done, MAX_PAGES],
+        [center_id, resource, done, max_pages],
     ).fetchall():
         parts: list[Part] = []
         batch_bytes = part_bytes = 0
@@ -256,9 +311,10 @@ def _iter_batches(
 def _read_pages(
     connection: duckdb.DuckDBPyConnection,
     center_id: str,
-    resource: Resource,
+    resource: str,
     part: Part,
     unreadable: Counter[str],
+    decode: Callable[[bytes], list[Any]],
 ) -> list[ArchivedPage]:
     """Return a part's pages with their records decoded as when they were fetched; count what cannot be."""
     rows = connection.execute(
@@ -267,19 +323,19 @@ def _read_pages(
         WHERE center_id = $center AND resource = $resource AND chain_position BETWEEN $first AND $last
             AND raw_id IN (SELECT raw_id FROM selected)
         ORDER BY chain_position""",
-        {"center": center_id, "resource": resource.name, "first": part[0], "last": part[1]},
+        {"center": center_id, "resource": resource, "first": part[0], "last": part[1]},
     ).fetchall()
     pages: list[ArchivedPage] = []
     for raw_id, sequence, url_path, status, requested_at, received_at, sha256, body in rows:
         try:
-            records = _decode(body, sha256, resource)
+            records = decode(_whole(body, sha256))
         except PayloadError as error:
-            logger.warning("Page %s of %s %s is left alone: %s.", raw_id, center_id, resource.name, error)
+            logger.warning("Page %s of %s %s is left alone: %s.", raw_id, center_id, resource, error)
             unreadable[str(error)] += 1
             continue
         page = Page(
             center_id=center_id,
-            resource=resource.name,
+            resource=resource,
             sequence=sequence,
             url_path=url_path,
             query={},  # how it was asked for makes no difference to what it holds
@@ -299,15 +355,23 @@ def _read_pages(
     return pages
 
 
-def _decode(body: bytes | None, sha256: str, resource: Resource) -> list[Any]:
+def _whole(body: bytes | None, sha256: str) -> bytes:
+    if body is None or hashlib.sha256(body).hexdigest() != sha256:
+        raise PayloadError("its body does not match its hash, `dispatchlake verify` says more")
+    return body
+
+
+def _decode_nothing(_body: bytes) -> list[Any]:
+    """Return no records: a delivery is read as a whole."""
+    return []
+
+
+def _decode(resource: Resource, body: bytes) -> list[Any]:
     """Return the body's records.
 
     Raises:
-        PayloadError: It is no page of records today, or of another center's field names, or it is not the
-            body that was archived.
+        PayloadError: It is no page of records today, or of another center's field names.
     """
-    if body is None or hashlib.sha256(body).hexdigest() != sha256:
-        raise PayloadError("its body does not match its hash, `dispatchlake verify` says more")
     records = decode_payload(body, resource.records_key).records
     objects = [record for record in records if isinstance(record, dict)]
     for name in (resource.id_field, resource.created_field, resource.changed_field):

@@ -15,14 +15,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from dispatchlake.lake import commit
-from dispatchlake.lake.schemas import QUARANTINE, RecordType, record_columns
-from dispatchlake.lake.sql import fetch_row
+from dispatchlake.lake.record_types import EVENT_TYPES, RecordType
+from dispatchlake.lake.schemas import QUARANTINE, record_columns
+from dispatchlake.lake.sql import fetch_row, registered
 
 TEMPORARY_TABLES = (
     "produced_versions", "produced_quarantine", "had", "earliest", "stale", "fresh",
-    "touched", "present", "winners", "wrong", "missing",
+    "touched", "present", "winners", "wrong", "missing", "displaced", "produced_sightings",
 )  # fmt: skip
 """What is left of a batch until the next one replaces it."""
 
@@ -44,6 +46,9 @@ class Reconciled:
     removed: int = 0
     moved: int = 0
 
+    def __add__(self, other: Reconciled) -> Reconciled:
+        return Reconciled(self.added + other.added, self.removed + other.removed, self.moved + other.moved)
+
 
 @dataclass(frozen=True, slots=True)
 class Retyped:
@@ -60,6 +65,7 @@ class _Outcome:
     Attributes:
         within: Where in the table rows equal to those can be, with its `bounds`: so that cost follows the
             batch and not the table.
+        noted: Further columns of `had`, where the table's rows are collected that the batch is about.
     """
 
     table: str
@@ -68,54 +74,139 @@ class _Outcome:
     produced: str
     within: str = "true"
     bounds: Mapping[str, object] = field(default_factory=dict)
+    noted: tuple[str, ...] = ()
 
 
-def retype(
-    connection: duckdb.DuckDBPyConnection, record_type: RecordType, *, center_id: str, resource: str
+def retype(connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str) -> Retyped:
+    """Make the tables hold of the replayed pages of a listing what today's parser makes of them."""
+    versions = _retype_records(connection, record_type, center_id, "rest")
+    return Retyped(versions, _reconcile_quarantine(connection, center_id))
+
+
+def retype_deliveries(
+    connection: duckdb.DuckDBPyConnection,
+    records: Mapping[str, pa.Table],
+    rejects: pa.Table,
+    center_id: str,
 ) -> Retyped:
-    """Make the tables hold of the replayed pages what today's parser makes of them."""
-    versions = _reconcile_versions(connection, record_type, center_id)
-    _renew_current(connection, record_type, center_id)
-    return Retyped(versions, _reconcile_quarantine(connection, center_id, resource))
+    """Make the tables hold of the replayed deliveries what today's parser makes of them.
+
+    Args:
+        connection: Of the lake.
+        records: What they bring today, by the table of its versions; nothing of a kind that is not there.
+        rejects: What is to be set aside of them.
+        center_id: Whose deliveries.
+    """
+    versions = Reconciled()
+    for record_type in EVENT_TYPES.values():
+        with registered(connection, "staged", records[record_type.versions]):
+            versions += _retype_records(connection, record_type, center_id, "webhook")
+    with registered(connection, "rejected", rejects):
+        return Retyped(versions, _reconcile_quarantine(connection, center_id))
+
+
+def _retype_records(
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str, source: commit.Source
+) -> Reconciled:
+    span = commit.staged_span(connection, record_type)
+    versions = _reconcile_versions(connection, record_type, center_id, span, source)
+    if record_type.current:
+        _renew_current(connection, record_type, center_id)
+    if record_type.sightings:
+        _reconcile_sightings(connection, record_type, center_id, span, source)
+    return versions
 
 
 def _reconcile_versions(
-    connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str
+    connection: duckdb.DuckDBPyConnection,
+    record_type: RecordType,
+    center_id: str,
+    span: commit.StagedSpan,
+    source: commit.Source,
 ) -> Reconciled:
     key = record_type.key
     _create(
         connection,
         "produced_versions",
-        f"""SELECT $center AS center_id, 'rest' AS source, staged.*, replayed.chain_position
+        f"""SELECT $source AS source, staged.*, replayed.chain_position
         FROM staged JOIN replayed USING (raw_id)
         QUALIFY row_number() OVER (PARTITION BY {key}, version_hash, raw_id ORDER BY receive_order) = 1""",
-        {"center": center_id},
+        {"source": source},
     )
-    span = commit.staged_span(connection)
-    return _reconcile(
+    versions = _reconcile(
         connection,
         _Outcome(
             record_type.versions,
             identity=(key, "version_hash"),
             columns=tuple(column.name for column in record_columns(record_type)),
             produced="produced_versions",
-            # `created_at` is part of the hash: an equal version has an equal one, so this loses nothing.
-            within="created_at BETWEEN $oldest AND $newest",
-            bounds={"oldest": span.oldest_created_at, "newest": span.newest_created_at},
+            within=span.within,
+            bounds=span.bounds,
+            noted=("source", "created_at"),
         ),
         center_id,
     )
+    # `had` and `fresh` are still those of the versions.
+    _create(
+        connection,
+        "displaced",
+        f"""SELECT {key}, version_hash, had.source, had.created_at, had.received_at, had.raw_id
+        FROM had JOIN fresh USING ({key}, version_hash) WHERE had.source <> fresh.source""",
+    )
+    return versions
 
 
-def _reconcile_quarantine(connection: duckdb.DuckDBPyConnection, center_id: str, resource: str) -> Reconciled:
+def _reconcile_sightings(
+    connection: duckdb.DuckDBPyConnection,
+    record_type: RecordType,
+    center_id: str,
+    span: commit.StagedSpan,
+    source: commit.Source,
+) -> None:
+    """Let the sightings be what the versions' table does not say: who else brought a version, and when.
+
+    Of a version that turned out to be ours first, the other source's page is a sighting from now on.
+    """
+    key, table = record_type.key, record_type.sightings
+    columns = (key, "version_hash", "source", "created_at", "received_at", "raw_id")
+    _create(
+        connection,
+        "produced_sightings",
+        f"""SELECT center_id, {", ".join(columns)}, chain_position FROM produced_versions
+        SEMI JOIN (
+            SELECT {key}, version_hash FROM {record_type.versions} WHERE {span.within} AND source <> $source)
+        USING ({key}, version_hash)""",
+        {**span.bounds, "source": source},
+    )
+    _reconcile(
+        connection,
+        _Outcome(
+            table,
+            identity=(key, "version_hash", "source"),
+            columns=("center_id", *columns),
+            produced="produced_sightings",
+            within=span.within,
+            bounds=span.bounds,
+        ),
+        center_id,
+    )
+    (displaced,) = fetch_row(connection, "SELECT count(*) FROM displaced")
+    if displaced:
+        connection.execute(
+            f"""INSERT INTO {table} BY NAME SELECT $center AS center_id, * FROM displaced
+            ANTI JOIN (SELECT {key}, version_hash, source FROM {table} WHERE center_id = $center)
+            USING ({key}, version_hash, source)""",
+            {"center": center_id},
+        )
+
+
+def _reconcile_quarantine(connection: duckdb.DuckDBPyConnection, center_id: str) -> Reconciled:
     _create(
         connection,
         "produced_quarantine",
-        f"""SELECT {commit.QUARANTINE_ID} AS quarantine_id, $center AS center_id, $resource AS resource,
-            reason, record, raw_id, position, rejected.received_at, replayed.chain_position
+        f"""SELECT {commit.QUARANTINE_ID} AS quarantine_id, rejected.*, replayed.chain_position
         FROM rejected JOIN replayed USING (raw_id)
         QUALIFY row_number() OVER (PARTITION BY quarantine_id, raw_id ORDER BY position) = 1""",
-        {"center": center_id, "resource": resource},
     )
     return _reconcile(
         connection,
@@ -134,7 +225,8 @@ def _reconcile(connection: duckdb.DuckDBPyConnection, outcome: _Outcome, center_
     table, identity = outcome.table, ", ".join(outcome.identity)
     center = {"center": center_id}
     first, last = fetch_row(connection, "SELECT min(received_at), max(received_at) FROM replayed")
-    had = f"""SELECT {identity}, raw_id, row.received_at,
+    noted = "".join(f", row.{name}" for name in outcome.noted)
+    had = f"""SELECT {identity}, raw_id, row.received_at{noted},
             coalesce(chain_position, {_AFTER_ALL}) AS chain_position
         FROM {table} AS row LEFT JOIN archive_order USING (raw_id) WHERE center_id = $center AND"""
     _create(

@@ -1,28 +1,27 @@
-"""Every table of the lake, declared once: DDL, comments, parsing and merging are derived from here.
+"""Every table of the lake, declared once: DDL and comments are derived from here.
 
-A column's comment says what it means, its unit and where it comes from; `pii` says what it may reveal.
-What a value is made of is `parsing`'s business; what is written when is `commit`'s.
+A column's comment says what it means, its unit and where it comes from; `pii` says what it may reveal. What
+records are made of is `record_types`' business; what is written when is `commit`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
+from dispatchlake.lake.reconciliation_view import RECONCILIATION_QUERY, SOURCES_QUERY
+from dispatchlake.lake.record_types import (
+    CAD_INCIDENTS,
+    DUCKDB_TYPES,
+    EVENT_TYPES,
+    INCIDENT_EVENTS,
+    Pii,
+    RecordType,
+)
 from dispatchlake.lake.status_view import STATUS_QUERY
-from dispatchlake.model import Resource
 
-Kind = Literal["text", "boolean", "integer", "number", "instant", "texts"]
-
-DUCKDB_TYPES: Mapping[Kind, str] = {
-    "text": "VARCHAR",
-    "boolean": "BOOLEAN",
-    "integer": "BIGINT",
-    "number": "DOUBLE",
-    "instant": "TIMESTAMPTZ",
-    "texts": "VARCHAR[]",
-}
+INLINED_ROWS = 100
+"""Loads of at most this many rows stay in the catalog until flushed, instead of as a file each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Column:
     name: str
     type: str
     comment: str
-    pii: Literal["none", "phone", "address", "coordinates", "free text", "everything"] = "none"
+    pii: Pii = "none"
 
     @property
     def full_comment(self) -> str:
@@ -55,130 +54,14 @@ class Table:
     inlines: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field of a record at the source, and the column it becomes."""
-
-    source: str
-    kind: Kind
-    comment: str
-    column: str = ""
-    required: bool = False
-    pii: Literal["none", "phone", "address", "coordinates", "free text", "everything"] = "none"
-
-    @property
-    def name(self) -> str:
-        """Return the column's name."""
-        return self.column or self.source
-
-
-@dataclass(frozen=True, slots=True)
-class RecordType:
-    """How the records of one resource are typed, and the two tables they land in.
-
-    Attributes:
-        key: Column of the record's own id.
-        tie_break: Column that, when set, makes one of two versions with the same `updated_at` the newer.
-    """
-
-    resource: str
-    current: str
-    versions: str
-    noun: str
-    key: str
-    tie_break: str
-    fields: tuple[Field, ...]
-
-
-INCIDENT_EVENTS = RecordType(
-    resource="incident_events",
-    current="incidents",
-    versions="incident_versions",
-    noun="incident",
-    key="incident_id",
-    tie_break="audio_call_ended_at",
-    fields=(
-        Field("id", "text", "Incident id (uuid) as the vendor has it.", "incident_id", required=True),
-        Field("caller_phone_number", "text", "Caller's number, normally E.164; as sent.", pii="phone"),
-        Field("is_audio_live", "boolean", "Whether the call's audio was live."),
-        Field("audio_call_ended_at", "instant", "When the call's audio ended; null while it is live."),
-        Field("chatroom_url", "text", "Page of the incident in the vendor's portal, for people."),
-        Field("created_at", "instant", "When the incident was created, at the source.", required=True),
-        Field("updated_at", "instant", "When this version came to be, at the source.", required=True),
-    ),
-)
-
-CAD_INCIDENTS = RecordType(
-    resource="cad_incidents",
-    current="cad_incidents",
-    versions="cad_incident_versions",
-    noun="CAD incident",
-    key="cad_incident_id",
-    tie_break="closed_at",
-    fields=(
-        Field("id", "text", "CAD incident id as the vendor has it.", "cad_incident_id", required=True),
-        Field("cad_partner_incident_id", "text", "The center's own CAD number; unique only with center_id."),
-        Field("incident_id", "text", "Linked incident; null while the record is an unlinked shell."),
-        Field("agency_type", "text", "Kind of agency: fire, police, ems."),
-        Field("incident_type", "text", "What the call is for, in the center's words."),
-        Field("incident_type_code", "text", "The center's code for incident_type."),
-        Field("priority", "text", "The center's priority code; scales differ between centers."),
-        Field("alarm_level", "integer", "Number of alarms; 0 or 1 for an ordinary response."),
-        Field("disposition", "text", "How the call ended, in the center's words."),
-        Field("disposition_code", "text", "The center's code for disposition."),
-        Field("address", "text", "Address, block or intersection.", pii="address"),
-        Field("cross_street", "text", "Cross street.", pii="address"),
-        Field("city", "text", "City."),
-        Field("postal_code", "text", "Postal code; text, leading zeros count."),
-        Field("beat", "text", "Beat, battalion or map key of the center."),
-        Field(
-            "lat", "number", "Latitude in degrees, WGS 84 assumed; null if out of range.", pii="coordinates"
-        ),
-        Field(
-            "lng", "number", "Longitude in degrees, WGS 84 assumed; null if out of range.", pii="coordinates"
-        ),
-        Field("units", "texts", "Units assigned, in the source's order."),
-        Field("received_at", "instant", "When the center received the call.", "call_received_at"),
-        Field("entered_at", "instant", "When the call was entered into CAD."),
-        Field("dispatched_at", "instant", "When the first unit was dispatched."),
-        Field("responding_at", "instant", "When the first unit was under way."),
-        Field("on_scene_at", "instant", "When the first unit was on scene."),
-        Field("transport_at", "instant", "When transport began."),
-        Field("hospital_at", "instant", "When the hospital was reached."),
-        Field("closed_at", "instant", "When the CAD incident was closed."),
-        Field("created_at", "instant", "When the CAD incident was created, at the source.", required=True),
-        Field("updated_at", "instant", "When this version came to be, at the source.", required=True),
-    ),
-)
-
-RECORD_TYPES: Mapping[str, RecordType] = {
-    record_type.resource: record_type for record_type in (INCIDENT_EVENTS, CAD_INCIDENTS)
-}
-
-
-def record_type_of(resource: Resource) -> RecordType:
-    """Return how records of a resource are typed, under the field names that a center gives them."""
-    record_type = RECORD_TYPES[resource.name]
-    sources = {
-        record_type.key: resource.id_field,
-        "created_at": resource.created_field,
-        "updated_at": resource.changed_field,
-    }
-    fields = tuple(
-        replace(field, source=sources.get(field.name, field.source), column=field.name)
-        for field in record_type.fields
-    )
-    return replace(record_type, fields=fields)
-
-
 _CENTER = Column(
-    "center_id", "VARCHAR", "Dispatch center; part of every key, known from the credential only."
+    "center_id", "VARCHAR", "Dispatch center; part of every key, known from the credential or our URL."
 )
 _PROVENANCE = (
     Column(
         "extra",
         "JSON",
-        "Fields this software does not know, and coordinates out of range, as received.",
+        "Fields this software does not know, and coordinates out of range, as received; URLs without query.",
         "free text",
     ),
     Column(
@@ -187,9 +70,10 @@ _PROVENANCE = (
         "Hash of the typed content; equal content has an equal hash, however written.",
     ),
     Column("received_at", "TIMESTAMPTZ", "When we first received this version (UTC)."),
-    Column("source", "VARCHAR", "How it reached us: rest."),
-    Column("raw_id", "VARCHAR", "Page it was first read from: raw_pages.raw_id."),
+    Column("source", "VARCHAR", "How it reached us first: rest or webhook."),
+    Column("raw_id", "VARCHAR", "Page or delivery it was first read from: raw_pages.raw_id."),
 )
+_BY_MONTH = ("center_id", "year(created_at)", "month(created_at)")
 
 
 def record_columns(record_type: RecordType) -> tuple[Column, ...]:
@@ -202,39 +86,66 @@ def record_columns(record_type: RecordType) -> tuple[Column, ...]:
 
 def _record_tables(record_type: RecordType) -> tuple[Table, Table]:
     columns = record_columns(record_type)
-    partition_by = ("center_id", "year(created_at)", "month(created_at)")
     noun = record_type.noun
     return (
         Table(
             record_type.current,
             f"One row per {noun}: its newest version. Key: center_id, {record_type.key}.",
             columns,
-            partition_by,
+            _BY_MONTH,
         ),
         Table(
             record_type.versions,
             f"One row per distinct version of a {noun}; count incidents in {record_type.current}, not here. "
-            f"Key: center_id, {record_type.key}, version_hash.",
+            f"Key: {record_type.identity}.",
             columns,
-            partition_by,
+            _BY_MONTH,
         ),
     )
 
 
+def _event_table(record_type: RecordType) -> Table:
+    return Table(
+        record_type.versions,
+        f"One row per {record_type.noun}, as webhooks bring them; nothing is ever overwritten: one that came "
+        "again with another content is a further row. Count them with "
+        f"count(DISTINCT {record_type.key}). Key: {record_type.identity}.",
+        record_columns(record_type),
+        _BY_MONTH,
+    )
+
+
+INCIDENT_SIGHTINGS = Table(
+    "incident_sightings",
+    "One row per version of an incident that a second source brought too; incident_versions has the first. "
+    "Key: center_id, incident_id, version_hash, source.",
+    (
+        _CENTER,
+        Column("incident_id", "VARCHAR", "incident_versions.incident_id."),
+        Column("version_hash", "VARCHAR", "incident_versions.version_hash."),
+        Column("source", "VARCHAR", "What brought it too: rest or webhook."),
+        Column("created_at", "TIMESTAMPTZ", "When the incident was created, in this version."),
+        Column("received_at", "TIMESTAMPTZ", "When we first received it from this source (UTC)."),
+        Column("raw_id", "VARCHAR", "Page or delivery it was first read from: raw_pages.raw_id."),
+    ),
+    _BY_MONTH,
+)
+
 RAW_PAGES = Table(
     "raw_pages",
-    "One row per page of an answer, exactly as received, archived before it was understood. Key: raw_id.",
+    "One row per page of an answer or webhook delivery, exactly as received, archived before it was "
+    "understood. Key: raw_id.",
     (
-        Column("raw_id", "VARCHAR", "Id of the page."),
+        Column("raw_id", "VARCHAR", "Id of the page or delivery."),
         _CENTER,
-        Column("resource", "VARCHAR", "Listing it belongs to."),
-        Column("run_id", "VARCHAR", "Run that fetched it: runs.run_id."),
-        Column("sequence", "BIGINT", "Position in its listing, from 1."),
-        Column("url_path", "VARCHAR", "Path it was fetched from, without the query."),
+        Column("resource", "VARCHAR", "Listing it belongs to; webhook:incident-events or webhook:cad."),
+        Column("run_id", "VARCHAR", "Run that fetched it: runs.run_id; of a delivery, the landing."),
+        Column("sequence", "BIGINT", "Position in its listing, from 1; 1 for a delivery."),
+        Column("url_path", "VARCHAR", "Path it was fetched from or delivered to, without the query."),
         Column("query", "JSON", "Paging and filter parameters that were sent."),
-        Column("status", "BIGINT", "HTTP status."),
-        Column("headers", "JSON", "Response headers of interest."),
-        Column("requested_at", "TIMESTAMPTZ", "When it was asked for (UTC)."),
+        Column("status", "BIGINT", "HTTP status: the answer's, or ours to a delivery."),
+        Column("headers", "JSON", "Headers of interest: the answer's, or the delivery's."),
+        Column("requested_at", "TIMESTAMPTZ", "When it was asked for (UTC); of a delivery, received_at."),
         Column("received_at", "TIMESTAMPTZ", "When its last byte came (UTC)."),
         Column("body_bytes", "BIGINT", "Length of body."),
         Column("body_sha256", "VARCHAR", "SHA-256 of body, hexadecimal."),
@@ -264,14 +175,19 @@ CHAIN_HEADS = Table(
 
 QUARANTINE = Table(
     "quarantine",
-    "One row per record set aside because it could not be typed; its page is in raw_pages. "
+    "One row per record set aside because it could not be typed; its page or delivery is in raw_pages. "
     "Key: quarantine_id.",
     (
         Column("quarantine_id", "VARCHAR", "Hash of center, resource, reason and record."),
         _CENTER,
-        Column("resource", "VARCHAR", "Listing it belongs to."),
+        Column("resource", "VARCHAR", "Listing it belongs to; webhook:incident-events or webhook:cad."),
         Column("reason", "VARCHAR", "Why, and which field; never a value."),
-        Column("record", "VARCHAR", "The record as JSON.", "everything"),
+        Column(
+            "record",
+            "VARCHAR",
+            "The record as JSON, URLs without query; of a delivery that is none, its length and hash.",
+            "everything",
+        ),
         Column("raw_id", "VARCHAR", "Page it was first read from: raw_pages.raw_id."),
         Column("position", "BIGINT", "Position in that page's records, from 0."),
         Column("received_at", "TIMESTAMPTZ", "When we first received it (UTC)."),
@@ -348,22 +264,53 @@ ALERTS = Table(
     (
         Column("center_id", "VARCHAR", "Dispatch center; empty where the condition is the whole lake's."),
         Column("resource", "VARCHAR", "Listing; empty where the condition is not one listing's."),
-        Column("condition", "VARCHAR", "login-failed, late, silent, quarantine-grew or disk-nearly-full."),
+        Column(
+            "condition",
+            "VARCHAR",
+            "login-failed, late, silent, quarantine-grew, disk-nearly-full or deliveries-wait.",
+        ),
         Column("since_at", "TIMESTAMPTZ", "When it was first told (UTC)."),
         Column("told_at", "TIMESTAMPTZ", "When it was last told (UTC)."),
     ),
+)
+
+MEDIA_FILES = Table(
+    "media_files",
+    "One row per row of media whose file was tried to be fetched: where it is, or why it is not there. Key: "
+    "center_id, media_id, version_hash.",
+    (
+        _CENTER,
+        Column("media_id", "VARCHAR", "media.media_id."),
+        Column("version_hash", "VARCHAR", "media.version_hash."),
+        Column(
+            "state",
+            "VARCHAR",
+            "fetched; expired: the link opens nothing any more, until a later delivery has a fresh one; "
+            "refused: it leads where we do not go, or to more than we take; failed: tried again for 2 hours.",
+        ),
+        Column("path", "VARCHAR", "Where the file is, below the folder of media files; null unless fetched."),
+        Column("size_bytes", "BIGINT", "Its length."),
+        Column("sha256", "VARCHAR", "Its SHA-256, hexadecimal."),
+        Column("error", "VARCHAR", "Why it is not there; null if it is."),
+        Column("attempts", "BIGINT", "How often it was tried."),
+        Column("tried_at", "TIMESTAMPTZ", "When the last attempt began (UTC)."),
+    ),
+    ("center_id",),
 )
 
 TABLES: tuple[Table, ...] = (
     RAW_PAGES,
     CHAIN_HEADS,
     *_record_tables(INCIDENT_EVENTS),
+    INCIDENT_SIGHTINGS,
     *_record_tables(CAD_INCIDENTS),
+    *(_event_table(one) for one in EVENT_TYPES.values() if not one.current),
     QUARANTINE,
     COVERAGE,
     WATERMARKS,
     RUNS,
     ALERTS,
+    MEDIA_FILES,
 )
 
 VIEWS: Mapping[str, tuple[str, str]] = {
@@ -375,5 +322,13 @@ VIEWS: Mapping[str, tuple[str, str]] = {
     "status": (
         "One row per center and resource: how its live reading stands; see docs/status-and-alerts.md.",
         STATUS_QUERY,
+    ),
+    "incident_sources": (
+        "One row per incident: whether REST and whether webhooks told us of it, and when first.",
+        SOURCES_QUERY,
+    ),
+    "reconciliation": (
+        "One row per center and UTC day of created_at: incidents seen by REST, by webhooks, by both.",
+        RECONCILIATION_QUERY,
     ),
 }

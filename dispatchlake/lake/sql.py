@@ -28,6 +28,16 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def registered(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> Iterator[None]:
+    """Let statements ask an Arrow table under a name."""
+    connection.register(name, table)
+    try:
+        yield
+    finally:
+        connection.unregister(name)
+
+
 def at_once(*columns: str) -> str:
     """Return a condition that columns have the values of as many parameters, in a form DuckLake takes whole.
 

@@ -10,7 +10,7 @@ import contextlib
 import duckdb
 import pyarrow as pa
 
-from dispatchlake.lake.schemas import DUCKDB_TYPES, RecordType
+from dispatchlake.lake.record_types import DUCKDB_TYPES, RecordType
 from dispatchlake.lake.sql import transaction
 from dispatchlake.lake.typed_pages import TypedPages
 
@@ -24,12 +24,12 @@ class Staging:
         self.pages = self.records = self.quarantined = self.body_bytes = 0
         columns = ", ".join(f'"{field.name}" {DUCKDB_TYPES[field.kind]}' for field in record_type.fields)
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE staged ({columns}, extra VARCHAR, version_hash VARCHAR, "
-            "received_at TIMESTAMPTZ, raw_id VARCHAR, receive_order BIGINT)"
+            f"CREATE OR REPLACE TEMP TABLE staged (center_id VARCHAR, {columns}, extra VARCHAR, "
+            "version_hash VARCHAR, received_at TIMESTAMPTZ, raw_id VARCHAR, receive_order BIGINT)"
         )
         connection.execute(
-            "CREATE OR REPLACE TEMP TABLE rejected (reason VARCHAR, record VARCHAR, raw_id VARCHAR, "
-            "position BIGINT, received_at TIMESTAMPTZ)"
+            "CREATE OR REPLACE TEMP TABLE rejected (center_id VARCHAR, resource VARCHAR, reason VARCHAR, "
+            "record VARCHAR, raw_id VARCHAR, position BIGINT, received_at TIMESTAMPTZ)"
         )
 
     def add(self, pages: TypedPages | Exception) -> None:

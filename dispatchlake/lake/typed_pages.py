@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from dispatchlake.lake.archive import ArchivedPage, Batch, iter_batches
-from dispatchlake.lake.parsing import parse_records
-from dispatchlake.lake.schemas import RecordType, record_type_of
+from dispatchlake.lake.archive import ArchivedPage
+from dispatchlake.lake.events import NoEvent, read_event, told_of
+from dispatchlake.lake.parsing import Reject, parse_records
+from dispatchlake.lake.record_types import RecordType
 from dispatchlake.lake.timestamps import INSTANT
+from dispatchlake.lake.url_queries import without_queries
 from dispatchlake.lake.version_hash import version_hashes
-from dispatchlake.model import Page, Resource
-
-_YOUNG_OBJECTS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,10 @@ class TypedPages:
     """What became of the records of some pages.
 
     Attributes:
-        records: One row per typed record: the record type's columns, `extra`, `version_hash`, `received_at`,
-            `raw_id` and `receive_order`, which counts from 0.
-        rejects: One row per record set aside: `reason`, `record`, `raw_id`, `position` in its page from 0,
-            `received_at`.
+        records: One row per typed record: `center_id`, the record type's columns, `extra`, `version_hash`,
+            `received_at`, `raw_id` and `receive_order`, which counts from 0.
+        rejects: One row per record set aside: `center_id`, `resource`, `reason`, `record`, `raw_id`,
+            `position` in its page from 0, `received_at`.
         page_count: Pages.
         record_count: Records received, those set aside included.
         body_bytes: Length of the pages' bodies.
@@ -40,55 +41,116 @@ class TypedPages:
     body_bytes: int
 
 
-TypedBatch = tuple[Batch, TypedPages | Exception]
-"""A batch without its decoded records, and what became of them, or why nothing did."""
+@dataclass(frozen=True, slots=True)
+class TypedDeliveries:
+    """What became of some deliveries: tables as `TypedPages` has them, the records' by what they are."""
 
+    records: dict[str, tuple[RecordType, pa.Table]]
+    rejects: pa.Table
 
-def type_batches(pages: Iterable[Page], resource: Resource) -> Iterator[TypedBatch]:
-    """Yield pages in batches, typed as they are read: decoded, records are many times as large.
-
-    A process that decodes has hundreds of thousands of small objects, none in a cycle. Its collector of
-    cycles looks for some more seldom from then on; it took a fifth of a large load.
-    """
-    young, *older = gc.get_threshold()
-    if 0 < young < _YOUNG_OBJECTS:
-        gc.set_threshold(_YOUNG_OBJECTS, *older)
-    record_type = record_type_of(resource)
-    for batch in iter_batches(pages):
-        try:
-            typed: TypedPages | Exception = type_pages(batch.pages, record_type)
-        except Exception as error:  # noqa: BLE001 - raised when it is staged: its pages are archived before
-            typed = error
-        yield batch.without_records(), typed
+    def records_of(self, record_type: RecordType) -> pa.Table:
+        """Return the records of a kind, which may be none."""
+        if record_type.versions in self.records:
+            return self.records[record_type.versions][1]
+        return _type([], record_type, np.array([], np.int64), _Origins([]))[0]
 
 
 def type_pages(pages: Sequence[ArchivedPage], record_type: RecordType) -> TypedPages:
     """Type the records of pages."""
     counts = [len(archived.page.records) for archived in pages]
     records = [record for archived in pages for record in archived.page.records]
-    parsed = parse_records(records, record_type)
+    origins = _Origins(pages)
     page_of = np.repeat(np.arange(len(pages)), counts)
-    received_at = pa.array([archived.page.received_at for archived in pages], INSTANT)
-    raw_ids = pa.array([archived.raw_id for archived in pages], pa.string())
-    kept = parsed.table["position"]
-    origin = pa.array(page_of[kept.to_numpy()])
+    typed, rejects = _type(records, record_type, page_of, origins)
+    at = np.array([reject.position for reject in rejects], np.int64)
+    first_of_page = np.cumsum([0, *counts])
+    set_aside = _rejects(rejects, page_of[at], at - first_of_page[page_of[at]], origins)
+    body_bytes = sum(len(archived.page.body) for archived in pages)
+    return TypedPages(typed, set_aside, len(pages), len(records), body_bytes)
+
+
+def type_deliveries(
+    deliveries: Sequence[ArchivedPage], faults: Mapping[str, str] = MappingProxyType({})
+) -> TypedDeliveries:
+    """Type the events of deliveries, of any centers; `receive_order` counts deliveries.
+
+    Args:
+        deliveries: In the order received.
+        faults: By `raw_id`, why a delivery is to be set aside unread.
+    """
+    origins = _Origins(deliveries)
+    found: dict[str, tuple[RecordType, list[object], list[int]]] = {}
+    rejects: dict[int, Reject] = {}
+    for number, archived in enumerate(deliveries):
+        if archived.raw_id in faults:
+            rejects[number] = Reject(0, faults[archived.raw_id], told_of(archived.page.body))
+            continue
+        try:
+            event = read_event(archived.page.body, archived.page.resource)
+        except NoEvent as error:
+            rejects[number] = Reject(0, str(error), without_queries(error.record))
+            continue
+        _, records, numbers = found.setdefault(event.record_type.versions, (event.record_type, [], []))
+        records.append(event.record)
+        numbers.append(number)
+    tables: dict[str, tuple[RecordType, pa.Table]] = {}
+    for name, (record_type, records, numbers) in found.items():
+        page_of = np.array(numbers)
+        typed, refused = _type(records, record_type, page_of, origins)
+        order = pa.array(page_of).take(typed["receive_order"])
+        column = typed.schema.get_field_index("receive_order")
+        tables[name] = (record_type, typed.set_column(column, "receive_order", order))
+        rejects |= {numbers[reject.position]: reject for reject in refused}
+    at = np.array(sorted(rejects), np.int64)
+    set_aside = _rejects([rejects[number] for number in at], at, np.zeros(len(at), np.int64), origins)
+    return TypedDeliveries(tables, set_aside)
+
+
+class _Origins:
+    """Where records are from, as columns with a row for each page."""
+
+    def __init__(self, pages: Sequence[ArchivedPage]) -> None:
+        self.center_id = pa.array([archived.page.center_id for archived in pages], pa.string())
+        self.resource = pa.array([archived.page.resource for archived in pages], pa.string())
+        self.received_at = pa.array([archived.page.received_at for archived in pages], INSTANT)
+        self.raw_id = pa.array([archived.raw_id for archived in pages], pa.string())
+
+
+def _type(
+    records: Sequence[object], record_type: RecordType, page_of: npt.NDArray[np.int64], origins: _Origins
+) -> tuple[pa.Table, list[Reject]]:
+    """Type records, of each of which `page_of` tells the page; `receive_order` is their place among them."""
+    parsed = parse_records(records, record_type)
+    hashes = version_hashes(parsed.table, record_type)
+    origin = pa.array(page_of[parsed.table["position"].to_numpy()])
     typed = (
         parsed.table.rename_columns({"position": "receive_order"})
-        .append_column("version_hash", version_hashes(parsed.table, record_type))
-        .append_column("received_at", received_at.take(origin))
-        .append_column("raw_id", raw_ids.take(origin))
+        .append_column("version_hash", hashes)
+        .append_column("received_at", origins.received_at.take(origin))
+        .append_column("raw_id", origins.raw_id.take(origin))
+        .append_column("center_id", origins.center_id.take(origin))
     )
-    at = np.array([reject.position for reject in parsed.rejects], np.int64)
-    origin = pa.array(page_of[at])
-    first_of_page = np.cumsum([0, *counts])
-    rejects = pa.table(
+    if record_type.may_lack_id:
+        column = typed.schema.get_field_index(record_type.key)
+        typed = typed.set_column(column, record_type.key, pc.coalesce(typed[record_type.key], hashes))
+    return typed, parsed.rejects
+
+
+def _rejects(
+    rejects: Sequence[Reject],
+    page_of: npt.NDArray[np.int64],
+    position: npt.NDArray[np.int64],
+    origins: _Origins,
+) -> pa.Table:
+    origin = pa.array(page_of)
+    return pa.table(
         {
-            "reason": pa.array([reject.reason for reject in parsed.rejects], pa.string()),
-            "record": pa.array([reject.record for reject in parsed.rejects], pa.string()),
-            "raw_id": raw_ids.take(origin),
-            "position": pa.array(at - first_of_page[page_of[at]]),
-            "received_at": received_at.take(origin),
+            "center_id": origins.center_id.take(origin),
+            "resource": origins.resource.take(origin),
+            "reason": pa.array([reject.reason for reject in rejects], pa.string()),
+            "record": pa.array([reject.record for reject in rejects], pa.string()),
+            "raw_id": origins.raw_id.take(origin),
+            "position": pa.array(position),
+            "received_at": origins.received_at.take(origin),
         }
     )
-    body_bytes = sum(len(archived.page.body) for archived in pages)
-    return TypedPages(typed, rejects, len(pages), len(records), body_bytes)

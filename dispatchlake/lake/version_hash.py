@@ -7,7 +7,7 @@ import hashlib
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dispatchlake.lake.schemas import Kind, RecordType
+from dispatchlake.lake.record_types import Kind, RecordType
 
 _HASH_BYTES = 16
 _SEPARATOR = "\0"

@@ -12,7 +12,7 @@ from bench import listings
 from bench.listings import Listing, rendered
 from bench.rows import iter_rows, record_id
 from dispatchlake.lake.parsing import parse_records
-from dispatchlake.lake.schemas import RECORD_TYPES
+from dispatchlake.lake.record_types import RECORD_TYPES
 
 RESOURCES = ("incident_events", "cad_incidents")
 

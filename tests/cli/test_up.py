@@ -18,9 +18,13 @@ import yaml
 from dispatchlake.cli.local_sandbox import CENTERS
 from dispatchlake.cli.occupancy import MARK, occupy
 from dispatchlake.cli.prefect_api import free_port
+from dispatchlake.lake.reading import connect
+from dispatchlake.landing import is_anything_waiting
 from dispatchlake.settings import Settings
 from tests.cli.up_process import ENDED, UpProcess, marked, wait_until
 from tests.command_line import run, run_process
+from tests.lake.deliveries import incident_metadata
+from tests.test_landing import delivery, keep
 from tests.truth.comparison import assert_equal
 from tests.webhooks.receiving import Client
 
@@ -124,7 +128,19 @@ def test_other_commands_use_its_server(up: UpProcess) -> None:
     assert "Starting" not in listed.stderr, "no second server on the same database"
 
 
-@pytest.mark.parametrize("word", ["server", "worker", "sandbox", "receive"])
+def test_a_delivery_is_landed_without_a_run(up: UpProcess) -> None:
+    """By the process that looks every few seconds; the schedule's next run may be minutes away."""
+    settings = Settings(data_dir=up.data_dir)
+
+    (kept,) = keep(settings, delivery(incident_metadata("delivered"), "houston-tx"))
+
+    wait_until(lambda: not is_anything_waiting(settings), "it has landed")
+    with connect(settings.lake_dir) as lake:
+        found = lake.sql("SELECT raw_id, source FROM incidents WHERE incident_id = 'delivered'").fetchall()
+    assert found == [(kept.raw_id, "webhook")]
+
+
+@pytest.mark.parametrize("word", ["server", "worker", "sandbox", "land", "receive"])
 def test_what_ends_by_itself_is_started_again(up: UpProcess, word: str) -> None:
     before = up.processes()[word]
     before.kill()

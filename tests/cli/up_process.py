@@ -123,7 +123,7 @@ class UpProcess:
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
-WORDS = ("server", "worker", "sandbox", "receive", "prefect.engine")
+WORDS = ("server", "worker", "sandbox", "land", "receive", "prefect.engine")
 
 
 def marked(mark: str) -> list[psutil.Process]:

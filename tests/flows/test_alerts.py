@@ -33,14 +33,14 @@ def receiver(prefect_url: str) -> Iterator[Receiver]:
         outcome = run("alerts", "set", "-", stdin=f"{receiver.url}\n")
         assert outcome.returncode == 0, outcome.stderr
         assert (
-            "10 automations tell of troubles through dispatchlake-alerts (Custom Webhook)." in outcome.stdout
+            "11 automations tell of troubles through dispatchlake-alerts (Custom Webhook)." in outcome.stdout
         )
         assert "a-secret-path" not in outcome.stdout + outcome.stderr
         yield receiver
         forget_block()
         from tasks.automations import apply
 
-        assert len(apply().removed) == 10
+        assert len(apply().removed) == 11
 
 
 def forget_block() -> None:

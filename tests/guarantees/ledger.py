@@ -30,6 +30,10 @@ class Ledger:
         doubled = found.repeated + sum(
             len(f - e) for e, f in zip(expected.records, found.records, strict=True)
         )
+        self.count(lost, doubled)
+
+    def count(self, lost: int, doubled: int) -> None:
+        """Note what was lost and doubled; fail if anything was."""
         self._record(PROPERTY, [self._fault, 0, lost, doubled])
         assert (lost, doubled) == (0, 0), f"{lost} rows are lost, {doubled} doubled or invented"
 

@@ -11,7 +11,7 @@ import pytest
 
 from dispatchlake.lake import typed_pages
 from dispatchlake.lake.parsing import Parsed, parse_records, to_json
-from dispatchlake.lake.schemas import RecordType
+from dispatchlake.lake.record_types import RecordType
 from tests.lake.pages import stamp
 
 REFUSED, DROPPED, INVENTED = "refused", "dropped", "invented"

@@ -15,6 +15,7 @@ from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.reading import connect
 from dispatchlake.lake.schemas import TABLES, VIEWS
 from tests.lake.conftest import Ask
+from tests.lake.deliveries import caller_location, incident_metadata, land, media, note_created
 from tests.lake.pages import incident, load
 from tests.lake.scripts import Script
 
@@ -94,6 +95,44 @@ def test_an_older_lake_is_brought_up_to_date_and_keeps_its_rows(
         assert connection.sql("SELECT incident_id, colour FROM incidents").fetchall() == [("i1", None)]
         names = [row[0] for row in connection.sql("SELECT name FROM migrations ORDER BY ALL").fetchall()]
     assert names == list(migrations.MIGRATIONS)
+
+
+def test_a_lake_from_before_webhooks_gets_their_tables_and_keeps_its_rows(lake: Lake, lake_dir: Path) -> None:
+    load(lake, incident("i1"))
+    connection = lake._connection
+    for view in ("reconciliation", "incident_sources"):
+        connection.execute(f"DROP VIEW {view}")
+    for table in NEW_WITH_WEBHOOKS:
+        connection.execute(f"DROP TABLE {table}")
+    connection.execute("COMMENT ON TABLE raw_pages IS 'One row per page.'")
+    connection.execute("COMMENT ON COLUMN incidents.source IS 'How it reached us: rest.'")
+    connection.execute("DELETE FROM migrations WHERE name = '0007 deliveries'")
+    connection.execute("DROP TABLE memory.main.is_current")
+    lake.close()
+
+    with Lake.open(lake_dir) as migrated:
+        landed = land(migrated, incident_metadata("i1"), caller_location(), note_created(), media(), b"?")
+        ask = migrated._connection.sql
+
+        assert (landed.new, landed.quarantined) == (3, 1)
+        assert ask("SELECT incident_id, by_rest, by_webhook FROM incident_sources").fetchall() == [
+            ("i1", True, True)
+        ]
+        comments = {
+            (table, column): comment
+            for table, column, comment in ask(
+                "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE database_name = 'lake'"
+            ).fetchall()
+        }
+        for table in TABLES:
+            assert ask(
+                f"SELECT comment FROM duckdb_tables() WHERE table_name = '{table.name}'"
+            ).fetchall() == [(table.comment,)]
+            for column in table.columns:
+                assert comments[table.name, column.name] == column.full_comment
+
+
+NEW_WITH_WEBHOOKS = ("incident_sightings", "caller_locations", "media", "cad_notes", "cad_locations")
 
 
 def add_colour(connection: duckdb.DuckDBPyConnection) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dispatchlake.lake import parsing
 from dispatchlake.lake.parsing import Parsed, parse_records, to_json
-from dispatchlake.lake.schemas import CAD_INCIDENTS, INCIDENT_EVENTS, Field, RecordType, record_type_of
+from dispatchlake.lake.record_types import CAD_INCIDENTS, INCIDENT_EVENTS, Field, RecordType, record_type_of
 from dispatchlake.model import RESOURCES
 from tests.lake.pages import incident, instant, stamp
 from tests.lake.test_timestamps import reference as parse_time

@@ -427,12 +427,11 @@ def test_batches_are_bounded_by_pages_and_bytes_and_cover_each_page_once(
 ) -> None:
     sizes = [10, 10, 30, 2, 90, 200, 2, 2, 2]
     center.load_pages([center.page(body=b"[" + b" " * (size - 2) + b"]") for size in sizes])
-    monkeypatch.setattr(replay, "MAX_PAGES", 4)
     monkeypatch.setattr(replay, "MAX_BYTES", 100)
     monkeypatch.setattr(replay, "_READ_BYTES", 25)
     replay._select(center.lake._connection, Selection((center.center_id,)))
 
-    batches = list(replay._iter_batches(center.lake._connection, center.center_id, "incident_events"))
+    batches = list(replay._iter_batches(center.lake._connection, center.center_id, "incident_events", 4))
 
     assert batches == [[(1, 2), (3, 3), (4, 4)], [(5, 5)], [(6, 6)], [(7, 9)]]
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatchlake.lake.archive import ArchivedPage
-from dispatchlake.lake.schemas import CAD_INCIDENTS, INCIDENT_EVENTS, RecordType
+from dispatchlake.lake.record_types import CAD_INCIDENTS, INCIDENT_EVENTS, RecordType
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.typed_pages import type_pages
 from tests.lake.pages import incident, page, stamp

@@ -23,6 +23,15 @@ from sandbox.config import (
     TokenRules,
 )
 from sandbox.control import routes
+from sandbox.media import MediaFault, MediaFaultKind
+from sandbox.webhook_config import (
+    OAuthClient,
+    RetryRules,
+    SendingConfig,
+    SlowLoris,
+    WebhooksConfig,
+    WebhookTarget,
+)
 
 FOLDER = Path(sandbox.__file__).parent
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -36,6 +45,14 @@ NAMES = {
     *CenterConfig.model_fields,
     *TokenRules.model_fields,
     *Fault.model_fields,
+    *get_args(MediaFaultKind),
+    *MediaFault.model_fields,
+    *OAuthClient.model_fields,
+    *RetryRules.model_fields,
+    *SendingConfig.model_fields,
+    *SlowLoris.model_fields,
+    *WebhooksConfig.model_fields,
+    *WebhookTarget.model_fields,
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from dispatchlake.ingest import ingest_cell
 from dispatchlake.lake import Selection, open_lake, typed_pages
 from dispatchlake.lake.parsing import Parsed, parse_records
-from dispatchlake.lake.schemas import RecordType
+from dispatchlake.lake.record_types import RecordType
 from dispatchlake.settings import Settings
 from tests.centers import put_center
 from tests.sandbox_process import SandboxProcess

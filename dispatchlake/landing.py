@@ -1,0 +1,153 @@
+"""What waits in the spool goes into the lake: where the two, which do not know each other, meet.
+
+A delivery is forgotten by the spool once it is committed to the lake, and the lake knows each by its id. So
+whoever is killed in between, or does the same at the same time, loses and doubles nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from dispatchlake.errors import Cancelled, DispatchLakeError
+from dispatchlake.lake import ArchivedPage, LandedDeliveries, open_lake
+from dispatchlake.model import Page
+from dispatchlake.settings import Settings
+from dispatchlake.spool import NAME, Delivery, Spool
+from dispatchlake.stop import Stop
+
+logger = logging.getLogger(__name__)
+
+MAX_COUNT = 4_096
+MAX_BYTES = 16 * 2**20
+"""Deliveries of one transaction are at most so many and so long; a longer one is landed with its center's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LandingSummary:
+    """What one landing did: numbers only, safe to show anywhere.
+
+    Attributes:
+        batches: Transactions.
+        seconds: How long it took.
+    """
+
+    landed: LandedDeliveries = field(default_factory=LandedDeliveries)
+    batches: int = 0
+    seconds: float = 0.0
+
+    def sentence(self) -> str:
+        """Return it in one line."""
+        one = self.landed
+        if not self.batches:
+            return "No delivery waits"
+        return (
+            f"{one.deliveries:,} deliveries landed in {self.seconds:.1f} s: {one.new:,} new, "
+            f"{one.changed:,} changed, {one.quarantined:,} set aside"
+        )
+
+
+def is_anything_waiting(settings: Settings) -> bool:
+    """Say whether deliveries wait; takes a millisecond.
+
+    Raises:
+        SpoolError: The spool cannot be read.
+    """
+    if not (settings.spool_dir / NAME).exists():  # nobody receives here
+        return False
+    with Spool.open(settings.spool_dir) as spool:
+        return bool(spool.centers())
+
+
+def land_deliveries(settings: Settings, *, stop: Stop | None = None) -> LandingSummary:
+    """Land what waits in the spool, a batch a transaction, until nothing does or it is asked to stop.
+
+    Cheap where nothing waits: the lake is not even opened. Stopping anywhere and running again gives the
+    same lake.
+
+    Raises:
+        LakeError: The lake could not take it; what is not committed waits on.
+        SpoolError: The spool cannot be read.
+    """
+    if not is_anything_waiting(settings):
+        return LandingSummary()
+    started_s = time.monotonic()
+    landed, batches = LandedDeliveries(), 0
+    run_id = f"landing {uuid.uuid4()}"
+    with Spool.open(settings.spool_dir) as spool, open_lake(settings) as lake:
+        for batch in _iter_batches(spool):
+            landed += lake.land([_archived(one) for one in batch], run_id=run_id)
+            batches += 1
+            spool.forget([one.raw_id for one in batch])
+            if stop is not None and stop.is_asked:
+                break
+    summary = LandingSummary(landed, batches, time.monotonic() - started_s)
+    logger.info("%s.", summary.sentence())
+    return summary
+
+
+def keep_landing(settings: Settings, *, every_s: float, stop: Stop, tell: Callable[[str], None]) -> None:
+    """Land what waits, again and again, until asked to stop: then the batch under way is still landed.
+
+    Args:
+        settings: Where spool and lake are.
+        every_s: Pause between two looks, in seconds.
+        stop: Ends the pause too.
+        tell: Given a sentence when something landed, and when it failed for another reason than before.
+    """
+    trouble = ""
+    with contextlib.suppress(Cancelled):
+        while True:
+            try:
+                summary = land_deliveries(settings, stop=stop)
+            except DispatchLakeError as error:
+                if str(error) != trouble:
+                    tell(f"{error} It is tried again every {every_s:g} s.")
+                trouble = str(error)
+            else:
+                trouble = ""
+                if summary.batches:
+                    tell(f"{summary.sentence()}.")
+            stop.sleep(every_s)
+
+
+def _iter_batches(spool: Spool) -> Iterator[list[Delivery]]:
+    """Yield what one transaction takes, until nothing waits: of each center the oldest, none left behind.
+
+    What was yielded is to be forgotten before the next is asked for.
+    """
+    while center_ids := spool.centers():
+        batch: list[Delivery] = []
+        room_bytes = MAX_BYTES
+        for number, center_id in enumerate(center_ids):
+            sharing = len(center_ids) - number
+            found = spool.waiting(
+                center_id,
+                max_count=max(1, (MAX_COUNT - len(batch)) // sharing),
+                max_bytes=max(1, room_bytes // sharing),
+            )
+            room_bytes -= sum(len(one.body) for one in found)
+            batch += found
+        yield batch
+
+
+def _archived(delivery: Delivery) -> ArchivedPage:
+    """Return a delivery as the archive has pages; nobody asked for it, so that was when it came."""
+    page = Page(
+        center_id=delivery.center_id,
+        resource=f"webhook:{delivery.kind}",
+        sequence=1,
+        url_path=f"/webhooks/{delivery.center_id}/{delivery.kind}",
+        query={},
+        status=200,
+        headers=delivery.headers,
+        requested_at=delivery.received_at,
+        received_at=delivery.received_at,
+        body=delivery.body,
+        records=[],
+    )
+    return ArchivedPage(delivery.raw_id, page)

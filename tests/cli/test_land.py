@@ -1,0 +1,62 @@
+"""`dispatchlake land`: what waits lands, once or all the time, and ends when told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+from dispatchlake.landing import is_anything_waiting
+from dispatchlake.settings import Settings
+from tests.cli.up_process import wait_until
+from tests.command_line import COMMAND, run
+from tests.lake.deliveries import incident_metadata
+from tests.test_landing import ask, delivery, keep
+
+
+def test_what_waits_is_landed_and_told_in_numbers(settings: Settings) -> None:
+    keep(settings, delivery(incident_metadata(caller_phone_number="+13035550142")), delivery(b"?"))
+
+    first, second = run("land"), run("land")
+
+    assert first.returncode == second.returncode == 0
+    assert first.stdout.startswith("2 deliveries landed in ")
+    assert "5550142" not in first.stdout + first.stderr
+    assert second.stdout == "No delivery waits.\n"
+
+
+def test_landing_too_often_is_refused_with_a_sentence(settings: Settings) -> None:
+    outcome = run("land", "--every", "0.5")
+
+    assert outcome.returncode == 1
+    assert "Every 0.5 s is too often. Give 1 or more." in outcome.stderr
+
+
+def test_a_damaged_spool_is_one_sentence(settings: Settings) -> None:
+    settings.spool_dir.mkdir(parents=True)
+    (settings.spool_dir / "spool.sqlite").write_bytes(b"no database" * 100)
+
+    outcome = run("land")
+
+    assert outcome.returncode == 1
+    assert "spool" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_it_lands_what_comes_until_it_is_told_to_end(settings: Settings) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "land", "--every", "1"], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+    try:
+        for number in range(2):
+            keep(settings, delivery(incident_metadata(f"i{number}")))
+            wait_until(lambda: not is_anything_waiting(settings), "it has landed")
+        process.send_signal(signal.SIGTERM)
+        told, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert process.returncode == 0
+    assert told.count("1 deliveries landed") == 2
+    assert ask(settings, "SELECT count(*) FROM incidents") == [(2,)]

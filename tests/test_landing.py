@@ -1,0 +1,222 @@
+"""From the spool to the lake: each delivery once, whoever lands it, and nothing at all where none waits."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dispatchlake import landing
+from dispatchlake.errors import LakeError, SpoolError
+from dispatchlake.lake import Lake
+from dispatchlake.lake.reading import connect
+from dispatchlake.landing import is_anything_waiting, keep_landing, land_deliveries
+from dispatchlake.settings import Settings
+from dispatchlake.spool import NAME, Delivery, DeliveryKind, Spool
+from dispatchlake.status import measure_waiting
+from dispatchlake.stop import Stop
+from tests.lake.deliveries import caller_location, incident_metadata, note_created
+
+NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
+
+
+def delivery(content: Any, center_id: str = "center-a", received_at: datetime = NOW) -> Delivery:
+    is_cad = isinstance(content, dict) and "event_type" in content
+    return Delivery(
+        raw_id=str(uuid.uuid4()),
+        center_id=center_id,
+        kind=DeliveryKind.CAD if is_cad else DeliveryKind.INCIDENT_EVENTS,
+        received_at=received_at,
+        headers={"content-type": "application/json"},
+        body=content if isinstance(content, bytes) else json.dumps(content).encode(),
+    )
+
+
+def keep(settings: Settings, *deliveries: Delivery) -> list[Delivery]:
+    with Spool.open(settings.spool_dir) as spool:
+        spool.keep(deliveries)
+    return list(deliveries)
+
+
+def ask(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
+    with connect(settings.lake_dir) as connection:
+        return connection.sql(sql).fetchall()
+
+
+def test_where_nobody_receives_nothing_is_made(settings: Settings) -> None:
+    assert not is_anything_waiting(settings)
+    assert land_deliveries(settings).batches == 0
+    assert not settings.spool_dir.exists()
+    assert not settings.lake_dir.exists()
+
+
+def test_where_nothing_waits_the_lake_is_not_opened(settings: Settings) -> None:
+    keep(settings)
+
+    assert land_deliveries(settings).sentence() == "No delivery waits"
+    assert not settings.lake_dir.exists()
+
+
+def test_what_waits_lands_as_it_came_and_is_forgotten(settings: Settings) -> None:
+    kept = keep(
+        settings,
+        delivery(incident_metadata()),
+        delivery(note_created(), "center-b"),
+        delivery(b"\x00\xff", "center-b"),
+    )
+
+    summary = land_deliveries(settings)
+
+    assert summary.sentence().startswith("3 deliveries landed in ")
+    assert summary.sentence().endswith(" s: 2 new, 0 changed, 1 set aside")
+    rows = ask(
+        settings,
+        """SELECT raw_id, center_id, resource, url_path, headers, body, requested_at = received_at
+        FROM raw_pages ORDER BY received_at""",
+    )
+    assert rows == [
+        (
+            one.raw_id,
+            one.center_id,
+            f"webhook:{one.kind}",
+            f"/webhooks/{one.center_id}/{one.kind}",
+            '{"content-type":"application/json"}',
+            one.body,
+            True,
+        )
+        for one in kept
+    ]
+    assert not is_anything_waiting(settings)
+    assert land_deliveries(settings).batches == 0
+
+
+def test_batches_are_bounded_fair_and_in_the_order_received(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = keep(settings, *(delivery(caller_location(f"{n}"), f"c{n % 3}") for n in range(20)))
+    kept += keep(settings, *(delivery(b"x" * 100, "c0") for _ in range(4)))
+    monkeypatch.setattr(landing, "MAX_COUNT", 6)
+    monkeypatch.setattr(landing, "MAX_BYTES", 600)
+    batches: list[list[Delivery]] = []
+    with Spool.open(settings.spool_dir) as spool:
+        for batch in landing._iter_batches(spool):
+            batches.append(batch)
+            spool.forget([one.raw_id for one in batch])
+
+    assert all(len(batch) <= 6 for batch in batches)
+    assert all(sum(len(one.body) for one in batch) <= 600 for batch in batches)
+    assert {one.center_id for one in batches[0]} == {"c0", "c1", "c2"}, "no center waits for another"
+    for center_id in ("c0", "c1", "c2"):
+        taken = [one.raw_id for batch in batches for one in batch if one.center_id == center_id]
+        assert taken == [one.raw_id for one in kept if one.center_id == center_id]
+
+
+def test_a_body_larger_than_a_batch_lands_all_the_same(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "MAX_BYTES", 10)
+    keep(settings, delivery(incident_metadata()), delivery(incident_metadata("i2")))
+
+    assert land_deliveries(settings).batches == 2
+    assert ask(settings, "SELECT count(*) FROM incidents") == [(2,)]
+
+
+def test_what_the_lake_cannot_take_waits_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(settings, delivery(incident_metadata()))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise LakeError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "land", refuse)
+        with pytest.raises(LakeError):
+            land_deliveries(settings)
+
+    assert is_anything_waiting(settings)
+    assert land_deliveries(settings).landed.deliveries == 1
+
+
+def test_what_was_landed_and_not_forgotten_lands_no_second_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = keep(settings, delivery(incident_metadata()), delivery(b"?"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "forget", raising(SpoolError("The disk is full.")))
+        with pytest.raises(SpoolError):
+            land_deliveries(settings)
+    kept += keep(settings, delivery(caller_location()))
+
+    summary = land_deliveries(settings)
+
+    assert summary.landed.deliveries == 1
+    assert sorted(ask(settings, "SELECT raw_id FROM raw_pages")) == sorted((one.raw_id,) for one in kept)
+    assert not is_anything_waiting(settings)
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_landing_goes_on_after_trouble_tells_it_once_and_stops_when_asked(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(settings, delivery(incident_metadata()))
+    told: list[str] = []
+    stop = Stop()
+    outcomes = iter([LakeError("Full."), LakeError("Full."), SpoolError("Gone."), None, None])
+    land = land_deliveries
+
+    def land_or_fail(*arguments: Any, **options: Any) -> Any:
+        if error := next(outcomes):
+            raise error
+        summary = land(*arguments, **options)
+        if not summary.batches:
+            stop.ask()
+        return summary
+
+    monkeypatch.setattr(landing, "land_deliveries", land_or_fail)
+
+    keep_landing(settings, every_s=0.001, stop=stop, tell=told.append)
+
+    assert [text.split(".")[0] for text in told[:2]] == ["Full", "Gone"]
+    assert told[2].startswith("1 deliveries landed")
+    assert len(told) == 3
+
+
+def test_asked_to_stop_it_lands_the_batch_under_way_and_no_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "MAX_COUNT", 1)
+    keep(settings, *(delivery(caller_location(f"{n}")) for n in range(3)))
+    stop = Stop()
+    stop.ask()
+
+    assert land_deliveries(settings, stop=stop).batches == 1
+    assert ask(settings, "SELECT count(*) FROM caller_locations") == [(1,)]
+
+
+def test_how_long_deliveries_wait_is_known_without_a_lake(settings: Settings) -> None:
+    assert measure_waiting(settings).why == "No webhook delivery waits."
+
+    keep(settings, delivery(incident_metadata(), received_at=datetime.now(UTC) - timedelta(hours=3)))
+    keep(settings, delivery(incident_metadata(), received_at=datetime.now(UTC)))
+
+    waiting = measure_waiting(settings)
+    assert waiting.is_late
+    assert waiting.why == "2 webhook deliveries wait to be landed, the oldest for 3.0 h."
+    assert not settings.lake_dir.exists()
+
+
+def test_a_spool_that_is_none_is_named(settings: Settings) -> None:
+    settings.spool_dir.mkdir(parents=True)
+    (settings.spool_dir / NAME).write_bytes(b"no database" * 100)
+
+    with pytest.raises(SpoolError, match="spool"):
+        land_deliveries(settings)
