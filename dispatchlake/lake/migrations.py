@@ -15,7 +15,6 @@ from dispatchlake.lake.schemas import (
     ALERTS,
     CHAIN_HEADS,
     INCIDENT_SIGHTINGS,
-    INLINED_ROWS,
     MEDIA_FILES,
     RAW_PAGES,
     RUNS,
@@ -25,6 +24,9 @@ from dispatchlake.lake.schemas import (
     Table,
 )
 from dispatchlake.lake.sql import quoted, transaction
+
+INLINED_ROWS = 100
+"""Loads of at most this many rows stay in the catalog until flushed, instead of as a file each."""
 
 
 def _create_first_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -75,17 +77,14 @@ def _add_status(connection: duckdb.DuckDBPyConnection) -> None:
 def _add_deliveries(connection: duckdb.DuckDBPyConnection) -> None:
     events = {one.versions for one in EVENT_TYPES.values() if not one.current}
     for table in TABLES:
-        if table.name in {INCIDENT_SIGHTINGS.name, *events} and not _exists(connection, table.name):
+        if table.name in {INCIDENT_SIGHTINGS.name, MEDIA_FILES.name, *events} and not _exists(
+            connection, table.name
+        ):
             _create_table(connection, table)
     for name in ("incident_sources", "reconciliation"):
         if not _exists(connection, name):
             _create_view(connection, name)
     _renew_comments(connection)
-
-
-def _add_media_files(connection: duckdb.DuckDBPyConnection) -> None:
-    if not _exists(connection, MEDIA_FILES.name):
-        _create_table(connection, MEDIA_FILES)
 
 
 CHAIN = "0003 chain of pages"
@@ -98,7 +97,6 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0005 light compression": _compress_lightly,
     "0006 status": _add_status,
     "0007 deliveries": _add_deliveries,
-    "0008 media files": _add_media_files,
 }
 
 
