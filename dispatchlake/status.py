@@ -6,7 +6,7 @@ The command, the page in the UI, the alerts and the metrics all ask here, and he
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -189,19 +189,24 @@ class Overview:
         return ". ".join([sentence, *troubles])
 
 
-def overview(settings: Settings, register: Register | None) -> Overview:
+def overview(
+    settings: Settings, register: Register | None, listings: Iterable[ListingStatus] | None = None
+) -> Overview:
     """Return how all is now.
 
     Args:
         settings: Where the lake is, and what counts as late.
         register: Which listings should be read; None if it could not be asked, and all that were ever tried
             are judged.
+        listings: How they stand, where the lake has been asked already; None asks it.
 
     Raises:
         LakeError: The lake cannot be read.
         SpoolError: The spool of webhook deliveries cannot be.
     """
-    known = {(one.center_id, one.resource): one for one in read_status(settings.lake_dir)}
+    if listings is None:
+        listings = read_status(settings.lake_dir)
+    known = {(one.center_id, one.resource): one for one in listings}
     names = sorted({*known, *(register or {})})
     standings = tuple(
         judge(

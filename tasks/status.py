@@ -11,6 +11,7 @@ from prefect.states import Completed, Failed
 
 from dispatchlake import metrics, redaction
 from dispatchlake.errors import ConfigError, DispatchLakeError
+from dispatchlake.lake import open_lake
 from dispatchlake.settings import Settings, load_settings
 from dispatchlake.status import (
     DISK_ADVICE,
@@ -67,7 +68,8 @@ def publish_status() -> RunState[Any]:
     logger = get_run_logger()
     try:
         settings = load_settings()
-        view = overview(settings, load_register())
+        with open_lake(settings) as lake:  # as the run has it open; another reader takes a tenth of a second
+            view = overview(settings, load_register(), lake.status())
     except DispatchLakeError as error:
         logger.error("%s", error)  # noqa: TRY400 - the sentence is the message; a traceback adds nothing
         return Failed(message=str(error), data=error)

@@ -36,6 +36,7 @@ from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
 from dispatchlake.lake.sql import transaction
 from dispatchlake.lake.staging import Staging
+from dispatchlake.lake.standing import ListingStatus, list_status
 from dispatchlake.lake.told import Told, read_told, write_told
 from dispatchlake.lake.typed_batches import TypedBatch, type_batches
 from dispatchlake.model import Page
@@ -266,6 +267,11 @@ class Lake:
             )
 
         self._transact(write)
+
+    def status(self) -> list[ListingStatus]:
+        """Return how each listing stands that was ever tried, by center and listing."""
+        with _duckdb_errors():
+            return list_status(self._connection)
 
     def told(self) -> list[Told]:
         """Return the conditions that hold and were told."""

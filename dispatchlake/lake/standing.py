@@ -61,10 +61,9 @@ def read_status(lake_dir: Path) -> list[ListingStatus]:
     """
     if not catalog_path(lake_dir).exists():
         return []
-    names = ", ".join(field.name for field in fields(ListingStatus))
     with reading.connect(lake_dir) as connection:
         try:
-            rows = connection.execute(f"SELECT {names} FROM status ORDER BY center_id, resource").fetchall()
+            return list_status(connection)
         except duckdb.CatalogException as error:
             raise LakeError(
                 "The lake has no status yet: an older version of dispatchlake made it. The next ingest run "
@@ -72,4 +71,10 @@ def read_status(lake_dir: Path) -> list[ListingStatus]:
             ) from error
         except duckdb.Error as error:
             raise LakeError(f"The status cannot be read ({type(error).__name__}).") from error
+
+
+def list_status(connection: duckdb.DuckDBPyConnection) -> list[ListingStatus]:
+    """Return how each listing stands that was ever tried, by center and listing."""
+    names = ", ".join(field.name for field in fields(ListingStatus))
+    rows = connection.execute(f"SELECT {names} FROM status ORDER BY center_id, resource").fetchall()
     return [ListingStatus(*row) for row in rows]
