@@ -243,7 +243,7 @@ def test_a_wall_clock_that_jumps_between_and_during_loads_loses_nothing(
 ) -> None:
     """The center lives now, and is asked for what changed since the last run, with no lookback to help."""
     began = datetime.now(UTC).replace(microsecond=0) - HOUR
-    settings = home.model_copy(update={"lookback_s": 0})
+    settings = home.model_copy(update={"lookback_s": 0, "read_apart": False})  # all of it by that clock
     synthetic = {"count": 100, "starts_at": (began - 12 * HOUR).isoformat(), "span_s": 86_400}
     witness = put(
         sandbox,
