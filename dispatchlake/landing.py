@@ -22,7 +22,7 @@ from dispatchlake.stop import Stop
 
 logger = logging.getLogger(__name__)
 
-MAX_COUNT = 4_096
+MAX_COUNT = 16_384
 MAX_BYTES = 16 * 2**20
 """Deliveries of one transaction are at most so many and so long; a longer one is landed with its center's."""
 

@@ -18,6 +18,9 @@ from dispatchlake.payload import PayloadError, decode_json
 DISCRIMINATORS: Mapping[str, str] = {"webhook:incident-events": "type", "webhook:cad": "event_type"}
 """Field that names the event, by what a delivery is called in `raw_pages.resource`."""
 
+MOST_VALUES = 500_000
+"""DuckDB takes JSON apart in memory. A body of more, kept as one value, would fail its batch each time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -49,6 +52,8 @@ def read_event(body: bytes, resource: str) -> Event:
     Raises:
         NoEvent: It is no event that this version knows.
     """
+    if len(body) > MOST_VALUES and body.count(b",") + body.count(b":") > MOST_VALUES:
+        raise NoEvent(f"the body has more than {MOST_VALUES:,} values", told_of(body))
     try:
         content = decode_json(body)
     except PayloadError as error:

@@ -7,23 +7,18 @@ bring the same take turns there.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
 
 from dispatchlake.lake import commit
 from dispatchlake.lake.archive import ArchivedPage, archive_pages
-from dispatchlake.lake.schemas import INLINED_ROWS, RAW_PAGES
 from dispatchlake.lake.sql import registered
 from dispatchlake.lake.typed_pages import TypedDeliveries, type_deliveries
 
 logger = logging.getLogger(__name__)
-
-FEW_BYTES = 64 * 2**10
-"""Bodies of so many bytes together stay in the catalog until maintenance flushes them, as rows do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +82,7 @@ def land(
         if not deliveries:
             return LandedDeliveries()
         typed = type_or_set_aside(deliveries)
-    with _as_rows_or_files(connection, deliveries):
-        archive_pages(connection, list(deliveries), run_id=run_id)
+    archive_pages(connection, list(deliveries), run_id=run_id)
     landed = LandedDeliveries(len(deliveries), quarantined=typed.rejects.num_rows)
     for record_type, records in typed.records.values():
         with registered(connection, "staged", records):
@@ -99,30 +93,6 @@ def land(
         with registered(connection, "rejected", typed.rejects):
             commit.quarantine(connection, set(typed.rejects["center_id"].to_pylist()))
     return landed
-
-
-@contextlib.contextmanager
-def _as_rows_or_files(
-    connection: duckdb.DuckDBPyConnection, deliveries: Sequence[ArchivedPage]
-) -> Iterator[None]:
-    """Let a few small bodies become rows of the catalog; pages and many or large bodies become files.
-
-    Landed every few seconds, they would make a file of some hundred bytes each time, and one for each center.
-    """
-    size_bytes = sum(len(one.page.body) for one in deliveries)
-    if len(deliveries) > INLINED_ROWS or size_bytes > FEW_BYTES:
-        yield
-        return
-    _inline_pages(connection, INLINED_ROWS)
-    yield
-    _inline_pages(connection, 0)
-
-
-def _inline_pages(connection: duckdb.DuckDBPyConnection, rows: int) -> None:
-    """Set the table's option; readers and other writers see it within this transaction only."""
-    connection.execute(
-        f"CALL lake.set_option('data_inlining_row_limit', {rows}, table_name => '{RAW_PAGES.name}')"
-    )
 
 
 def _archived(connection: duckdb.DuckDBPyConnection, deliveries: Sequence[ArchivedPage]) -> set[str]:

@@ -15,7 +15,6 @@ from dispatchlake.lake.schemas import (
     ALERTS,
     CHAIN_HEADS,
     INCIDENT_SIGHTINGS,
-    INLINED_ROWS,
     MEDIA_FILES,
     RAW_PAGES,
     RUNS,
@@ -25,6 +24,9 @@ from dispatchlake.lake.schemas import (
     Table,
 )
 from dispatchlake.lake.sql import quoted, transaction
+
+INLINED_ROWS = 100
+"""Loads of at most this many rows stay in the catalog until flushed, instead of as a file each."""
 
 
 def _create_first_tables(connection: duckdb.DuckDBPyConnection) -> None:

@@ -41,7 +41,7 @@ MAX_BYTES = 64 * 2**20
 _READ_BYTES = 8 * 2**20
 """Bodies read, decoded and typed at a time; a longer one is read alone."""
 
-MAX_DELIVERIES = 4_096
+MAX_DELIVERIES = 16_384
 """The same of deliveries, which hold one record each."""
 
 REPLAYABLE = (*RECORD_TYPES, *DISCRIMINATORS)

@@ -20,9 +20,6 @@ from dispatchlake.lake.record_types import (
 )
 from dispatchlake.lake.status_view import STATUS_QUERY
 
-INLINED_ROWS = 100
-"""Loads of at most this many rows stay in the catalog until flushed, instead of as a file each."""
-
 
 @dataclass(frozen=True, slots=True)
 class Column:

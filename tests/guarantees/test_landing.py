@@ -24,7 +24,6 @@ RANDOM_KILLS = int(os.environ.get("DISPATCHLAKE_RANDOM_KILLS", "6"))
 
 WRITES = (
     "BEGIN",
-    "CALL lake.set_option",
     "DELETE FROM chain_heads",
     "INSERT INTO chain_heads",
     "INSERT INTO raw_pages",

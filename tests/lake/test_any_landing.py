@@ -71,7 +71,14 @@ class Fold:
 
     def all_versions(self) -> set[tuple[Any, ...]]:
         return {
-            (r["id"], r["updated_at"], r["audio_call_ended_at"] is not None, r["caller_phone_number"], source)
+            (
+                r["id"],
+                r["created_at"],
+                r["updated_at"],
+                r["audio_call_ended_at"] is not None,
+                r["caller_phone_number"],
+                source,
+            )
             for r, source in self.versions.values()
         }
 
@@ -152,13 +159,13 @@ def assert_as_folded(center: Center, batches: Batches) -> None:
             fold.tell(content, source)
     columns = "audio_call_ended_at IS NOT NULL, caller_phone_number, source"
     current = center.ask(f"SELECT incident_id, {columns} FROM incidents")
-    versions = center.ask(f"SELECT incident_id, updated_at, {columns} FROM incident_versions")
-    stamps = {instant(second): stamp(second) for second in range(4)}
+    versions = center.ask(f"SELECT incident_id, created_at, updated_at, {columns} FROM incident_versions")
+    stamps = {instant(second): stamp(second) for second in (-40 * 86_400, 0, 1, 2, 3)}
     assert len(current) == len(set(current))
     assert set(current) == fold.current()
-    assert sorted(map(str, ((i, stamps[at], *rest) for i, at, *rest in versions))) == sorted(
-        map(str, fold.all_versions())
-    )
+    assert sorted(
+        map(str, ((i, stamps[born], stamps[at], *rest) for i, born, at, *rest in versions))
+    ) == sorted(map(str, fold.all_versions()))
     assert set(center.ask("SELECT incident_id, by_rest, by_webhook FROM incident_sources")) == fold.sources()
     for table, expected in fold.children.items():
         ((rows, hashes),) = center.ask(f"SELECT count(*), count(DISTINCT version_hash) FROM {table}")

@@ -13,10 +13,8 @@ import pytest
 from dispatchlake.lake import Lake, Selection, typed_pages
 from dispatchlake.lake.custody import verify
 from dispatchlake.lake.events import DISCRIMINATORS
-from dispatchlake.lake.landing import FEW_BYTES
 from dispatchlake.lake.record_types import EVENT_TYPES
 from dispatchlake.lake.replay import REPLAYABLE
-from dispatchlake.lake.schemas import INLINED_ROWS
 from dispatchlake.model import ArchivedName
 from dispatchlake.spool import DeliveryKind
 from tests.lake.conftest import Ask
@@ -343,36 +341,30 @@ BYTES = bytes(range(256)) + b"'\"\\"
 """Any byte there is, and what SQL and JSON quote with."""
 
 
-@pytest.mark.parametrize(
-    ("contents", "files"),
-    [
-        ([BYTES, b"", incident_metadata()], 0),
-        ([BYTES] * (INLINED_ROWS + 1), 1),
-        ([b"x" * (FEW_BYTES + 1)], 1),
-    ],
-    ids=["a few", "many", "a large one"],
-)
-def test_a_few_small_bodies_stay_in_the_catalog_until_maintenance(
-    lake: Lake, lake_dir: Path, ask: Ask, contents: list[Any], files: int
-) -> None:
-    bodies = [content if isinstance(content, bytes) else json.dumps(content).encode() for content in contents]
+def test_any_bytes_are_archived_as_they_are_and_verify(lake: Lake, lake_dir: Path, ask: Ask) -> None:
+    land(lake, BYTES, b"", BYTES[::-1])
 
-    land(lake, *contents)
-
-    count = "SELECT count(*) FROM ducklake_list_files('lake', 'raw_pages')"
-    for _ in range(2):
-        assert ask(count) == [(files,)]
-        assert [body for (body,) in ask("SELECT body FROM raw_pages ORDER BY chain_position")] == bodies
-        assert all(custody.broken is None for custody in verify(lake_dir))
-        lake._connection.execute("CALL ducklake_flush_inlined_data('lake', table_name => 'raw_pages')")
-        files = 1
+    assert [body for (body,) in ask("SELECT body FROM raw_pages ORDER BY chain_position")] == [
+        BYTES,
+        b"",
+        BYTES[::-1],
+    ]
+    assert [custody.broken for custody in verify(lake_dir)] == [None]
 
 
-def test_pages_are_files_as_before_also_after_deliveries(lake: Lake, ask: Ask) -> None:
-    land(lake, incident_metadata())
-    load(lake, incident("i2"))
+def test_a_text_of_ten_megabytes_lands_whole(center: Center) -> None:
+    land_at(center, note_created(note="x" * 10 * 2**20))
 
-    assert ask("SELECT count(*) FROM ducklake_list_files('lake', 'raw_pages')") == [(1,)]
+    assert center.ask("SELECT length(note) FROM cad_notes") == [(10 * 2**20,)]
+
+
+def test_a_body_of_a_million_values_is_set_aside_and_blocks_nothing(center: Center) -> None:
+    """DuckDB takes a JSON value apart in memory: one of so many would fail every landing for ever."""
+    landed = land_at(center, caller_location(trace=[0] * 10**6), caller_location("beside"))
+
+    assert (landed.new, landed.quarantined) == (1, 1)
+    assert center.ask("SELECT reason FROM quarantine") == [("the body has more than 500,000 values",)]
+    assert center.ask("SELECT max(body_bytes) > 2_000_000 FROM raw_pages") == [(True,)]
 
 
 def test_deliveries_and_pages_make_one_chain_of_custody(lake: Lake, lake_dir: Path, ask: Ask) -> None:
