@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from typing import Any
 
 import h11
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,7 +23,7 @@ from dispatchlake.webhooks.sources import source_of
 logger = logging.getLogger(__name__)
 
 HEAD_S = 10.0
-"""From a connection's beginning, or a request's first byte, to the end of its head."""
+"""From a connection's beginning, or a request's first byte, to the end of its handshake or head."""
 
 MOST_CONNECTIONS = 900
 """Below the 1024 files that many systems let a process have open."""
@@ -85,6 +86,16 @@ class BoundedConnection(H11Protocol):
         self._deadline = None
         if self._is_idle and not self.transport.is_closing():
             self.transport.abort()
+
+
+class BoundedLoop(asyncio.SelectorEventLoop):
+    """asyncio's event loop, with TLS handshakes that end as heads do; uvicorn leaves them a minute."""
+
+    async def create_server(self, *arguments: Any, **options: Any) -> asyncio.Server:
+        """Listen."""
+        if options.get("ssl") is not None:
+            options["ssl_handshake_timeout"] = HEAD_S
+        return await super().create_server(*arguments, **options)
 
 
 class OneEnd:

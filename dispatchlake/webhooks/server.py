@@ -17,7 +17,7 @@ from dispatchlake.errors import ConfigError
 from dispatchlake.settings import Settings
 from dispatchlake.spool import Spool
 from dispatchlake.webhooks.app import Limits, Receiver
-from dispatchlake.webhooks.connections import HEAD_BYTES, BoundedConnection, OneEnd
+from dispatchlake.webhooks.connections import HEAD_BYTES, BoundedConnection, BoundedLoop, OneEnd
 from dispatchlake.webhooks.credentials import CredentialFile
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ def make_server(receiver: Receiver, listener: Listener) -> uvicorn.Server:
             OneEnd(receiver.build()),
             http=BoundedConnection,
             ws="none",
-            loop="asyncio",
+            loop=f"{BoundedLoop.__module__}:{BoundedLoop.__qualname__}",
             lifespan="on",
             log_config=None,
             access_log=False,

@@ -84,7 +84,7 @@ class UpProcess:
 
     def processes(self) -> dict[str, psutil.Process]:
         """Return its processes by the words of their command that tell them apart."""
-        return {word: process for process in marked(self.mark) for word in WORDS if word in process.cmdline()}
+        return {word: process for process in marked(self.mark) for word in WORDS if word in words_of(process)}
 
     def api(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """Return what its Prefect server answers."""
@@ -136,6 +136,14 @@ def marked(mark: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):  # it has just ended, or is another user's
             continue
     return found
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Return the words of a process's command; of one that has just ended, none."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def call(url: str, body: Any = None, method: str | None = None) -> Any:

@@ -112,15 +112,20 @@ def test_whoever_has_gone_is_no_hindrance(tmp_path: Path) -> None:
     assert [d.body for d in kept] == [b"gone", b"stays"]
 
 
-def test_what_was_wished_for_before_the_end_is_kept(tmp_path: Path) -> None:
+def test_the_end_waits_for_what_was_wished_for() -> None:
     async def end_at_once() -> None:
-        keeper = Keeper(spool)
-        wishes = [asyncio.create_task(keeper.keep(delivery())) for _ in range(20)]
+        keeper = Keeper(cast("Spool", spool))
+        wishes = [asyncio.create_task(keeper.keep(delivery(b"wish"))) for _ in range(20)]
         await asyncio.sleep(0)
         keeper.start()
-        await keeper.stop()
+        end = asyncio.create_task(keeper.stop())
+        await asyncio.to_thread(spool.has_begun.wait, 30)
+        await asyncio.sleep(0)
+        assert not end.done(), "a commit is under way"
+        spool.go.set()
+        await end
+        assert spool.commits == [[b"wish"] * 20]
         await asyncio.gather(*wishes)
 
-    with Spool.open(tmp_path) as spool:
-        asyncio.run(end_at_once())
-        assert spool.standing().count == 20
+    spool = SlowSpool()
+    asyncio.run(end_at_once())

@@ -10,6 +10,7 @@ import tracemalloc
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,9 @@ from dispatchlake.settings import Settings
 from dispatchlake.webhooks import body, connections
 from dispatchlake.webhooks.app import Limits
 from dispatchlake.webhooks.room import Room
+from dispatchlake.webhooks.server import Listener
 from dispatchlake.webhooks.sources import BURST, EVERY_S, Failures, source_of
+from tests.tls_server import self_signed
 from tests.waiting import wait_until
 from tests.webhooks.receiving import CENTER, PATIENCE_S, Receiving, read_to_end
 
@@ -150,6 +153,16 @@ def test_a_head_that_drips(hasty: Receiving) -> None:
                 return True
 
         wait_until(drip, "it is cut off")
+
+
+def test_a_tls_handshake_that_does_not_go_on(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 0.3)
+    pem = self_signed(tmp_path)
+    with Receiving(settings=settings, listener=Listener(port=0, certificate=pem, key=pem)) as receiving:
+        assert receiving.raw(b"") == b"", "it is cut off"
+        assert receiving.raw(b"\x16\x03\x01\x02\x00\x01") == b""
 
 
 def test_a_body_that_goes_on_after_the_refusal(hasty: Receiving) -> None:
