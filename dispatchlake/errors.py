@@ -9,6 +9,7 @@ DispatchLakeError
 │   ├── AuthRejected             credentials, scope, or even a fresh token refused
 │   ├── RequestRejected          any other 4xx: we asked wrongly
 │   └── ContractBroken           an answer the API's contract does not allow: a paging loop, another origin
+├── DeliveryRefused              a request to our receiver is not taken (carries status, retry_after_s)
 ├── SpoolError                   deliveries cannot be kept, or those that wait cannot be read
 │   └── SpoolBusy                transient: a full disk, or another process in the way
 └── LakeError                    the lake could not do what was asked
@@ -83,6 +84,24 @@ class RequestRejected(CenterError):
 
 class ContractBroken(CenterError):
     """An answer the contract does not allow: no list of records, a paging loop, another origin."""
+
+
+class DeliveryRefused(DispatchLakeError):
+    """A request to our receiver is not taken; the text is what whoever sent it is told.
+
+    Attributes:
+        status: The HTTP status of the answer.
+        retry_after_s: Whole seconds after which to try again, or None where that would change nothing.
+    """
+
+    def __init__(self, message: str, status: int = 400, retry_after_s: int | None = None) -> None:
+        super().__init__(message, status, retry_after_s)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        """Return the sentence alone; the fields are for programs."""
+        return str(self.args[0])
 
 
 class SpoolError(DispatchLakeError):

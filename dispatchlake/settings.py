@@ -76,6 +76,11 @@ class Settings(BaseSettings):
         return self.data_dir / "spool"
 
     @property
+    def webhooks_dir(self) -> Path:
+        """Return the folder that says who may deliver: hashes of what was issued, and a signing key."""
+        return self.data_dir / "webhooks"
+
+    @property
     def prefect_dir(self) -> Path:
         """Return the home of the local Prefect server."""
         return self.data_dir / "prefect"

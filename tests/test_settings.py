@@ -70,9 +70,15 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_every_folder_lies_in_the_data_folder(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
 
-    folders = [settings.lake_dir, settings.state_dir, settings.spool_dir, settings.prefect_dir]
+    folders = [
+        settings.lake_dir,
+        settings.state_dir,
+        settings.spool_dir,
+        settings.webhooks_dir,
+        settings.prefect_dir,
+    ]
 
-    assert len(set(folders)) == 4
+    assert len(set(folders)) == 5
     assert {folder.parent for folder in folders} == {tmp_path}
 
 

@@ -26,7 +26,7 @@ class _QuietServer(http.server.ThreadingHTTPServer):
 def tls_server(folder: Path) -> Iterator[str]:
     """Serve on a free port with a self-signed certificate kept in `folder`; yield the origin."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(_certificate(folder))
+    context.load_cert_chain(self_signed(folder))
     server = _QuietServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     # Handshakes happen in the handler's thread; the accepting one only wraps.
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
@@ -40,7 +40,8 @@ def tls_server(folder: Path) -> Iterator[str]:
         server.server_close()
 
 
-def _certificate(folder: Path) -> Path:
+def self_signed(folder: Path) -> Path:
+    """Make a certificate for 127.0.0.1 and its key, both in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)

@@ -41,6 +41,10 @@ app.command(
 app.command(
     "dispatchlake.cli.alerts:app", name="alerts", help="Say where messages about troubles go, and try it."
 )
+app.command("dispatchlake.cli.receive:receive", help="Take what the vendor delivers, until Ctrl-C.")
+app.command(
+    "dispatchlake.cli.webhooks:app", name="webhooks", help="Say who may deliver: issue, rotate, revoke, list."
+)
 app.command("dispatchlake.cli.sql:sql", help="Ask the lake in SQL; read-only; exports to CSV and Parquet.")
 app.command("dispatchlake.cli.quarantine:quarantine", help="Show why records were set aside, and what to do.")
 app.command("dispatchlake.cli.replay:replay", help="Read archived pages again with today's parser.")

@@ -42,6 +42,7 @@ class Stack:
 
     Attributes:
         mark: What its processes carry.
+        webhooks_port: Where deliveries are received.
         services: Its processes, in the order in which they were started.
         exits: What is to be done at the end; what was started last is stopped first.
         centers: Ids of the centers that the sandbox plays; empty where it does not run.
@@ -53,6 +54,7 @@ class Stack:
     port: int
     mark: str
     wants_sandbox: bool
+    webhooks_port: int
     services: list[Service] = field(default_factory=list)
     supervisor: Supervisor = field(default_factory=Supervisor)
     exits: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -96,6 +98,15 @@ def start_server(stack: Stack) -> None:
 
     url = server_url(stack.port)
     server.wait_until(lambda: is_answering(url), limit_s=START_LIMIT_S)
+
+
+def start_receiver(stack: Stack) -> None:
+    """Take deliveries from now on, whatever else takes its time, and until the end."""
+    from dispatchlake.cli.receive import is_receiving, receiver_service
+
+    receiver = receiver_service(stack.home / "receiver.log", port=stack.webhooks_port)
+    stack.add(receiver, receiver.start)
+    receiver.wait_until(lambda: is_receiving(stack.webhooks_port), limit_s=START_LIMIT_S)
 
 
 def prepare_server(_stack: Stack) -> None:
@@ -194,6 +205,7 @@ def run_first(stack: Stack) -> None:
 
 
 STEPS: list[tuple[str, Callable[[Stack], None]]] = [
+    ("receiver", start_receiver),
     ("Prefect server", start_server),
     ("work pool and blocks", prepare_server),
     ("sandbox", start_sandbox),

@@ -25,6 +25,7 @@ from dispatchlake.settings import load_settings
 def up(
     *,
     port: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=65535))] = 4200,
+    webhooks_port: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=65535))] = 4211,
     no_sandbox: bool = False,
 ) -> None:
     """Run everything on this machine until Ctrl-C: Prefect with its UI, a worker, all schedules.
@@ -33,12 +34,14 @@ def up(
 
     Args:
         port: Loopback port of the UI.
+        webhooks_port: Loopback port where webhook deliveries are received.
         no_sandbox: Start no sandbox, even if no dispatch center is registered.
     """
     settings = load_settings()
     began = time.monotonic()
     with _signals_as_interrupts(), occupy(settings, api_url=server_url(port)) as occupant:
-        _refuse_taken(port)
+        _refuse_taken("--port", port)
+        _refuse_taken("--webhooks-port", webhooks_port)
         os.environ |= {
             MARK: occupant.mark,
             "DISPATCHLAKE_DATA_DIR": str(settings.data_dir),  # runs have working folders of their own
@@ -46,7 +49,9 @@ def up(
             "PREFECT_API_URL": occupant.api_url,  # never a server of yours
         }
         set_up_client(settings)
-        stack = Stack(settings, port, occupant.mark, wants_sandbox=not no_sandbox)
+        stack = Stack(
+            settings, port, occupant.mark, wants_sandbox=not no_sandbox, webhooks_port=webhooks_port
+        )
         guardian = start_guardian(occupant.mark)
         stack.exits.callback(guardian.communicate)  # nothing is left when it has ended
         try:
@@ -76,6 +81,12 @@ def _tell(stack: Stack, ui_url: str, took: dict[str, float], seconds: float) -> 
     parts = ", ".join(f"{name} {step_s:.0f}" for name, step_s in took.items() if step_s >= 1)
     console.print(f"\n[bold green]Ready[/] in {seconds:.0f} s ({parts}).\n")
     console.print(f"  [bold]{ui_url}[/]    the Prefect UI: runs, schedules, centers (Blocks), artifacts")
+    receiver_url = f"http://127.0.0.1:{stack.webhooks_port}"
+    console.print(
+        f"  [bold]{receiver_url}[/]    webhooks: /webhooks/CENTER/incident-events and .../cad; for a token: "
+        "dispatchlake webhooks issue CENTER",
+        soft_wrap=True,
+    )
     if stack.centers:
         console.print(f"  The sandbox plays {', '.join(stack.centers)}; its clock runs on by itself.")
         console.print("  With centers of your own, forget these: dispatchlake centers remove ...")
@@ -87,12 +98,12 @@ def _tell(stack: Stack, ui_url: str, took: dict[str, float], seconds: float) -> 
     console.print(f"  export PREFECT_API_URL={server_url(stack.port)}")
 
 
-def _refuse_taken(port: int) -> None:
+def _refuse_taken(option: str, port: int) -> None:
     if not is_free(port):
         what = "a Prefect server" if is_answering(server_url(port)) else "another program"
         raise ConfigError(
             f"Port {port} of this machine is taken by {what}. End that, or take another port: "
-            f"dispatchlake up --port {port + 1 if port < 65535 else port - 1}"
+            f"dispatchlake up {option} {port + 1 if port < 65535 else port - 1}"
         )
 
 

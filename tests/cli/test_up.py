@@ -17,6 +17,7 @@ import yaml
 
 from dispatchlake.cli.local_sandbox import CENTERS
 from dispatchlake.cli.occupancy import MARK, occupy
+from dispatchlake.cli.prefect_api import free_port
 from dispatchlake.lake.reading import connect
 from dispatchlake.landing import is_anything_waiting
 from dispatchlake.settings import Settings
@@ -25,6 +26,7 @@ from tests.command_line import run, run_process
 from tests.lake.deliveries import incident_metadata
 from tests.test_landing import delivery, keep
 from tests.truth.comparison import assert_equal
+from tests.webhooks.receiving import Client
 
 pytestmark = pytest.mark.xdist_group("up")
 
@@ -92,6 +94,17 @@ def test_a_run_goes_through_the_worker_and_lands_what_the_sandbox_has(up: UpProc
     assert_equal(up.data_dir / "lake", "houston-tx", "cad_incidents", truth)
 
 
+def test_deliveries_are_received_on_a_port_of_their_own(up: UpProcess) -> None:
+    issued = run_process("webhooks", "issue", "up-tx", env=up.environment)
+    receiver = Client(up.webhooks_port, issued.stdout.strip())
+
+    answer = receiver.deliver(b'{"type": "incident_metadata"}', center="up-tx", kind="incident-events")
+
+    assert answer.status == 200
+    assert f"http://127.0.0.1:{up.webhooks_port}    webhooks: " in up.printed
+    assert "log of the receiver: " in up.printed
+
+
 def test_the_sandboxs_clock_runs_by_itself(up: UpProcess) -> None:
     before_s = up.sandbox("clock")["elapsed_s"]
 
@@ -127,7 +140,7 @@ def test_a_delivery_is_landed_without_a_run(up: UpProcess) -> None:
     assert found == [(kept.raw_id, "webhook")]
 
 
-@pytest.mark.parametrize("word", ["server", "worker", "sandbox", "land"])
+@pytest.mark.parametrize("word", ["server", "worker", "sandbox", "receive", "land"])
 def test_what_ends_by_itself_is_started_again(up: UpProcess, word: str) -> None:
     before = up.processes()[word]
     before.kill()
@@ -232,15 +245,17 @@ def waiting_process(mark: str) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_a_port_that_is_taken(settings: Settings) -> None:
+@pytest.mark.parametrize("option", ["--port", "--webhooks-port"])
+def test_a_port_that_is_taken(settings: Settings, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        result = run("up", "--port", str(port))
+        ports = {"--port": free_port(), option: port}
+        result = run("up", *(str(word) for pair in ports.items() for word in pair))
 
     assert result.returncode == 1
     assert f"Port {port} of this machine is taken by another program" in result.stderr
-    assert "--port" in result.stderr
+    assert f"dispatchlake up {option} " in result.stderr
     assert not (settings.prefect_dir / "up.json").exists()
 
 

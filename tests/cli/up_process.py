@@ -31,6 +31,7 @@ class UpProcess:
     def __init__(self, folder: Path) -> None:
         self.data_dir = folder / "data"
         self.port = free_port()
+        self.webhooks_port = free_port()
         self.environment: dict[str, str | None] = {
             "DISPATCHLAKE_DATA_DIR": str(self.data_dir),
             "DISPATCHLAKE_RETRY_TASKS": "false",
@@ -63,7 +64,7 @@ class UpProcess:
         environment = {**os.environ, **self.environment, "COLUMNS": str(WIDTH), "NO_COLOR": "1"}
         with self._printed.open("wb") as output:
             self._process = subprocess.Popen(
-                [*COMMAND, "up", "--port", str(self.port)],
+                [*COMMAND, "up", "--port", str(self.port), "--webhooks-port", str(self.webhooks_port)],
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL,
                 env={name: value for name, value in environment.items() if value is not None},
             )  # fmt: skip
@@ -83,7 +84,7 @@ class UpProcess:
 
     def processes(self) -> dict[str, psutil.Process]:
         """Return its processes by the words of their command that tell them apart."""
-        return {word: process for process in marked(self.mark) for word in WORDS if word in process.cmdline()}
+        return {word: process for process in marked(self.mark) for word in WORDS if word in words_of(process)}
 
     def api(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """Return what its Prefect server answers."""
@@ -122,7 +123,7 @@ class UpProcess:
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
-WORDS = ("server", "worker", "sandbox", "land", "prefect.engine")
+WORDS = ("server", "worker", "sandbox", "receive", "land", "prefect.engine")
 
 
 def marked(mark: str) -> list[psutil.Process]:
@@ -135,6 +136,14 @@ def marked(mark: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):  # it has just ended, or is another user's
             continue
     return found
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Return the words of a process's command; of one that has just ended, none."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def call(url: str, body: Any = None, method: str | None = None) -> Any:

@@ -48,7 +48,7 @@ def test_every_make_target_is_there(command: str) -> None:
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("dispatchlake ")])
 def test_every_command_and_option_is_known(command: str) -> None:
     words = shlex.split(command)[1:]
-    name = words[:2] if words[0] in {"alerts", "centers"} else words[:1]
+    name = words[:2] if words[0] in {"alerts", "centers", "webhooks"} else words[:1]
 
     result = run_process(*name, "--help")
 
