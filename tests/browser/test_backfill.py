@@ -47,9 +47,9 @@ def test_a_backfill_is_filled_in_started_and_watched_to_its_end(ui: Ui, up: UpPr
     run_page, run_id = ui.page.url, ui.run_id
     name = up.api(f"/flow_runs/{run_id}")["parameters"]
     grid = ui.open_artifact("backfill-grid")
-    wait_until(lambda: ui.page.reload() and re.search("[1-9].* left", grid.inner_text()), "some are left")
+    wait_until(lambda: ui.page.reload() and re.search("[1-9].* left", ui.read(grid)), "some are left")
     if DAYS >= 90:
-        wait_until(lambda: ui.page.reload() and re.search("[1-4]\\d %", grid.inner_text()), "some are read")
+        wait_until(lambda: ui.page.reload() and re.search("[1-4]\\d %", ui.read(grid)), "some are read")
     ui.picture("grid-running", height=1000)
     set_latency(up, 50)
     ui.page.goto(run_page)
@@ -62,12 +62,12 @@ def test_a_backfill_is_filled_in_started_and_watched_to_its_end(ui: Ui, up: UpPr
     ui.open_tab("Task Runs")
     ui.see(re.compile(rf"houston-tx .* {LAST_DAY}"))
     grid = ui.open_artifact("backfill-grid")
-    assert f"{CELLS:,} of {CELLS:,} cells read" in grid.inner_text()
+    assert f"{CELLS:,} of {CELLS:,} cells read" in ui.read(grid)
     for center_id in CENTERS:
         for resource in RESOURCES:
             row = grid.get_by_role("row", name=f"{center_id} {resource} {DAYS} {DAYS} 0 0 0 100 %")
             assert row.count() == 1
-    assert grid.inner_text().count("🟩") == CELLS + 1, "each cell, and one in the legend"
+    assert ui.read(grid).count("🟩") == CELLS + 1, "each cell, and one in the legend"
     ui.picture("grid-finished", height=1000)
 
 

@@ -43,8 +43,8 @@ def test_a_failed_center_is_named_with_what_to_do(ui: Ui, up: UpProcess) -> None
     ui.see(re.compile("4 of 6 cells landed: .*Failed: san-francisco-ca"))
     ui.picture("failed-run", height=1010)
     summary = ui.open_artifact("ingest-summary")
-    assert "san-francisco-ca" in summary.inner_text()
-    assert "secret is wrong or no longer valid" in summary.inner_text()
+    assert "san-francisco-ca" in ui.read(summary)
+    assert "secret is wrong or no longer valid" in ui.read(summary)
     ui.page.goto(run_page)
     status = ui.open_artifact("status")
     advice = (

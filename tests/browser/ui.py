@@ -20,8 +20,6 @@ RUN_LIMIT_MS = 1_800_000
 WIDTH = 1440
 """Of the window, in pixels: a common screen's."""
 
-_MORE_THAN_ITS_BUTTON = re.compile(r"\S\s*Show Raw Data|Show Raw Data\s*\S")
-
 
 class Ui:
     """One browser tab on a Prefect UI, opened at its address as a person types it.
@@ -152,8 +150,13 @@ class Ui:
         card.click()
         self.page.wait_for_url(f"**/artifacts/key/{key}")
         self.page.get_by_role("main").get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click()
-        # The panel is there before its text is: whoever asks for that waits, also after a reload.
-        return self.page.get_by_role("tabpanel", name="Artifact").filter(has_text=_MORE_THAN_ITS_BUTTON)
+        text = self.page.get_by_role("tabpanel", name="Artifact")
+        self.read(text)
+        return text
+
+    def read(self, text: Locator) -> str:
+        """Return what an artifact says, once it says anything: its panel is there before, with a button."""
+        return str(wait_until(lambda: text.inner_text().replace("Show Raw Data", "").strip(), "its text"))
 
     def _artifacts_show(self, card: Locator) -> bool:
         """Say whether a card is among the run's artifacts; the page looks for new ones only when loaded."""
