@@ -9,9 +9,9 @@ from typing import Any
 
 from dispatchlake.api import CenterClient, Fetched, probe
 from dispatchlake.errors import ConfigError, DispatchLakeError
+from dispatchlake.ingest import open_client
 from dispatchlake.lake import RecordsPreview, preview_records
 from dispatchlake.model import DispatchCenter, Resource, ResourceOverride
-from dispatchlake.reading import open_client
 from dispatchlake.settings import Settings
 
 _READS_ALL = "every run reads the whole listing and compares it here, which is safe but slow"

@@ -9,7 +9,6 @@ DispatchLakeError
 │   ├── AuthRejected             credentials, scope, or even a fresh token refused
 │   ├── RequestRejected          any other 4xx: we asked wrongly
 │   └── ContractBroken           an answer the API's contract does not allow: a paging loop, another origin
-├── ReaderGone                   transient: the process that reads beside ours has died
 ├── DeliveryRefused              a request to our receiver is not taken (carries status, retry_after_s)
 ├── MediaError                   a media file was not fetched
 │   ├── LinkExpired              its link opens nothing any more
@@ -91,10 +90,6 @@ class ContractBroken(CenterError):
     """An answer the contract does not allow: no list of records, a paging loop, another origin."""
 
 
-class ReaderGone(DispatchLakeError):
-    """The process that reads beside this one has died; the lake is as it was before."""
-
-
 class DeliveryRefused(DispatchLakeError):
     """A request to our receiver is not taken; the text is what whoever sent it is told.
 
@@ -149,7 +144,7 @@ class CatalogBusy(LakeError):
     """Another writer held the catalog for longer than we wait."""
 
 
-_TRANSIENT = (CenterUnavailable, RateLimited, MediaUnavailable, SpoolBusy, CatalogBusy, ReaderGone)
+_TRANSIENT = (CenterUnavailable, RateLimited, MediaUnavailable, SpoolBusy, CatalogBusy)
 
 
 def iter_causes(error: BaseException) -> Iterator[BaseException]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 
+from dispatchlake.api import CenterClient, Patience
 from dispatchlake.errors import Cancelled, ConfigError, DispatchLakeError
 from dispatchlake.lake import Cell, Failure, Lake, LoadSummary, open_lake
 from dispatchlake.model import DispatchCenter
-from dispatchlake.reader import begin_reading
-from dispatchlake.reading import Order
 from dispatchlake.settings import Settings
 from dispatchlake.stop import Stop
 from dispatchlake.windows import Window, next_window
@@ -112,18 +112,35 @@ def _read(
 ) -> LoadSummary:
     """Read a cell and land it; record a failure in the lake and raise it."""
     started_at = datetime.now(UTC)
-    reading = begin_reading(Order(center, cell, settings), stop or Stop())
+    stop = stop or Stop()
+    client = None
     try:
-        return lake.load_batches(reading, cell=cell, run_id=run_id, logins=lambda: reading.logins)
+        with open_client(center, settings, is_backfill=cell.kind == "backfill", sleep=stop.sleep) as client:
+            pages = stop.heeded(client.iter_pages(cell.resource, cell.window))
+            return lake.load(pages, cell=cell, run_id=run_id, logins=lambda: client.logins)
     except Cancelled:
         raise
     except Exception as error:
-        failure = Failure(describe(error), type(error).__name__, reading.logins)
+        failure = Failure(describe(error), type(error).__name__, client.logins if client else 0)
         try:
             lake.record_failure(cell, failure, run_id=run_id, started_at=started_at)
         except DispatchLakeError as second:  # the failure itself is still what is raised
             logger.warning("The failure could not be recorded in the lake: %s", second)
         raise
+
+
+def open_client(
+    center: DispatchCenter,
+    settings: Settings,
+    *,
+    is_backfill: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+) -> CenterClient:
+    """Return a client of the center, as patient as these settings say."""
+    patience = Patience(settings.timeout_s, settings.page_timeout_s, settings.retry_budget_s)
+    return CenterClient(
+        center, state_dir=settings.state_dir, patience=patience, is_backfill=is_backfill, sleep=sleep
+    )
 
 
 def describe(error: BaseException) -> str:

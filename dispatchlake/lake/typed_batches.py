@@ -1,4 +1,4 @@
-"""Pages in batches, with what became of their records: what a load draws, here or from another process."""
+"""Pages in batches, with what became of their records: what a load draws."""
 
 from __future__ import annotations
 

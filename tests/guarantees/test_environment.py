@@ -243,7 +243,7 @@ def test_a_wall_clock_that_jumps_between_and_during_loads_loses_nothing(
 ) -> None:
     """The center lives now, and is asked for what changed since the last run, with no lookback to help."""
     began = datetime.now(UTC).replace(microsecond=0) - HOUR
-    settings = home.model_copy(update={"lookback_s": 0, "read_apart": False})  # all of it by that clock
+    settings = home.model_copy(update={"lookback_s": 0})
     synthetic = {"count": 100, "starts_at": (began - 12 * HOUR).isoformat(), "span_s": 86_400}
     witness = put(
         sandbox,
@@ -473,8 +473,7 @@ def test_a_long_run_renews_its_token_before_each_end_and_lands_whole(
     sandbox: SandboxProcess, home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each look at the machine's clock, two hours' tokens are 20 minutes older: a run of a day and a half."""
-    here = home.model_copy(update={"read_apart": False})  # where that clock is looked at
-    witness = put(sandbox, here, sandbox_side=CHANGING | {"page_size_cap": 3})
+    witness = put(sandbox, home, sandbox_side=CHANGING | {"page_size_cap": 3})
     looks = iter(range(0, 10**9, 1200))
     for module in (auth, login):
         monkeypatch.setattr(module, "monotonic_s", lambda: float(next(looks)))

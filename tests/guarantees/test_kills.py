@@ -71,9 +71,6 @@ MAINTAINING = [
 STORING = [Point(call, when=when) for call in ("open", "fsync", "replace") for when in ("before", "after")]
 """Steps of storing a token."""
 
-READER_S = 0.7
-"""What the process that reads takes to begin."""
-
 
 @dataclass(frozen=True, slots=True)
 class Lakes:
@@ -184,11 +181,10 @@ def test_every_write_of_a_load_is_one_that_is_killed_at(lakes: Lakes, data_dir: 
 @pytest.mark.fault("SIGKILL of a load at any time")
 @pytest.mark.parametrize("turn", range(RANDOM_KILLS))
 def test_a_load_killed_at_any_time(lakes: Lakes, data_dir: Path, ledger: Ledger, turn: int) -> None:
-    """Killed and run again and killed, until it was quicker; every other one is read by another process."""
-    load, seconds = ((work.ingest, 0.0), (work.ingest_read_apart, READER_S))[turn % 2]
+    """Killed and run again and killed, until it was quicker."""
     for _ in range(3):
-        victim = Victim(load, lakes.center, CAD, data_dir)
-        time.sleep(random.uniform(0, lakes.seconds + seconds))
+        victim = Victim(work.ingest, lakes.center, CAD, data_dir)
+        time.sleep(random.uniform(0, lakes.seconds))
         victim.kill()
         ledger.tried()
         if assert_before_or_after(lakes, data_dir, ledger):

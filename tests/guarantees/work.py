@@ -13,20 +13,19 @@ from unittest import mock
 
 from filelock import FileLock
 
-from dispatchlake.ingest import ingest_cell
+from dispatchlake.ingest import ingest_cell, open_client
 from dispatchlake.lake import Cell, LoadSummary, archive, maintenance, open_lake
 from dispatchlake.lake import lake as lake_module
 from dispatchlake.model import DispatchCenter
-from dispatchlake.reading import open_client
 from dispatchlake.settings import Settings
 from dispatchlake.windows import Window
 from tests.guarantees.content import Content, read_content
 from tests.guarantees.victims import Point, Watched, at
 
 
-def settings_of(data_dir: Path, *, read_apart: bool = True) -> Settings:
-    """Return settings that give up soon enough for a test; what is watched must be read in this process."""
-    return Settings(data_dir=data_dir, retry_budget_s=20, lock_wait_s=60, read_apart=read_apart)
+def settings_of(data_dir: Path) -> Settings:
+    """Return settings that give up soon enough for a test."""
+    return Settings(data_dir=data_dir, retry_budget_s=20, lock_wait_s=60)
 
 
 @contextmanager
@@ -50,13 +49,8 @@ def watched(point: Point | None) -> Iterator[list[str]]:
 def ingest(center: DispatchCenter, resource: str, data_dir: Path, point: Point | None = None) -> list[str]:
     """Land one cell; return the statements it took."""
     with watched(point) as statements:
-        ingest_cell(center, resource, settings=settings_of(data_dir, read_apart=False), run_id="run")
+        ingest_cell(center, resource, settings=settings_of(data_dir), run_id="run")
     return statements
-
-
-def ingest_read_apart(center: DispatchCenter, resource: str, data_dir: Path) -> None:
-    """Land one cell that another process reads."""
-    ingest_cell(center, resource, settings=settings_of(data_dir), run_id="run")
 
 
 def make_lake(data_dir: Path, point: Point | None = None) -> list[str]:
@@ -71,7 +65,7 @@ def ingest_storing(center: DispatchCenter, resource: str, data_dir: Path, point:
     step = getattr(os, point.statement)
     is_here = {"open": lambda path, *_: str(path).endswith(".new")}.get(point.statement, lambda *_: True)
     with mock.patch.object(os, point.statement, at(point, step, is_here)):
-        ingest_cell(center, resource, settings=settings_of(data_dir, read_apart=False), run_id="run")
+        ingest_cell(center, resource, settings=settings_of(data_dir), run_id="run")
 
 
 def ingest_until(center: DispatchCenter, resource: str, data_dir: Path, stop: Path) -> int:

@@ -34,12 +34,11 @@ def test_a_replay_gives_the_truth_without_another_request(
     center = put_center(
         sandbox, sandbox_side={"epoch": "2024-03-01T12:00:00Z"}, override={"since_param": "updated_since"}
     )
-    here = settings.model_copy(update={"read_apart": False})  # where that parser is
     seen: dict[tuple[str, str], dict[str, Any]] = {}
     with monkeypatch.context() as patch:
         patch.setattr(typed_pages, "parse_records", parse_wrongly)
         for _ in range(2):
-            ingest_cell(center, CAD, settings=here, run_id="run")
+            ingest_cell(center, CAD, settings=settings, run_id="run")
             truth = sandbox.truth(center.center_id, CAD)["current"]
             seen |= {(record["id"], record["updated_at"]): record for record in truth}
             sandbox.advance_clock(3600)
