@@ -6,16 +6,15 @@ whoever is killed in between, or does the same at the same time, loses and doubl
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from dispatchlake.errors import Cancelled, DispatchLakeError
 from dispatchlake.lake import ArchivedPage, LandedDeliveries, open_lake
 from dispatchlake.model import Page
+from dispatchlake.repetition import repeat
 from dispatchlake.settings import Settings
 from dispatchlake.spool import NAME, Delivery, Spool
 from dispatchlake.stop import Stop
@@ -99,20 +98,12 @@ def keep_landing(settings: Settings, *, every_s: float, stop: Stop, tell: Callab
         stop: Ends the pause too.
         tell: Given a sentence when something landed, and when it failed for another reason than before.
     """
-    trouble = ""
-    with contextlib.suppress(Cancelled):
-        while True:
-            try:
-                summary = land_deliveries(settings, stop=stop)
-            except DispatchLakeError as error:
-                if str(error) != trouble:
-                    tell(f"{error} It is tried again every {every_s:g} s.")
-                trouble = str(error)
-            else:
-                trouble = ""
-                if summary.batches:
-                    tell(f"{summary.sentence()}.")
-            stop.sleep(every_s)
+
+    def land() -> str:
+        summary = land_deliveries(settings, stop=stop)
+        return f"{summary.sentence()}." if summary.batches else ""
+
+    repeat(land, every_s=every_s, stop=stop, tell=tell)
 
 
 def _iter_batches(spool: Spool) -> Iterator[list[Delivery]]:

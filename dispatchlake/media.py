@@ -5,7 +5,6 @@ A file is on the disk before the lake says so; killed in between, it is fetched 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections import Counter
@@ -17,9 +16,7 @@ from pathlib import Path
 
 from dispatchlake.api.media import MediaClient, MediaLimits
 from dispatchlake.errors import (
-    Cancelled,
     ConfigError,
-    DispatchLakeError,
     LinkExpired,
     LinkRefused,
     MediaError,
@@ -27,6 +24,7 @@ from dispatchlake.errors import (
 )
 from dispatchlake.folders import private_folder
 from dispatchlake.lake import Lake, MediaLink, MediaOutcome, MediaState, open_lake
+from dispatchlake.repetition import repeat
 from dispatchlake.settings import Settings
 from dispatchlake.stop import Stop
 
@@ -110,22 +108,12 @@ def keep_fetching(settings: Settings, *, every_s: float, stop: Stop, tell: Calla
         stop: Ends the pause too.
         tell: Given a sentence when something was tried, and when a look failed for a new reason.
     """
-    trouble = ""
-    with contextlib.suppress(Cancelled):
-        while True:
-            try:
-                summary = fetch_media(settings, stop=stop)
-            except ConfigError:
-                raise
-            except DispatchLakeError as error:
-                if str(error) != trouble:
-                    tell(f"{error} It is tried again every {every_s:g} s.")
-                trouble = str(error)
-            else:
-                trouble = ""
-                if summary.tried:
-                    tell(f"{summary.sentence()}.")
-            stop.sleep(every_s)
+
+    def fetch() -> str:
+        summary = fetch_media(settings, stop=stop)
+        return f"{summary.sentence()}." if summary.tried else ""
+
+    repeat(fetch, every_s=every_s, stop=stop, tell=tell, final=(ConfigError,))
 
 
 def _iter_batches(lake: Lake) -> Iterator[list[MediaLink]]:

@@ -82,7 +82,3 @@ def _keep_loopback_off_proxies() -> None:
     for name in ("no_proxy", "NO_PROXY"):
         hosts = [host for host in os.environ.get(name, "").split(",") if host]
         os.environ[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
-
-
-if __name__ == "__main__":
-    main()

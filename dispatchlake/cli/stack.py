@@ -190,14 +190,14 @@ def start_landing(stack: Stack) -> None:
     """Land webhook deliveries soon after they came, in one process: a run each time would cost its start."""
     lander = Service(
         "landing",
-        ["-m", "dispatchlake.cli.app", "land", "--every", f"{LAND_EVERY_S:g}"],
+        ["-m", "dispatchlake", "land", "--every", f"{LAND_EVERY_S:g}"],
         log_path=stack.home / "landing.log",
     )
     stack.add(lander, lander.start)
     if stack.settings.fetch_media:  # in a process of its own: a long file must keep no delivery waiting
         fetcher = Service(
             "media",
-            ["-m", "dispatchlake.cli.app", "fetch-media", "--every", f"{LAND_EVERY_S:g}"],
+            ["-m", "dispatchlake", "fetch-media", "--every", f"{LAND_EVERY_S:g}"],
             log_path=stack.home / "media.log",
         )
         stack.add(fetcher, fetcher.start)
