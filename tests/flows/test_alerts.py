@@ -180,10 +180,10 @@ def test_a_lake_that_cannot_be_used_is_told_though_nothing_can_be_remembered(
 
 
 def test_a_run_that_hangs_and_one_that_crashes_are_told(
-    receiver: Receiver, sandbox: SandboxProcess, settings: Settings, stuck_soon: None
+    receiver: Receiver, sandbox: SandboxProcess, settings: Settings, stuck_soon: None, tmp_path: Path
 ) -> None:
     center_id = save(put_center(sandbox, sandbox_side={"latency_ms": 10 * 60 * 1000}))
-    with run_of_a_deployment([center_id]) as (flow_run_name, supervisor):
+    with run_of_a_deployment([center_id], tmp_path) as (flow_run_name, supervisor):
         stuck = receiver.wait_for("a run is stuck", flow_run_name)
         (run,) = filter(is_run, below(supervisor.pid))
         run.kill()
@@ -205,8 +205,13 @@ def stuck_soon(receiver: Receiver) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def run_of_a_deployment(centers: list[str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run `ingest` as a worker would: the process yielded supervises another one, which runs the flow."""
+def run_of_a_deployment(centers: list[str], folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run `ingest` as a worker would: the process yielded supervises another one, which runs the flow.
+
+    Prefect copies a deployment's folder for each run, and a killed run leaves the copy: this one is empty.
+    """
+    home = folder / "deployed"
+    home.mkdir()
     from prefect.client.orchestration import get_client
 
     from flows.ingest import ingest as flow
@@ -214,12 +219,18 @@ def run_of_a_deployment(centers: list[str]) -> Iterator[tuple[str, subprocess.Po
     with get_client(sync_client=True) as client:
         flow_id = client.create_flow(flow)
         deployment_id = client.create_deployment(
-            flow_id, "hangs", entrypoint="flows.ingest:ingest", path=str(Path.cwd())
+            flow_id, "hangs", entrypoint="flows.ingest:ingest", path=str(home)
         )
         flow_run = client.create_flow_run_from_deployment(deployment_id, parameters={"centers": centers})
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "prefect", "flow-run", "execute", str(flow_run.id)],
-            env=os.environ | {"DISPATCHLAKE_TIMEOUT_S": "600", "DISPATCHLAKE_RETRY_BUDGET_S": "600"},
+            cwd=home,
+            env=os.environ
+            | {
+                "DISPATCHLAKE_TIMEOUT_S": "600",
+                "DISPATCHLAKE_RETRY_BUDGET_S": "600",
+                "TMPDIR": str(folder),
+            },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
