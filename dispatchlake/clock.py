@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ def monotonic_s() -> float:
     return time.clock_gettime(clock)
 
 
+@functools.cache
 def boot_id() -> str:
     """Return a name for this boot: monotonic times are comparable only under the same one."""
     try:

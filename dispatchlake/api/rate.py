@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -28,6 +29,9 @@ BURST_S = 1.0
 
 _POLL_S = 0.005
 """The lock is held for a moment only; to look seldom would cost more than to look."""
+
+_STATE_BYTES = 256
+"""The file has one length and is written in place: to empty it first would cost more than all the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,7 @@ class RateBudget:
 
     def _read(self, now_s: float) -> _State:
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # or cut off by a crash
-            content = json.loads(self._path.read_text())
+            content = json.loads(self._path.read_bytes())
             state = _State(float(content["slot_s"]), float(content["paused_until_s"]))
             latest_s = now_s + LONGEST_PAUSE_S + self.patience_s
             is_sane = 0 <= state.slot_s <= latest_s and 0 <= state.paused_until_s <= latest_s
@@ -118,4 +122,10 @@ class RateBudget:
         return _State()
 
     def _write(self, state: _State) -> None:
-        self._path.write_text(json.dumps(asdict(state) | {"boot_id": boot_id()}))
+        content = json.dumps(asdict(state) | {"boot_id": boot_id()}).ljust(_STATE_BYTES).encode()
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(file, content, 0)
+            os.ftruncate(file, len(content))
+        finally:
+            os.close(file)

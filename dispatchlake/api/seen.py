@@ -7,33 +7,60 @@ from collections.abc import Hashable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+_RECENT = 2**15
+"""So many entries are kept in a dict, which is ten times as fast to add to and ten times as large."""
+
 
 class SeenHashes:
     """What has been seen and on which page, in 12 bytes an entry: a listing may have millions.
 
-    Keeps 64-bit hashes in sorted runs, each at least twice as long as the next, merged as they grow.
+    Keeps 64-bit hashes: the last ones in a dict, the others in sorted runs, each at least twice as long as
+    the next, merged as they grow.
     """
 
     def __init__(self) -> None:
+        self._recent: dict[int, int] = {}
         self._runs: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
 
     def __len__(self) -> int:
-        return sum(len(hashes) for hashes, _pages in self._runs)
+        return len(self._recent) + sum(len(hashes) for hashes, _pages in self._runs)
 
     def add(self, things: Iterable[Hashable], page: int) -> NDArray[np.int32]:
         """Add things seen on a page; return for each the page it was first seen on before, or 0."""
-        hashes = np.fromiter(map(hash, things), np.int64)
+        hashes = list(map(hash, things))
+        known_pages = map(self._recent.get, hashes)
+        seen_on = np.fromiter((seen or 0 for seen in known_pages), np.int32, len(hashes))
+        if self._runs:
+            seen_on += self._seen_before(np.array(hashes, np.int64))
+        if not seen_on.all():
+            # What is in a run is not looked for in the dict too, or its first page would be forgotten there.
+            fresh = [hashed for hashed, seen in zip(hashes, seen_on.tolist(), strict=True) if not seen]
+            self._recent.update(dict.fromkeys(fresh, page))
+            if len(self._recent) >= _RECENT:
+                self._put_away()
+        return seen_on
+
+    def _seen_before(self, hashes: NDArray[np.int64]) -> NDArray[np.int32]:
         seen_on = np.zeros(len(hashes), np.int32)
+        order = np.argsort(hashes)  # in order, each is found near the one before it
+        hashes = hashes[order]
         for known, pages in self._runs:
             places = np.searchsorted(known, hashes)
             places[places == len(known)] = 0
-            seen_on += np.where(known[places] == hashes, pages[places], 0)
-        fresh = np.unique(hashes[seen_on == 0])
-        if fresh.size:
-            self._runs.append((fresh, np.full(len(fresh), page, np.int32)))
+            is_known = known[places] == hashes
+            if is_known.any():
+                seen_on[order[is_known]] += pages[places[is_known]]
+        return seen_on
+
+    def _put_away(self) -> None:
+        """Move the recent entries to a run of their own, and merge runs that have become too many."""
+        hashes = np.fromiter(self._recent.keys(), np.int64, len(self._recent))
+        pages = np.fromiter(self._recent.values(), np.int32, len(self._recent))
+        self._recent = {}
+        order = np.argsort(hashes)
+        self._runs.append((hashes[order], pages[order]))
         while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
             (later, later_pages), (earlier, earlier_pages) = self._runs.pop(), self._runs.pop()
             merged = np.concatenate([earlier, later])
             order = np.argsort(merged, kind="stable")
             self._runs.append((merged[order], np.concatenate([earlier_pages, later_pages])[order]))
-        return seen_on

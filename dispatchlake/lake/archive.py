@@ -17,8 +17,9 @@ from dispatchlake.model import Page
 
 MAX_PAGES = 64
 MAX_BYTES = 6 * 2**20
-MAX_SECONDS = 2.0
-"""A batch of pages is archived when it reaches one of these: they bound memory, and what a kill may cost."""
+MAX_SECONDS = 10.0
+"""A batch of pages is archived when it reaches one of these: they bound memory, and what is read again after
+a kill. Each is a commit and a file: a center that answers slowly must not make one every few pages."""
 
 _SCHEMA = pa.schema(
     [

@@ -6,7 +6,7 @@ that cost follows the batch and not the table; and every step is a no-op when re
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -197,19 +197,25 @@ def _find_known(connection: duckdb.DuckDBPyConnection, record_type: RecordType, 
     key = f"center_id, {record_type.key}"
     current = f"""SELECT {key}, created_at, updated_at, ({record_type.tie_break} IS NOT NULL) AS is_further
         FROM {record_type.current} WHERE"""
-    unknown = f"SELECT {key} FROM fresh WHERE ({key}) NOT IN (SELECT {key} FROM known)"
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE known AS
         {current} {span.within} AND ({key}) IN (SELECT {key} FROM fresh)""",
         span.bounds,
     )
-    if not _count(connection, f"SELECT count(*) FROM ({unknown})"):
+    unknown = _count(
+        connection,
+        f"""CREATE OR REPLACE TEMP TABLE unknown AS
+        SELECT DISTINCT {key} FROM fresh ANTI JOIN known USING ({key})""",
+    )
+    if not unknown:
         return 0
     centers = {name: value for name, value in span.bounds.items() if name.startswith("center_")}
-    connection.execute(
-        f"INSERT INTO known {current} {span.among_centers} AND ({key}) IN ({unknown})", centers
+    found = _count(
+        connection,
+        f"INSERT INTO known {current} {span.among_centers} AND ({key}) IN (SELECT {key} FROM unknown)",
+        centers,
     )
-    return _count(connection, f"SELECT count(*) FROM (SELECT DISTINCT {key} FROM ({unknown}))")
+    return unknown - found
 
 
 def _delete_superseded(
@@ -244,5 +250,8 @@ def quarantine(connection: duckdb.DuckDBPyConnection, center_ids: Collection[str
     )
 
 
-def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    return int(fetch_row(connection, query)[0])
+def _count(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object] | None = None
+) -> int:
+    """Return the number that a query answers, or of the rows that a statement has written."""
+    return int(fetch_row(connection, query, parameters)[0])

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import duckdb
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from dispatchlake.errors import CatalogBusy, ConfigError, DispatchLakeError, LakeError
 from dispatchlake.lake import (
@@ -39,15 +39,13 @@ from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.standing import ListingStatus, list_status
 from dispatchlake.lake.told import Told, read_told, write_told
 from dispatchlake.lake.typed_batches import TypedBatch, type_batches
+from dispatchlake.lake.writers_lock import held, writers_lock
 from dispatchlake.model import Page
 from dispatchlake.pauses import Failing
 from dispatchlake.settings import Settings
 from dispatchlake.windows import Covered
 
 T = TypeVar("T")
-
-_POLL_S = 0.005
-"""A small commit takes some hundredths of a second: to look seldom whether it is done would cost more."""
 
 _MIGRATING = threading.Lock()
 _IS_CURRENT = "memory.main.is_current"
@@ -357,32 +355,6 @@ def _refuse_orphans(lake_dir: Path) -> None:
 
 
 @contextlib.contextmanager
-def held(lock: FileLock) -> Iterator[None]:
-    """Hold the writers' lock.
-
-    Raises:
-        CatalogBusy: Another writer held it for too long.
-        ConfigError: It cannot be taken.
-    """
-    try:
-        lock.acquire()
-    except Timeout:
-        raise CatalogBusy(
-            f"Another writer has held the lake for more than {lock.timeout:.0f} s ({lock.lock_file}). "
-            "It may be a long load; try again later."
-        ) from None
-    except OSError as error:
-        raise ConfigError(
-            f"The lake's lock cannot be taken: {lock.lock_file} ({error.strerror}). Mend the permissions of "
-            "the lake's folder."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
 def _duckdb_errors() -> Iterator[None]:
     """Turn the engine's errors into ours; its texts may quote a value, so only their kind is passed on."""
     try:
@@ -399,11 +371,6 @@ def _duckdb_errors() -> Iterator[None]:
             f"The lake could not be read or written ({type(error).__name__}); it is as it was before. "
             "Check the disk's free space and the catalog."
         ) from error
-
-
-def writers_lock(lake_dir: Path, wait_s: float) -> FileLock:
-    """Return the lock that orders the writers of a lake, in all processes."""
-    return FileLock(lake_dir / "commit.lock", timeout=wait_s, mode=0o600, poll_interval=_POLL_S)
 
 
 def make_folder(lake_dir: Path) -> None:

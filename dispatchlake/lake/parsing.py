@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from operator import methodcaller
 from typing import Any
 
 import orjson
@@ -143,7 +142,7 @@ def _is_plain(column: pa.Array, spec: Field, records: Sequence[Any]) -> bool:
         return True
     if (
         spec.kind in _LENIENT
-        and not set(map(type, map(methodcaller("get", spec.source), records))) <= _JSON_TYPES[spec.kind]
+        and not {type(record.get(spec.source)) for record in records} <= _JSON_TYPES[spec.kind]
     ):
         return False
     if spec.kind in {"text", "texts"} and _has_nul(column.flatten() if spec.kind == "texts" else column):
