@@ -114,7 +114,7 @@ RESPONSE_PERCENTILES = Macro(
             WHERE created_at >= since::TIMESTAMPTZ AND created_at < until::TIMESTAMPTZ
             GROUP BY center_id, agency_type, priority))
     WHERE one.n > 0""",
-    "FROM response_percentiles('2024-03-01 00:00 UTC', '2024-04-01 00:00 UTC') "
+    "FROM response_percentiles('2024-03-01 00:00:00 UTC', '2024-04-01 00:00:00 UTC') "
     "WHERE measure = 'call_to_dispatch_s'",
     key=("center_id", "agency_type", "priority", "measure"),
 )
