@@ -24,9 +24,10 @@ from dispatchlake.ingest import refuse_both, refuse_future
 from dispatchlake.model import ResourceName
 from dispatchlake.settings import Days
 from tasks.artifacts import CellResult, headline, publish_summary
-from tasks.cells import CellName, ingest_cell, lake_kept_open, plan_cells, read_failing
+from tasks.cells import CellName, ingest_cell, lake_kept_open, plan_cells, read_failing, remember_centers
 from tasks.deliveries import land_waiting
 from tasks.policy import SCHEDULED_RETRY_DELAYS_S, final_state
+from tasks.quality import check_what_came
 from tasks.recovery import hold_run
 from tasks.status import report_status
 
@@ -71,6 +72,7 @@ def ingest(
     except ConfigError as error:
         return Failed(message=str(error), data=error)
     with lake_kept_open():
+        remember_centers()
         land_waiting()
         failing = read_failing() if rest_failing else {}
         resting = {cell: one for cell, one in failing.items() if one.is_resting(datetime.now(UTC))}
@@ -89,7 +91,7 @@ def ingest(
             for cell in cells
         ]
         publish_summary(results)
-        report_status()
+        report_status(check_what_came(result.summary for result in results))
     return final_state(results, headline(results))
 
 

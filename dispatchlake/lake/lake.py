@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,6 +20,7 @@ from dispatchlake.errors import CatalogBusy, ConfigError, DispatchLakeError, Lak
 from dispatchlake.lake import (
     backfilled,
     bookkeeping,
+    centers,
     commit,
     log_holder,
     media_files,
@@ -28,9 +29,11 @@ from dispatchlake.lake import (
 )
 from dispatchlake.lake.archive import ArchivedPage, archive_pages
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
+from dispatchlake.lake.centers import CenterFacts
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
 from dispatchlake.lake.landing import LandedDeliveries, land, type_or_set_aside
 from dispatchlake.lake.media_files import MediaLink, MediaOutcome
+from dispatchlake.lake.quality import CheckFigures, read_checks
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
@@ -103,9 +106,7 @@ class Lake:
             with contextlib.suppress(duckdb.CatalogException):
                 self._connection.execute(f"FROM {_IS_CURRENT}")
                 return
-            done = migrations.applied(self._connection)
-            migrations.refuse_newer(done)
-            if done != set(migrations.MIGRATIONS):
+            if not migrations.is_current(self._connection):
                 with held(self._lock):
                     migrations.migrate(self._connection)
             self._connection.execute(f"CREATE TABLE {_IS_CURRENT} (nothing BOOLEAN)")
@@ -262,6 +263,16 @@ class Lake:
         """Return how each listing stands that was ever tried, by center and listing."""
         with _duckdb_errors():
             return list_status(self._connection)
+
+    def remember_centers(self, facts: Iterable[CenterFacts]) -> None:
+        """Note names and time zones of centers; without a commit where the lake has them so already."""
+        with _duckdb_errors():
+            centers.remember(self._connection, self._transact, facts)
+
+    def checks(self, newest: Mapping[str, datetime]) -> list[CheckFigures]:
+        """Return how many records of the last days fail each check, of centers by their newest change."""
+        with _duckdb_errors():
+            return read_checks(self._connection, newest)
 
     def told(self) -> list[Told]:
         """Return the conditions that hold and were told."""
