@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from dispatchlake.deliveries import Waiting
 from dispatchlake.lake.standing import ListingStatus
-from dispatchlake.status import Disk, Overview, Waiting, judge
+from dispatchlake.status import Disk, Overview, judge
 
 NOW = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 LATE_AFTER_S = 900.0

@@ -10,7 +10,7 @@ import pytest
 from dispatchlake import errors
 from dispatchlake.lake.standing import ListingStatus
 from dispatchlake.settings import Settings
-from dispatchlake.status import State, in_bytes, in_words, judge, measure_disk, overview
+from dispatchlake.status import State, judge, measure_disk, overview
 from tests.standings import LATE_AFTER_S, failing, listing, silent, view
 
 
@@ -100,21 +100,6 @@ def test_a_disk_is_nearly_full_beyond_its_share(tmp_path: Path) -> None:
     assert disk(disk_full_share=0).is_nearly_full
     assert not disk(disk_full_share=1).is_nearly_full
     assert 0 < disk().free_bytes < disk().total_bytes
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(45, "45 s"), (720, "12 min"), (3.5 * 3600, "3.5 h"), (86400 * 4, "4.0 days")]
-)
-def test_spans_are_said_as_people_say_them(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
-
-
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [(0, "0 bytes"), (999, "999 bytes"), (3_400_000_000, "3.4 GB"), (2 * 10**12, "2.0 TB")],
-)
-def test_sizes_are_said_as_people_say_them(count: int, words: str) -> None:
-    assert in_bytes(count) == words
 
 
 def test_deliveries_that_wait_too_long_are_in_the_headline_and_not_well() -> None:

@@ -3,7 +3,6 @@
 from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.lake import Lake, open_lake
-from dispatchlake.lake.landing import LandedDeliveries
 from dispatchlake.lake.media_files import MediaLink, MediaOutcome, MediaState
 from dispatchlake.lake.preview import RecordsPreview, preview_records
 from dispatchlake.lake.replay import ReplaySummary, Selection
@@ -13,7 +12,6 @@ __all__ = [
     "Cell",
     "Failure",
     "Lake",
-    "LandedDeliveries",
     "LoadSummary",
     "MediaLink",
     "MediaOutcome",

@@ -29,16 +29,17 @@ from dispatchlake.lake import (
 from dispatchlake.lake.archive import ArchivedPage, archive_pages
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
-from dispatchlake.lake.landing import LandedDeliveries, land, type_or_set_aside
+from dispatchlake.lake.landing import land, type_or_set_aside
 from dispatchlake.lake.media_files import MediaLink, MediaOutcome
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
 from dispatchlake.lake.sql import transaction
 from dispatchlake.lake.staging import Staging
-from dispatchlake.lake.standing import ListingStatus, list_status
+from dispatchlake.lake.standing import Figures, ask_figures
 from dispatchlake.lake.told import Told, read_told, write_told
 from dispatchlake.lake.typed_batches import TypedBatch, type_batches
+from dispatchlake.landed import LandedDeliveries
 from dispatchlake.model import Page
 from dispatchlake.pauses import Failing
 from dispatchlake.settings import Settings
@@ -190,10 +191,13 @@ class Lake:
 
         Args:
             deliveries: Each center's in the order received, each with the id that it has had since then.
-            run_id: Kept with each in the archive.
+            run_id: Kept with each in the archive; landings of one id are one row of `runs` for each listing.
         """
+        started_at = datetime.now(UTC)
         typed = type_or_set_aside(deliveries)
-        return self._transact(partial(land, self._connection, deliveries, typed, run_id=run_id))
+        return self._transact(
+            partial(land, self._connection, deliveries, typed, run_id=run_id, started_at=started_at)
+        )
 
     def _archived(self, batches: Iterable[TypedBatch], *, run_id: str) -> Iterator[TypedBatch]:
         """Archive each batch and hand it on; all but the last, which is archived with what is made of it.
@@ -260,10 +264,10 @@ class Lake:
 
         self._transact(write)
 
-    def status(self) -> list[ListingStatus]:
-        """Return how each listing stands that was ever tried, by center and listing."""
+    def figures(self) -> Figures:
+        """Return how each listing stands that was ever tried, and each webhook that was ever delivered."""
         with _duckdb_errors():
-            return list_status(self._connection)
+            return ask_figures(self._connection)
 
     def told(self) -> list[Told]:
         """Return the conditions that hold and were told."""

@@ -87,6 +87,14 @@ def _add_deliveries(connection: duckdb.DuckDBPyConnection) -> None:
     _renew_comments(connection)
 
 
+def _add_webhook_status(connection: duckdb.DuckDBPyConnection) -> None:
+    _add_columns(connection, RUNS, ("last_received_at",))
+    _add_columns(connection, MEDIA_FILES, ("asked_at", "answer"))
+    if not _exists(connection, "webhook_status"):
+        _create_view(connection, "webhook_status")
+    _renew_comments(connection)
+
+
 CHAIN = "0003 chain of pages"
 
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
@@ -97,6 +105,7 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0005 light compression": _compress_lightly,
     "0006 status": _add_status,
     "0007 deliveries": _add_deliveries,
+    "0011 webhook status": _add_webhook_status,
 }
 
 

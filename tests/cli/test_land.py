@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 
-from dispatchlake.landing import is_anything_waiting
 from dispatchlake.settings import Settings
+from dispatchlake.spool import is_anything_waiting
 from tests.cli.up_process import wait_until
 from tests.command_line import COMMAND, run
 from tests.lake.deliveries import incident_metadata
@@ -50,7 +50,7 @@ def test_it_lands_what_comes_until_it_is_told_to_end(settings: Settings) -> None
     try:
         for number in range(2):
             keep(settings, delivery(incident_metadata(f"i{number}")))
-            wait_until(lambda: not is_anything_waiting(settings), "it has landed")
+            wait_until(lambda: not is_anything_waiting(settings.spool_dir), "it has landed")
         process.send_signal(signal.SIGTERM)
         told, _ = process.communicate(timeout=120)
     finally:

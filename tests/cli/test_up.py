@@ -19,8 +19,8 @@ from dispatchlake.cli.local_sandbox import CENTERS
 from dispatchlake.cli.occupancy import MARK, occupy
 from dispatchlake.cli.prefect_api import free_port
 from dispatchlake.lake.reading import connect
-from dispatchlake.landing import is_anything_waiting
 from dispatchlake.settings import Settings
+from dispatchlake.spool import is_anything_waiting
 from tests.cli.up_process import ENDED, UpProcess, marked, wait_until
 from tests.command_line import run, run_process
 from tests.lake.deliveries import incident_metadata
@@ -134,7 +134,7 @@ def test_a_delivery_is_landed_without_a_run(up: UpProcess) -> None:
 
     (kept,) = keep(settings, delivery(incident_metadata("delivered"), "houston-tx"))
 
-    wait_until(lambda: not is_anything_waiting(settings), "it has landed")
+    wait_until(lambda: not is_anything_waiting(settings.spool_dir), "it has landed")
     with connect(settings.lake_dir) as lake:
         found = lake.sql("SELECT raw_id, source FROM incidents WHERE incident_id = 'delivered'").fetchall()
     assert found == [(kept.raw_id, "webhook")]
