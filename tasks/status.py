@@ -31,7 +31,7 @@ MARKS = {
 }
 """Never without the word beside it: not everyone sees the colour."""
 
-_WEBHOOK_MARKS = {
+WEBHOOK_MARKS = {
     WebhookState.OK: "🟢",
     WebhookState.SILENT: "🟡",
     WebhookState.LATE: "🔴",
@@ -120,7 +120,7 @@ def _troubles(view: Overview) -> list[str]:
         if standing.state is state
     ]
     troubles += [
-        f"- {_WEBHOOK_MARKS[one.state]} **{one.name}** is **{one.state}**. {one.why} **Do:** {one.advice}"
+        f"- {WEBHOOK_MARKS[one.state]} **{one.name}** is **{one.state}**. {one.why} **Do:** {one.advice}"
         for one in view.webhooks
         if one.state is WebhookState.SILENT
     ]
@@ -161,7 +161,7 @@ def _webhook_row(standing: WebhookStanding) -> list[str]:
     one = standing.status
     usual = one.usual_deliveries_per_hour
     return [
-        f"{_WEBHOOK_MARKS[standing.state]} {standing.state}",
+        f"{WEBHOOK_MARKS[standing.state]} {standing.state}",
         standing.center_id,
         standing.resource.removeprefix("webhook:"),
         f"{standing.last_received_at:%F %H:%M}" if standing.last_received_at else "",

@@ -11,7 +11,7 @@ from dispatchlake import errors
 from dispatchlake.lake.standing import ListingStatus
 from dispatchlake.settings import Settings
 from dispatchlake.status import State, judge, measure_disk, overview
-from tests.standings import LATE_AFTER_S, failing, listing, silent, view
+from tests.standings import LATE_AFTER_S, failing, listing, silent, silent_webhook, view, webhook
 
 
 def state_of(one: ListingStatus, *, is_enabled: bool | None = True) -> State:
@@ -100,6 +100,16 @@ def test_a_disk_is_nearly_full_beyond_its_share(tmp_path: Path) -> None:
     assert disk(disk_full_share=0).is_nearly_full
     assert not disk(disk_full_share=1).is_nearly_full
     assert 0 < disk().free_bytes < disk().total_bytes
+
+
+def test_webhooks_that_fell_silent_are_in_the_headline_and_no_listings() -> None:
+    taken = view(listing(), webhook(), silent_webhook("b"))
+
+    assert taken.headline() == "1 of 1 listings are ok. nothing is delivered: b webhook:cad"
+    assert taken.is_well, "that nothing comes may be true"
+    assert [one.name for one in taken.subjects] == [
+        "houston-tx cad_incidents", "houston-tx webhook:cad", "b webhook:cad",
+    ]  # fmt: skip
 
 
 def test_deliveries_that_wait_too_long_are_in_the_headline_and_not_well() -> None:
