@@ -3,16 +3,18 @@
 from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.lake import Lake, open_lake
-from dispatchlake.lake.media_files import MediaLink, MediaOutcome, MediaState
+from dispatchlake.lake.media_files import ExpiredMedia, MediaAnswer, MediaLink, MediaOutcome, MediaState
 from dispatchlake.lake.preview import RecordsPreview, preview_records
 from dispatchlake.lake.replay import ReplaySummary, Selection
 
 __all__ = [
     "ArchivedPage",
     "Cell",
+    "ExpiredMedia",
     "Failure",
     "Lake",
     "LoadSummary",
+    "MediaAnswer",
     "MediaLink",
     "MediaOutcome",
     "MediaState",

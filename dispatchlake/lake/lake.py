@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,7 @@ from dispatchlake.lake.archive import ArchivedPage, archive_pages
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
 from dispatchlake.lake.landing import land, type_or_set_aside
-from dispatchlake.lake.media_files import MediaLink, MediaOutcome
+from dispatchlake.lake.media_files import ExpiredMedia, MediaAnswer, MediaLink, MediaOutcome
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
@@ -288,6 +289,25 @@ class Lake:
         """Return media whose link had expired, with the fresh one of a later delivery."""
         with _duckdb_errors():
             return media_files.read_renewed(self._connection, datetime.now(UTC), limit=limit)
+
+    def media_expired(self) -> list[ExpiredMedia]:
+        """Return the media of one incident for whose links the API is to be asked now."""
+        with _duckdb_errors():
+            return media_files.read_expired(self._connection, datetime.now(UTC))
+
+    def record_answer(
+        self, expired: Sequence[ExpiredMedia], *, asked_at: datetime, answer: MediaAnswer, error: str
+    ) -> None:
+        """Note that the API was asked for links and gave none, and why."""
+        record = media_files.record_answer
+        self._transact(
+            partial(record, self._connection, expired, asked_at=asked_at, answer=answer, error=error)
+        )
+
+    def archive(self, page: Page, *, run_id: str) -> None:
+        """Archive one page that nothing is loaded from."""
+        pages = [ArchivedPage(str(uuid.uuid4()), page)]
+        self._transact(partial(archive_pages, self._connection, pages, run_id=run_id))
 
     def record_media(self, outcomes: Sequence[MediaOutcome]) -> None:
         """Note what became of media files."""

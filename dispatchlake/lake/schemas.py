@@ -136,8 +136,13 @@ RAW_PAGES = Table(
     (
         Column("raw_id", "VARCHAR", "Id of the page or delivery."),
         _CENTER,
-        Column("resource", "VARCHAR", "Listing it belongs to; webhook:incident-events or webhook:cad."),
-        Column("run_id", "VARCHAR", "Run that fetched or landed it: runs.run_id."),
+        Column(
+            "resource",
+            "VARCHAR",
+            "Listing it belongs to; webhook:incident-events or webhook:cad; incident_events:item: one "
+            "incident, asked for a link to its media.",
+        ),
+        Column("run_id", "VARCHAR", "Run that fetched or landed it: runs.run_id; media: for links to files."),
         Column("sequence", "BIGINT", "Position in its listing, from 1; 1 for a delivery."),
         Column("url_path", "VARCHAR", "Path it was fetched from or delivered to, without the query."),
         Column("query", "JSON", "Paging and filter parameters that were sent."),
