@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from urllib.parse import unquote
 
 import pytest
@@ -24,8 +25,9 @@ def center(sandbox: SandboxProcess) -> DispatchCenter:
 
 
 @pytest.fixture
-def client(center: DispatchCenter, settings: Settings) -> CenterClient:
-    return CenterClient(center, state_dir=settings.state_dir, patience=IMPATIENT)
+def client(center: DispatchCenter, settings: Settings) -> Iterator[CenterClient]:
+    with CenterClient(center, state_dir=settings.state_dir, patience=IMPATIENT) as opened:
+        yield opened
 
 
 def an_id(sandbox: SandboxProcess, center: DispatchCenter) -> str:
