@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import random
 import socket
+import ssl
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -289,6 +290,44 @@ def test_more_connections_than_there_is_room_for(
         opened[0].close()
         wait_until(lambda: len(receiving.server.server_state.connections) < 3, "one is gone")
         assert receiving.deliver().status == 200
+
+
+def test_handshakes_that_do_not_go_on_are_connections_too(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each costs a file; with none left, nobody could be answered."""
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 40)
+    pem = self_signed(tmp_path)
+    trusting = ssl.create_default_context(cafile=pem)
+    listener = Listener(port=0, certificate=pem, key=pem)
+    with (
+        Receiving(settings=settings, listener=listener, tls=trusting) as receiving,
+        contextlib.ExitStack() as all_,
+    ):
+
+        def half_open() -> socket.socket:
+            opened = socket.create_connection((receiving.host, receiving.port), PATIENCE_S)
+            all_.enter_context(opened).sendall(b"\x16\x03\x01\x02\x00\x01")
+            return opened
+
+        opened = [half_open() for _ in range(40)]
+        refused = [read_to_end(half_open()) for _ in range(20)]
+
+        assert refused == [b""] * 20, "they are ended at once, long before a handshake's time is over"
+        with pytest.raises((OSError, ssl.SSLError)):
+            receiving.deliver()
+        for one in opened[:2]:
+            one.close()
+        wait_until(lambda: receives(receiving), "there is room again")
+        assert receiving.deliver(b"kept").status == 200
+    assert "There are 40 connections; another one is refused." in caplog.text
+
+
+def receives(receiving: Receiving) -> bool:
+    try:
+        return receiving.send("GET", "/health").status == 200
+    except OSError:
+        return False
 
 
 class TestFailures:
