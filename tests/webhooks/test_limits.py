@@ -24,6 +24,7 @@ from dispatchlake.webhooks.server import Listener
 from dispatchlake.webhooks.sources import BURST, EVERY_S, Failures, source_of
 from tests.tls_server import self_signed
 from tests.waiting import wait_until
+from tests.webhooks.conftest import begun_anew
 from tests.webhooks.receiving import CENTER, PATIENCE_S, Receiving, read_to_end
 
 SMALL = 100_000
@@ -32,19 +33,31 @@ SMALL = 100_000
 LIMITS = Limits(body_bytes=SMALL, requests=2, bodies_bytes=3 * SMALL)
 
 
+@pytest.fixture(scope="module")
+def _tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiving]:
+    with Receiving(settings=Settings(data_dir=tmp_path_factory.mktemp("tight")), limits=LIMITS) as running:
+        yield running
+
+
 @pytest.fixture
-def tight(settings: Settings) -> Iterator[Receiving]:
+def tight(_tight: Receiving) -> Receiving:
     """A receiver that takes little."""
-    with Receiving(settings=settings, limits=LIMITS) as running:
+    wait_until(lambda: _tight.receiver._room.requests_left == LIMITS.requests, "the test before has gone")
+    return begun_anew(_tight)
+
+
+@pytest.fixture(scope="module")
+def _hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiving]:
+    limits = replace(LIMITS, request_s=0.2)
+    with Receiving(settings=Settings(data_dir=tmp_path_factory.mktemp("hasty")), limits=limits) as running:
         yield running
 
 
 @pytest.fixture
-def hasty(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiving]:
+def hasty(_hasty: Receiving, monkeypatch: pytest.MonkeyPatch) -> Receiving:
     """A receiver that waits for nobody."""
-    monkeypatch.setattr(connections, "HEAD_S", 0.3)
-    with Receiving(settings=settings, limits=replace(LIMITS, request_s=0.3)) as running:
-        yield running
+    monkeypatch.setattr(connections, "HEAD_S", 0.2)
+    return begun_anew(_hasty)
 
 
 @contextlib.contextmanager
