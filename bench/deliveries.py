@@ -100,9 +100,7 @@ def ours(folder: Path) -> Iterator[Server]:
         try:
             _wait_until_ready(port, process, log)
             with Spool.open(folder / "spool") as spool:
-                yield Server(
-                    psutil.Process(process.pid), port, issued.stdout.strip(), lambda: spool.standing().count
-                )
+                yield Server(psutil.Process(process.pid), port, issued.stdout.strip(), spool.count)
         finally:
             process.terminate()
 

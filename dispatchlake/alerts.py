@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from dispatchlake.deliveries import WAITING_ADVICE, WebhookStanding, WebhookState
 from dispatchlake.lake.told import Told
 from dispatchlake.quality import Doubt
-from dispatchlake.status import DISK_ADVICE, WAITING_ADVICE, Overview, Standing, State, in_words
+from dispatchlake.status import DISK_ADVICE, Overview, State, Subject
 
 AGAIN_AFTER = timedelta(days=1)
 """How soon a condition that holds is told again."""
@@ -80,7 +81,7 @@ def decide(view: Overview, told: Iterable[Told]) -> tuple[list[Alert], list[Told
     alerts: list[Alert] = []
     after: list[Told] = []
     for (center_id, condition), standings in holding.items():
-        resources = [standing.listing.resource for standing in standings] or [""]
+        resources = [standing.resource for standing in standings] or [""]
         known = {resource: before.get((center_id, resource, condition)) for resource in resources}
         is_due = any(one is None or view.taken_at - one.told_at >= AGAIN_AFTER for one in known.values())
         if is_due:
@@ -131,15 +132,28 @@ def _decide_quality(view: Overview, told: Iterable[Told]) -> tuple[list[Alert], 
     return alerts, after
 
 
-def _holding(view: Overview) -> dict[tuple[str, str], list[Standing]]:
-    """Return the listings in each condition, by center; what is the whole lake's has none."""
-    holding: dict[tuple[str, str], list[Standing]] = defaultdict(list)
-    for standing in view.standings:
-        center_id = standing.listing.center_id
-        if condition := _OF_STATE.get(standing.state):
-            holding[center_id, condition].append(standing)
-        if standing.notice:
-            holding[center_id, Condition.QUARANTINE_GREW].append(standing)
+def _condition(one: Subject) -> str | None:
+    """Return what is to be told of a state; that deliveries wait is told once, of all centers."""
+    if isinstance(one, WebhookStanding):
+        return Condition.SILENT if one.state is WebhookState.SILENT else None
+    return _OF_STATE.get(one.state)
+
+
+def _is_well(one: Subject) -> bool:
+    """Say whether a told condition is over; what waits to be landed, though late, has come."""
+    if isinstance(one, WebhookStanding):
+        return one.state in (WebhookState.OK, WebhookState.LATE)
+    return one.state is State.OK
+
+
+def _holding(view: Overview) -> dict[tuple[str, str], list[Subject]]:
+    """Return what is in each condition, by center; of what is the whole lake's there is nothing."""
+    holding: dict[tuple[str, str], list[Subject]] = defaultdict(list)
+    for one in view.subjects:
+        if condition := _condition(one):
+            holding[one.center_id, condition].append(one)
+        if one.notice:
+            holding[one.center_id, Condition.QUARANTINE_GREW].append(one)
     if view.disk.is_nearly_full:
         holding["", Condition.DISK_NEARLY_FULL] = []
     if view.waiting.is_late:
@@ -148,63 +162,51 @@ def _holding(view: Overview) -> dict[tuple[str, str], list[Standing]]:
 
 
 def _ended(
-    view: Overview, before: Iterable[Told], holding: dict[tuple[str, str], list[Standing]]
+    view: Overview, before: Iterable[Told], holding: dict[tuple[str, str], list[Subject]]
 ) -> tuple[list[Told], list[Alert]]:
     """Return what was told and is neither over nor holds for sure, and what is to be told as over."""
-    states = {(s.listing.center_id, s.listing.resource): s for s in view.standings}
+    subjects = {(one.center_id, one.resource): one for one in view.subjects}
     kept: list[Told] = []
-    over: dict[str, list[tuple[Told, Standing]]] = defaultdict(list)
+    over: dict[str, list[tuple[Told, Subject]]] = defaultdict(list)
     alerts: list[Alert] = []
     for one in before:
         held = holding.get((one.center_id, one.condition))
-        if held is not None and (not held or one.resource in {s.listing.resource for s in held}):
+        if held is not None and (not held or one.resource in {other.resource for other in held}):
             continue
-        standing = states.get((one.center_id, one.resource))
+        subject = subjects.get((one.center_id, one.resource))
         if one.condition == Condition.DISK_NEARLY_FULL:
             alerts.append(Alert(RECOVERED, "", "The disk has room again", view.disk.why))
         elif one.condition == Condition.DELIVERIES_WAIT:
             alerts.append(Alert(RECOVERED, "", "Webhook deliveries are landed again", view.waiting.why))
-        elif one.condition in _OF_STATE.values() and standing is not None:
-            if standing.state is State.FAILING:  # it worked in between and fails again: not over yet
+        elif one.condition in _OF_STATE.values() and subject is not None:
+            if subject.state is State.FAILING:  # it worked in between and fails again: not over yet
                 kept.append(one)
-            elif standing.state is State.OK:
-                over[one.center_id].append((one, standing))
+            elif _is_well(subject):
+                over[one.center_id].append((one, subject))
     alerts += [_recovery(center_id, ended) for center_id, ended in over.items()]
     return kept, alerts
 
 
-def _alert(view: Overview, condition: str, center_id: str, standings: list[Standing]) -> Alert:
+def _alert(view: Overview, condition: str, center_id: str, subjects: list[Subject]) -> Alert:
     if condition == Condition.DISK_NEARLY_FULL:
         return Alert(condition, "", "The disk is nearly full", f"{view.disk.why} {DISK_ADVICE}")
     if condition == Condition.DELIVERIES_WAIT:
         return Alert(
             condition, "", "Webhook deliveries are not landed", f"{view.waiting.why} {WAITING_ADVICE}"
         )
-    lines: list[str] = []
-    for standing in standings:
-        listing = standing.listing
-        if condition == Condition.QUARANTINE_GREW:
-            lines.append(f"{listing.resource}: {standing.notice}")
-        else:
-            lines.append(f"{listing.resource}: {standing.why} {_through(standing)}")
     if condition == Condition.QUARANTINE_GREW:
+        lines = [f"{one.resource}: {one.notice}" for one in subjects]
         advice = [f"Why, without a record's content: dispatchlake quarantine --center {center_id}"]
     else:
-        advice = list(dict.fromkeys(standing.advice for standing in standings))
+        lines = [f"{one.resource}: {one.why} {one.through}" for one in subjects]
+        advice = list(dict.fromkeys(one.advice for one in subjects))
     return Alert(condition, center_id, f"{center_id}: {_TITLES[condition]}", "\n".join([*lines, *advice]))
 
 
-def _recovery(center_id: str, ended: list[tuple[Told, Standing]]) -> Alert:
+def _recovery(center_id: str, ended: list[tuple[Told, Subject]]) -> Alert:
     lines = [
         f"{one.resource}: no longer {one.condition.replace('-', ' ')}, told {one.since_at:%F %H:%M} UTC. "
-        f"{_through(standing)}"
-        for one, standing in ended
+        f"{subject.through}"
+        for one, subject in ended
     ]
     return Alert(RECOVERED, center_id, f"{center_id}: well again", "\n".join(lines))
-
-
-def _through(standing: Standing) -> str:
-    listing = standing.listing
-    if listing.complete_through is None or listing.lag_s is None:
-        return "It was never read to its end."
-    return f"Complete through {listing.complete_through:%F %H:%M} UTC, {in_words(listing.lag_s)} ago."

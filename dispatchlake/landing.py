@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from dispatchlake.lake import ArchivedPage, LandedDeliveries, open_lake
+from dispatchlake.landed import LandedDeliveries
 from dispatchlake.model import Page
 from dispatchlake.repetition import repeat
 from dispatchlake.settings import Settings
-from dispatchlake.spool import NAME, Delivery, Spool
+from dispatchlake.spool import Delivery, Spool, is_anything_waiting
 from dispatchlake.stop import Stop
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 MAX_COUNT = 16_384
 MAX_BYTES = 16 * 2**20
 """Deliveries of one transaction are at most so many and so long; a longer one is landed with its center's."""
+
+
+SLOT_MINUTES = 5
+"""As often as an ingest run notes what it brought: landings every 15 s would fill `runs` with little else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +54,26 @@ class LandingSummary:
         )
 
 
-def is_anything_waiting(settings: Settings) -> bool:
-    """Say whether deliveries wait; takes a millisecond.
-
-    Raises:
-        SpoolError: The spool cannot be read.
-    """
-    if not (settings.spool_dir / NAME).exists():  # nobody receives here
-        return False
-    with Spool.open(settings.spool_dir) as spool:
-        return bool(spool.centers())
-
-
 def land_deliveries(settings: Settings, *, stop: Stop | None = None) -> LandingSummary:
     """Land what waits in the spool, a batch a transaction, until nothing does or it is asked to stop.
 
-    Cheap where nothing waits: the lake is not even opened. Stopping anywhere and running again gives the
-    same lake.
+    Cheap where nothing waits: the lake is not opened, nor what opens it imported, so that a process which
+    only looks is a small one. Stopping anywhere and running again gives the same lake.
 
     Raises:
         LakeError: The lake could not take it; what is not committed waits on.
         SpoolError: The spool cannot be read.
     """
-    if not is_anything_waiting(settings):
+    if not is_anything_waiting(settings.spool_dir):
         return LandingSummary()
+    from dispatchlake.lake import ArchivedPage, open_lake
+
     started_s = time.monotonic()
     landed, batches = LandedDeliveries(), 0
-    run_id = f"landing {uuid.uuid4()}"
     with Spool.open(settings.spool_dir) as spool, open_lake(settings) as lake:
         for batch in _iter_batches(spool):
-            landed += lake.land([_archived(one) for one in batch], run_id=run_id)
+            pages = [ArchivedPage(one.raw_id, _page(one)) for one in batch]
+            landed += lake.land(pages, run_id=_run_id(datetime.now(UTC)))
             batches += 1
             spool.forget([one.raw_id for one in batch])
             if stop is not None and stop.is_asked:
@@ -126,9 +120,15 @@ def _iter_batches(spool: Spool) -> Iterator[list[Delivery]]:
         yield batch
 
 
-def _archived(delivery: Delivery) -> ArchivedPage:
+def _run_id(now: datetime) -> str:
+    """Return what landings of the same few minutes have in common: they are one row of `runs` a listing."""
+    minute = now.minute - now.minute % SLOT_MINUTES
+    return f"landing {now.replace(minute=minute):%Y-%m-%dT%H:%MZ}"
+
+
+def _page(delivery: Delivery) -> Page:
     """Return a delivery as the archive has pages; nobody asked for it, so that was when it came."""
-    page = Page(
+    return Page(
         center_id=delivery.center_id,
         resource=f"webhook:{delivery.kind}",
         sequence=1,
@@ -141,4 +141,3 @@ def _archived(delivery: Delivery) -> ArchivedPage:
         body=delivery.body,
         records=[],
     )
-    return ArchivedPage(delivery.raw_id, page)

@@ -5,12 +5,15 @@ A file is on the disk before the lake says so; killed in between, it is fetched 
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +26,7 @@ from dispatchlake.errors import (
     MediaUnavailable,
 )
 from dispatchlake.folders import private_folder
+from dispatchlake.fresh_links import FindCenter, LinkFinder
 from dispatchlake.lake import Lake, MediaLink, MediaOutcome, MediaState, open_lake
 from dispatchlake.repetition import repeat
 from dispatchlake.settings import Settings
@@ -62,12 +66,17 @@ class MediaSummary:
 
 
 def fetch_media(
-    settings: Settings, *, client: MediaClient | None = None, stop: Stop | None = None
+    settings: Settings,
+    *,
+    find_center: FindCenter | None = None,
+    client: MediaClient | None = None,
+    stop: Stop | None = None,
 ) -> MediaSummary:
     """Fetch what is due, until nothing is or it is asked to stop.
 
     Args:
         settings: Where the lake and the files are, and how large one may be.
+        find_center: Whose API is asked for a fresh link where one has expired; no one is if left out.
         client: The one that goes out to the internet if left out.
         stop: Heeded between two batches.
 
@@ -83,8 +92,15 @@ def fetch_media(
     client = client or MediaClient(MediaLimits(file_bytes=settings.media_max_mb << 20))
     started_s = time.monotonic()
     counts: Counter[MediaState] = Counter()
-    with open_lake(settings) as lake, ThreadPoolExecutor(AT_ONCE) as pool:
-        for batch in _iter_batches(lake):
+    with contextlib.ExitStack() as stack:
+        lake = stack.enter_context(open_lake(settings))
+        pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
+        batches = _iter_batches(lake)
+        if find_center is not None:
+            run_id = f"media {uuid.uuid4()}"
+            finder = stack.enter_context(LinkFinder(lake, settings, find_center, run_id=run_id))
+            batches = itertools.chain(batches, finder.iter_links())
+        for batch in batches:
             futures = [pool.submit(_fetch, client, one, settings.media_dir) for one in batch]
             for future in as_completed(futures):
                 outcome = future.result()
@@ -99,18 +115,26 @@ def fetch_media(
     return summary
 
 
-def keep_fetching(settings: Settings, *, every_s: float, stop: Stop, tell: Callable[[str], None]) -> None:
+def keep_fetching(
+    settings: Settings,
+    *,
+    find_center: FindCenter,
+    every_s: float,
+    stop: Stop,
+    tell: Callable[[str], None],
+) -> None:
     """Fetch what is due, again and again, until asked to stop.
 
     Args:
         settings: See `fetch_media`.
+        find_center: See `fetch_media`.
         every_s: Pause between two looks, in seconds.
         stop: Ends the pause too.
         tell: Given a sentence when something was tried, and when a look failed for a new reason.
     """
 
     def fetch() -> str:
-        summary = fetch_media(settings, stop=stop)
+        summary = fetch_media(settings, find_center=find_center, stop=stop)
         return f"{summary.sentence()}." if summary.tried else ""
 
     repeat(fetch, every_s=every_s, stop=stop, tell=tell, final=(ConfigError,))
@@ -133,6 +157,11 @@ def _fetch(client: MediaClient, one: MediaLink, folder: Path) -> MediaOutcome:
         # Named by a hash: an id is the vendor's word and may be any text.
         target = private_folder(folder / one.center_id) / one.version_hash
         found = client.fetch(one.link, target)
+    except MediaUnavailable as error:
+        if one.answer == "link":  # that of the delivery opens nothing: another is asked for
+            again = replace(one, answer="failed")
+            return MediaOutcome(again, "expired", tried_at, error=f"There was a fresh link. {error}")
+        return MediaOutcome(one, "failed", tried_at, error=str(error))
     except MediaError as error:
         return MediaOutcome(one, _state(error), tried_at, error=str(error))
     except OSError as error:
@@ -145,6 +174,5 @@ def _state(error: MediaError) -> MediaState:
     states: dict[type[MediaError], MediaState] = {
         LinkExpired: "expired",
         LinkRefused: "refused",
-        MediaUnavailable: "failed",
     }
     return states[type(error)]

@@ -6,14 +6,16 @@ dispatchlake_complete_through_timestamp_seconds`, or on the age of `dispatchlake
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest, write_to_textfile
 
+from dispatchlake.deliveries import WebhookStanding, WebhookState
 from dispatchlake.errors import ConfigError
-from dispatchlake.status import Overview, Standing, State
+from dispatchlake.status import Overview, Standing, State, Subject
 
 
 def _unix_s(instant: datetime | None) -> float | None:
@@ -60,26 +62,44 @@ _LISTING_GAUGES: dict[str, tuple[str, Callable[[Standing], float | None]]] = {
 }
 
 
+_WEBHOOK_GAUGES: dict[str, tuple[str, Callable[[WebhookStanding], float | None]]] = {
+    "dispatchlake_webhook_last_delivery_timestamp_seconds": (
+        "When the last delivery came; absent until one did.",
+        lambda s: _unix_s(s.last_received_at),
+    ),
+    "dispatchlake_webhook_deliveries_last_hour": (
+        "Deliveries that landed in the last hour.",
+        lambda s: s.status.deliveries_last_hour,
+    ),
+    "dispatchlake_webhook_usual_deliveries_per_hour": (
+        "Median of the same hour of earlier days; absent without three of them.",
+        lambda s: s.status.usual_deliveries_per_hour,
+    ),
+    "dispatchlake_webhook_waiting_deliveries": (
+        "Deliveries not landed yet.",
+        lambda s: s.waiting.count,
+    ),
+    "dispatchlake_webhook_quarantined_deliveries": (
+        "Deliveries in quarantine.",
+        lambda s: s.status.quarantined,
+    ),
+}
+
+
+_LABELS = ("center", "resource")
+
+
 def registry_of(view: Overview) -> CollectorRegistry:
     """Return the figures as metrics, labelled by center and resource."""
     registry = CollectorRegistry()
-    labels = ["center", "resource"]
     for name, (text, value_of) in _LISTING_GAUGES.items():
-        gauge = Gauge(name, text, labels, registry=registry)
-        for standing in view.standings:
-            if (value := value_of(standing)) is not None:
-                gauge.labels(standing.listing.center_id, standing.listing.resource).set(value)
-    state = Gauge(
-        "dispatchlake_state",
-        "1 for the state a listing is in, 0 for others.",
-        [*labels, "state"],
-        registry=registry,
-    )
-    for standing in view.standings:
-        for one in State:
-            state.labels(standing.listing.center_id, standing.listing.resource, one).set(
-                one is standing.state
-            )
+        values = {(s.center_id, s.resource): value_of(s) for s in view.standings}
+        _add(registry, name, text, values)
+    for name, (text, value_of_webhook) in _WEBHOOK_GAUGES.items():
+        values = {(s.center_id, s.resource): value_of_webhook(s) for s in view.webhooks}
+        _add(registry, name, text, values)
+    _add_states(registry, "dispatchlake_state", "listing", view.standings, State)
+    _add_states(registry, "dispatchlake_webhook_state", "webhook", view.webhooks, WebhookState)
     for name, text, number in (
         ("dispatchlake_disk_free_bytes", "Room left on the data folder's disk.", view.disk.free_bytes),
         ("dispatchlake_disk_size_bytes", "Size of the data folder's disk.", view.disk.total_bytes),
@@ -97,6 +117,26 @@ def registry_of(view: Overview) -> CollectorRegistry:
     ):
         Gauge(name, text, registry=registry).set(number)
     return registry
+
+
+def _add(
+    registry: CollectorRegistry, name: str, text: str, values: Mapping[tuple[str, str], float | None]
+) -> None:
+    gauge = Gauge(name, text, _LABELS, registry=registry)
+    for labels, value in values.items():
+        if value is not None:
+            gauge.labels(*labels).set(value)
+
+
+def _add_states(
+    registry: CollectorRegistry, name: str, what: str, subjects: Sequence[Subject], states: type[StrEnum]
+) -> None:
+    gauge = Gauge(
+        name, f"1 for the state a {what} is in, 0 for others.", [*_LABELS, "state"], registry=registry
+    )
+    for subject in subjects:
+        for one in states:
+            gauge.labels(subject.center_id, subject.resource, one).set(one is subject.state)
 
 
 def to_text(view: Overview) -> str:

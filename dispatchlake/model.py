@@ -60,6 +60,9 @@ class Paging(_Frozen):
     check_total: bool = True
 
 
+ItemPath = Annotated[str, Field(pattern=r"^/[^?#\s{}]*\{id\}[^?#\s{}]*$")]
+
+
 class Resource(_Frozen):
     """One listing of the vendor's API: where it is, how it pages, and which fields matter.
 
@@ -69,11 +72,13 @@ class Resource(_Frozen):
             another field, so one is sent only once `dispatchlake check` has proven it.
         until_param: The same for an upper bound.
         records_key: Name of the array in an enveloped body; None takes a top-level list, or the only array.
+        item_path: Where one record is shown, its id in the place of `{id}`; None where that is not asked for.
     """
 
     name: str
     scope: Scope
     path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")]
+    item_path: ItemPath | None = None
     records_key: str | None = None
     id_field: str = "id"
     created_field: str = "created_at"
@@ -92,7 +97,13 @@ ArchivedName = Literal["incident_events", "cad_incidents", "webhook:incident-eve
 RESOURCES: Mapping[str, Resource] = {
     resource.name: resource
     for resource in (
-        Resource(name="incident_events", scope=Scope.INCIDENT_EVENTS, path="/v1/incident_events"),
+        Resource(
+            name="incident_events",
+            scope=Scope.INCIDENT_EVENTS,
+            path="/v1/incident_events",
+            # Not documented either: that of the stream token begins with it.
+            item_path="/v1/incident_events/{id}",
+        ),
         # No CAD listing is documented; the path is the probable one and configuration can replace it.
         Resource(name="cad_incidents", scope=Scope.CAD_INCIDENTS, path="/v1/cad_incidents"),
     )
@@ -104,6 +115,7 @@ class ResourceOverride(_Frozen):
     """What one center's configuration changes about one resource; unset fields keep their defaults."""
 
     path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")] | None = None
+    item_path: ItemPath | None = None
     records_key: str | None = None
     id_field: str | None = None
     created_field: str | None = None

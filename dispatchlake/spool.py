@@ -85,11 +85,23 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How much waits, and since when (None if nothing does)."""
+    """How much waits of one center and kind, and since when."""
 
     count: int
     body_bytes: int
-    oldest_received_at: datetime | None
+    oldest_received_at: datetime
+
+
+def is_anything_waiting(folder: Path) -> bool:
+    """Say whether deliveries wait in the spool of a folder, if there is one; takes a millisecond.
+
+    Raises:
+        SpoolError: It cannot be read.
+    """
+    if not (folder / NAME).exists():  # nobody receives here
+        return False
+    with Spool.open(folder) as spool:
+        return bool(spool.centers())
 
 
 class Spool:
@@ -215,16 +227,22 @@ class Spool:
             with self._reading() as connection:
                 connection.executescript("PRAGMA incremental_vacuum")  # `execute` would give back one page
 
-    def standing(self) -> Standing:
-        """Return how much waits, and since when."""
+    def count(self) -> int:
+        """Return how many wait."""
         with self._reading() as connection:
-            count, body_bytes = connection.execute(
-                "SELECT count(*), coalesce(sum(body_bytes), 0) FROM deliveries"
-            ).fetchone()
-            oldest = connection.execute(
-                "SELECT received_us FROM deliveries ORDER BY place LIMIT 1"
-            ).fetchone()
-        return Standing(count, body_bytes, _EPOCH + oldest[0] * _MICROSECOND if oldest else None)
+            return int(connection.execute("SELECT count(*) FROM deliveries").fetchone()[0])
+
+    def standings(self) -> dict[tuple[str, DeliveryKind], Standing]:
+        """Return how much waits, and since when, by center and kind; nothing of what nothing waits of."""
+        with self._reading() as connection:
+            found = connection.execute(
+                "SELECT center_id, kind, count(*), sum(body_bytes), min(received_us) FROM deliveries "
+                "GROUP BY center_id, kind"
+            ).fetchall()
+        return {
+            (center_id, DeliveryKind(kind)): Standing(count, body_bytes, _EPOCH + oldest_us * _MICROSECOND)
+            for center_id, kind, count, body_bytes, oldest_us in found
+        }
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -6,16 +6,24 @@ The command, the page in the UI, the alerts and the metrics all ask here, and he
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from dispatchlake.deliveries import (
+    Waiting,
+    WebhookStanding,
+    WebhookState,
+    judge_webhooks,
+    measure_waiting,
+    together,
+)
 from dispatchlake.errors import ConfigError
-from dispatchlake.lake.standing import ListingStatus, read_status
+from dispatchlake.lake.standing import Figures, ListingStatus, read_figures
 from dispatchlake.quality import UNCHECKED, Quality
 from dispatchlake.settings import Settings
-from dispatchlake.spool import NAME, Spool
+from dispatchlake.words import in_bytes, in_words
 
 Register = Mapping[tuple[str, str], bool]
 """The listings that registered centers can be read for, by center id and name; whether they are enabled."""
@@ -83,9 +91,31 @@ class Standing:
     notice: str = ""
 
     @property
+    def center_id(self) -> str:
+        """Return the dispatch center."""
+        return self.listing.center_id
+
+    @property
+    def resource(self) -> str:
+        """Return the listing's name."""
+        return self.listing.resource
+
+    @property
     def name(self) -> str:
         """Return center and listing."""
-        return f"{self.listing.center_id} {self.listing.resource}"
+        return f"{self.center_id} {self.resource}"
+
+    @property
+    def through(self) -> str:
+        """Return until when it is complete, in a sentence."""
+        listing = self.listing
+        if listing.complete_through is None or listing.lag_s is None:
+            return "It was never read to its end."
+        return f"Complete through {listing.complete_through:%F %H:%M} UTC, {in_words(listing.lag_s)} ago."
+
+
+Subject = Standing | WebhookStanding
+"""What is judged: a listing that is read, or a kind of webhook that is delivered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,41 +142,6 @@ class Disk:
         return f"The data folder's disk is {self.used_share:.0%} full: {in_bytes(self.free_bytes)} are left."
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """The webhook deliveries that are not in the lake yet.
-
-    Attributes:
-        oldest_received_at: When the first of them came; None if none waits.
-        waited_s: From then to now, in seconds; 0 if none waits.
-        late_after_s: Beyond this it is late.
-    """
-
-    count: int = 0
-    oldest_received_at: datetime | None = None
-    waited_s: float = 0.0
-    late_after_s: float = 600.0
-
-    @property
-    def is_late(self) -> bool:
-        """Say whether one waits for too long."""
-        return self.count > 0 and self.waited_s > self.late_after_s
-
-    @property
-    def why(self) -> str:
-        """Return how many wait, in a sentence."""
-        if not self.count:
-            return "No webhook delivery waits."
-        return (
-            f"{self.count:,} webhook deliveries wait to be landed, the oldest for {in_words(self.waited_s)}."
-        )
-
-
-WAITING_ADVICE = (
-    "Nothing is lost. Land them now: dispatchlake land. If it fails, do what its sentence says; if it works, "
-    "see that `dispatchlake land --every 15` runs (`dispatchlake up` starts it)."
-)
-
 DISK_ADVICE = (
     "Make room, or give the lake a larger disk; `dispatchlake maintain` removes what no kept snapshot needs. "
     "When it is full nothing lands, and what landed stays whole."
@@ -160,8 +155,14 @@ class Overview:
     taken_at: datetime
     standings: tuple[Standing, ...]
     disk: Disk
-    waiting: Waiting = Waiting()
+    waiting: Waiting = field(default_factory=Waiting)
+    webhooks: tuple[WebhookStanding, ...] = ()
     quality: Quality = UNCHECKED
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """Return all that is judged."""
+        return (*self.standings, *self.webhooks)
 
     @property
     def bad(self) -> tuple[Standing, ...]:
@@ -186,29 +187,30 @@ class Overview:
             for state in State
             if state is not State.OK and any(s.state is state for s in active)
         ]
+        if silent := [one.name for one in self.webhooks if one.state is WebhookState.SILENT]:
+            troubles.append(f"nothing is delivered: {', '.join(silent)}")
         troubles += ["webhook deliveries wait"] if self.waiting.is_late else []
         troubles += ["the disk is nearly full"] if self.disk.is_nearly_full else []
         return ". ".join([sentence, *troubles])
 
 
-def overview(
-    settings: Settings, register: Register | None, listings: Iterable[ListingStatus] | None = None
-) -> Overview:
+def overview(settings: Settings, register: Register | None, figures: Figures | None = None) -> Overview:
     """Return how all is now.
 
     Args:
         settings: Where the lake is, and what counts as late.
         register: Which listings should be read; None if it could not be asked, and all that were ever tried
             are judged.
-        listings: How they stand, where the lake has been asked already; None asks it.
+        figures: How all stands, where the lake has been asked already; None asks it.
 
     Raises:
+        ConfigError: The disk, or who may deliver, cannot be asked.
         LakeError: The lake cannot be read.
         SpoolError: The spool of webhook deliveries cannot be.
     """
-    if listings is None:
-        listings = read_status(settings.lake_dir)
-    known = {(one.center_id, one.resource): one for one in listings}
+    if figures is None:
+        figures = read_figures(settings.lake_dir)
+    known = {(one.center_id, one.resource): one for one in figures.listings}
     names = sorted({*known, *(register or {})})
     standings = tuple(
         judge(
@@ -218,22 +220,14 @@ def overview(
         )
         for name in names
     )
-    return Overview(datetime.now(UTC), standings, measure_disk(settings), measure_waiting(settings))
-
-
-def measure_waiting(settings: Settings) -> Waiting:
-    """Return what waits in the spool.
-
-    Raises:
-        SpoolError: It cannot be read.
-    """
-    if not (settings.spool_dir / NAME).exists():  # nobody receives here
-        return Waiting(late_after_s=settings.deliveries_late_after_s)
-    with Spool.open(settings.spool_dir) as spool:
-        found = spool.standing()
-    oldest = found.oldest_received_at
-    waited_s = max((datetime.now(UTC) - oldest).total_seconds(), 0.0) if oldest else 0.0
-    return Waiting(found.count, oldest, waited_s, settings.deliveries_late_after_s)
+    waiting = measure_waiting(settings)
+    return Overview(
+        datetime.now(UTC),
+        standings,
+        measure_disk(settings),
+        together(waiting.values(), settings.deliveries_late_after_s),
+        webhooks=judge_webhooks(settings, figures.webhooks, waiting),
+    )
 
 
 def measure_disk(settings: Settings) -> Disk:
@@ -314,24 +308,3 @@ def _advice(listing: ListingStatus) -> str:
     """Return what to do about a failure, by its kind."""
     advice = _ADVICE.get(listing.last_error_class or "", "Open the failed run in the UI: its log says more.")
     return advice.format(center=listing.center_id)
-
-
-def in_words(seconds: float) -> str:
-    """Return a span of time as people say it: `45 s`, `12 min`, `3.5 h`, `2.0 days`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.1f} days"
-
-
-def in_bytes(count: int) -> str:
-    """Return a number of bytes as people say it: `3.4 GB`."""
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

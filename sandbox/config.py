@@ -176,6 +176,8 @@ class CenterConfig(Strict):
         records_key: Name of the array in an enveloped body.
         filters: Whether `since_param` and `until_param` (both inclusive) work on `updated_at`, work on
             `created_at`, or are silently ignored.
+        item: What `GET` of the incident listing's path and an id answers: the record with its `media` and
+            fresh links, the same with them deep inside, the record alone, 404, or 405.
         churn_s: Seconds this center's clock moves on before each page after the first.
     """
 
@@ -194,6 +196,7 @@ class CenterConfig(Strict):
     until_param: str = "updated_before"
     timestamp_form: TimestampForm = "iso_z_ms"
     drift: list[Drift] = []
+    item: Literal["media", "nested", "without_media", "absent", "not_allowed"] = "media"
     churn_s: Annotated[float, Field(ge=0)] = 0
     latency_ms: Annotated[float, Field(ge=0)] = 0
     max_requests_per_s: Annotated[float, Field(gt=0)] | None = None
@@ -221,14 +224,14 @@ class Fault(Strict):
     """Something that goes wrong, `times` times, for the next requests it applies to.
 
     Attributes:
-        on: Requests it applies to; `lists` are both listings, `any` also the logins.
+        on: Requests it applies to; `lists` are both listings, `item` one incident, `any` all and the logins.
         page: Only for the n-th page of a listing (as the server counts them), from 1.
         status, body, retry_after_s, retry_after_form: Of a `status` fault.
         bytes_per_s: Of a `slow_bytes` fault.
     """
 
     kind: FaultKind
-    on: Literal["token", "incident_events", "cad_incidents", "lists", "any"] = "lists"
+    on: Literal["token", "incident_events", "cad_incidents", "lists", "item", "any"] = "lists"
     times: Annotated[int, Field(ge=1)] = 1
     page: Annotated[int, Field(ge=1)] | None = None
     status: Annotated[int, Field(ge=400, le=599)] = 503
@@ -239,14 +242,14 @@ class Fault(Strict):
 
     @model_validator(mode="after")
     def _can_happen(self) -> Fault:
-        if self.on == "token" and (self.page is not None or self.kind in LISTING_FAULTS):
+        if self.on in {"token", "item"} and (self.page is not None or self.kind in LISTING_FAULTS):
             what = "page" if self.page is not None else f"{self.kind} fault"
-            raise ValueError(f"a {what} is of a listing, so it cannot be on: token")
+            raise ValueError(f"a {what} is of a listing, so it cannot be on: {self.on}")
         return self
 
     def applies_to(self, on: str, page: int | None) -> bool:
-        """Say whether a request is one that the fault is for; `page` is None for a login."""
-        if on == "token" and (self.on == "lists" or self.kind in LISTING_FAULTS):
+        """Say whether a request is one that the fault is for; `page` is None for all but listings."""
+        if on in {"token", "item"} and (self.on == "lists" or self.kind in LISTING_FAULTS):
             return False
         return self.on in {on, "lists", "any"} and self.page in {None, page}
 

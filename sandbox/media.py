@@ -56,6 +56,7 @@ class MediaStore:
     def __init__(self) -> None:
         self.faults: list[MediaFault] = []
         self.expired: set[str] = set()
+        self.handed_out: set[str] = set()  # signatures of links that the API has shown
         self.log: list[dict[str, Any]] = []
 
     def take(self, path: str) -> MediaFault | None:

@@ -25,6 +25,7 @@ from sandbox.config import (
     WireFault,
 )
 from sandbox.drift import apply_drift
+from sandbox.item import answer_item
 from sandbox.listing import Answer, answer, requested_page
 from sandbox.page_faults import query_to_answer, spoil
 from sandbox.state import State
@@ -90,6 +91,9 @@ async def listing_endpoint(request: Request) -> Response:
     resource = next(
         (n for n in center.dataset.versions if center.config.path(_resource(n)) == request.url.path), None
     )
+    listing = f"{center.config.path('incident_events')}/"
+    if resource is None and request.url.path.startswith(listing):
+        return await _item_endpoint(request, center, request.url.path.removeprefix(listing), value)
     if resource is None:
         return JSONResponse({"status": 404, "error": "Not Found"}, status_code=404)
     name = _resource(resource)
@@ -102,6 +106,20 @@ async def listing_endpoint(request: Request) -> Response:
         return _page(request, center, name, fault)
 
     return await _play(request, center, name, value, list_records)
+
+
+async def _item_endpoint(request: Request, center: Center, incident_id: str, token: str) -> Response:
+    """Answer a GET of one incident."""
+    state: State = request.app.state.sandbox
+
+    def show(_fault: Fault | None) -> Response:
+        if refusal := center.tokens.refusal(token):
+            return _unauthorized(refusal)
+        if center.tokens.issued[token].scope != "incident_events":
+            return Response(status_code=403, headers={"WWW-Authenticate": INSUFFICIENT_SCOPE})
+        return answer_item(center, incident_id, state.elapsed_s, state.media)
+
+    return await _play(request, center, "item", token, show)
 
 
 async def _play(
@@ -119,7 +137,7 @@ async def _play(
         if not _is_within_limit(center):
             response: Response = Response(status_code=429)
         else:
-            page = None if on == "token" else requested_page(center.config, request.query_params)
+            page = None if on in {"token", "item"} else requested_page(center.config, request.query_params)
             fault = center.take_fault(on, page)
             response = _faulty(request, center, fault, respond) if fault else respond(None)
     finally:

@@ -90,8 +90,9 @@ async def media_files(request: Request) -> Response:
 
 @explained
 async def expire_links(request: Request) -> Response:
-    """Let every link to a media file expire that was sent so far."""
+    """Let every link to a media file expire that was sent or shown so far."""
     state = state_of(request)
+    state.media.expired |= state.media.handed_out
     for center in state.centers.values():
         state.media.expired |= {link.rpartition("=")[2] for link in center.outbox.links()}
     return JSONResponse({"expired": len(state.media.expired)})

@@ -13,7 +13,7 @@ import math
 import random
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -82,7 +82,7 @@ def _events(incident_id: str, versions: list[Version], cad: Version | None) -> I
     for version in versions:
         content = {"type": "incident_metadata", **version.record}
         yield _event("incident-events", incident_id, version.visible_at, content)
-    chance = random.Random(f"happens|{incident_id}")
+    chance = _chance(incident_id)
     began_at = versions[0].visible_at
     media = list(_media(incident_id, began_at, chance))
     yield from media
@@ -157,6 +157,21 @@ def _media(incident_id: str, began_at: datetime, chance: random.Random) -> Itera
             "created_at": at,
         }
         yield _event("incident-events", incident_id, at, content)
+
+
+def media_of(incident_id: str, versions: list[Version], now: datetime) -> list[Event]:
+    """Return the media of an incident that there are by now, each with a fresh link."""
+    events = _media(incident_id, versions[0].visible_at, _chance(incident_id))
+    fresh = random.SystemRandom()
+    return [
+        replace(one, content={**one.content, "url": signed(one.content["url"], fresh)})
+        for one in events
+        if one.at <= now
+    ]
+
+
+def _chance(incident_id: str) -> random.Random:
+    return random.Random(f"happens|{incident_id}")
 
 
 def signed(url: str, chance: random.Random) -> str:

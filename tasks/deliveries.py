@@ -8,7 +8,7 @@ from prefect import get_run_logger, task
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from dispatchlake import landing, redaction
+from dispatchlake import landing, redaction, spool
 from dispatchlake.errors import DispatchLakeError
 from dispatchlake.settings import load_settings
 
@@ -16,7 +16,7 @@ from dispatchlake.settings import load_settings
 def land_waiting() -> None:
     """Land what waits; where nothing does, there is no task run. A fault is shown and stops nothing."""
     try:
-        is_anything_waiting = landing.is_anything_waiting(load_settings())
+        is_anything_waiting = spool.is_anything_waiting(load_settings().spool_dir)
     except DispatchLakeError:  # the task meets the same, and shows it
         is_anything_waiting = True
     if is_anything_waiting:

@@ -11,19 +11,13 @@ from prefect.client.schemas.objects import State as RunState
 from prefect.states import Completed, Failed
 
 from dispatchlake import metrics, redaction
+from dispatchlake.deliveries import WAITING_ADVICE, WebhookStanding, WebhookState
 from dispatchlake.errors import ConfigError, DispatchLakeError
 from dispatchlake.lake import open_lake
 from dispatchlake.quality import UNCHECKED, Quality
 from dispatchlake.settings import Settings, load_settings
-from dispatchlake.status import (
-    DISK_ADVICE,
-    WAITING_ADVICE,
-    Overview,
-    Standing,
-    State,
-    in_words,
-    overview,
-)
+from dispatchlake.status import DISK_ADVICE, Overview, Standing, State, overview
+from dispatchlake.words import in_words
 from tasks.alerts import report_unusable, tell_changes
 from tasks.centers import load_register
 
@@ -39,6 +33,14 @@ MARKS = {
 }
 """Never without the word beside it: not everyone sees the colour."""
 
+WEBHOOK_MARKS = {
+    WebhookState.OK: "🟢",
+    WebhookState.SILENT: "🟡",
+    WebhookState.LATE: "🔴",
+    WebhookState.NOTHING_YET: "⚪",
+    WebhookState.UNREGISTERED: "⚪",
+}
+
 _LEGEND = (
     "Rows are incidents and versions new to the lake; usual is the median of the same hour on earlier days. "
     "What each word means and what to press: docs/status-and-alerts.md."
@@ -47,6 +49,12 @@ _LEGEND = (
 _COLUMNS = (
     "state", "center", "listing", "complete through (UTC)", "lag", "last success (UTC)", "last failure (UTC)",
     "rows, last hour", "usual", "quarantined", "logins, last hour",
+)  # fmt: skip
+
+
+_WEBHOOK_COLUMNS = (
+    "state", "center", "webhook", "last delivery (UTC)", "deliveries, last hour", "usual", "waiting",
+    "quarantined",
 )  # fmt: skip
 
 
@@ -71,7 +79,7 @@ def publish_status() -> RunState[Any]:
     try:
         settings = load_settings()
         with open_lake(settings) as lake:  # as the run has it open; another reader takes a tenth of a second
-            view = overview(settings, load_register(), lake.status())
+            view = overview(settings, load_register(), lake.figures())
     except DispatchLakeError as error:
         logger.error("%s", error)  # noqa: TRY400 - the sentence is the message; a traceback adds nothing
         return Failed(message=str(error), data=error)
@@ -97,6 +105,10 @@ def page(view: Overview) -> str:
     lines += ["## All listings", ""]
     lines += [f"| {' | '.join(_COLUMNS)} |", f"|{' --- |' * 7}{' ---: |' * 4}"]
     lines += [f"| {' | '.join(_row(standing))} |" for standing in view.standings]
+    if view.webhooks:
+        lines += ["", "## Webhooks", ""]
+        lines += [f"| {' | '.join(_WEBHOOK_COLUMNS)} |", f"|{' --- |' * 4}{' ---: |' * 4}"]
+        lines += [f"| {' | '.join(_webhook_row(standing))} |" for standing in view.webhooks]
     lines += ["", f"{view.waiting.why} {view.disk.why} {_LEGEND}"]
     return "\n".join(lines)
 
@@ -110,10 +122,15 @@ def _troubles(view: Overview) -> list[str]:
         if standing.state is state
     ]
     troubles += [
-        f"- 🟡 **{standing.name}**: {standing.notice} **Do:** see why: `dispatchlake quarantine --center "
-        f"{standing.listing.center_id}`"
-        for standing in view.standings
-        if standing.notice
+        f"- {WEBHOOK_MARKS[one.state]} **{one.name}** is **{one.state}**. {one.why} **Do:** {one.advice}"
+        for one in view.webhooks
+        if one.state is WebhookState.SILENT
+    ]
+    troubles += [
+        f"- 🟡 **{one.name}**: {one.notice} **Do:** see why: `dispatchlake quarantine --center "
+        f"{one.center_id}`"
+        for one in view.subjects
+        if one.notice
     ]
     if view.disk.is_nearly_full:
         troubles.insert(0, f"- 🔴 **Disk**: {view.disk.why} **Do:** {DISK_ADVICE}")
@@ -139,4 +156,19 @@ def _row(standing: Standing) -> list[str]:
         "" if one.usual_rows_per_hour is None else f"{one.usual_rows_per_hour:,.0f}",
         f"{one.quarantined:,}",
         f"{one.logins_last_hour:,}",
+    ]
+
+
+def _webhook_row(standing: WebhookStanding) -> list[str]:
+    one = standing.status
+    usual = one.usual_deliveries_per_hour
+    return [
+        f"{WEBHOOK_MARKS[standing.state]} {standing.state}",
+        standing.center_id,
+        standing.resource.removeprefix("webhook:"),
+        f"{standing.last_received_at:%F %H:%M}" if standing.last_received_at else "",
+        f"{one.deliveries_last_hour:,}",
+        "" if usual is None else f"{usual:,.0f}",
+        f"{standing.waiting.count:,}",
+        f"{one.quarantined:,}",
     ]

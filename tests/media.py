@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import httpcore
 
 from dispatchlake.api.public_network import Network
+from dispatchlake.model import DispatchCenter
+from tests.centers import put_center
 from tests.sandbox.receiver import Receiver
 from tests.sandbox_process import SandboxProcess
 from tests.tls_server import self_signed
@@ -22,6 +24,12 @@ from tests.waiting import wait_until
 HOST = "media.example.net"
 PUBLIC = "93.184.215.14"
 """Looks like an address of the internet; nothing is ever sent to it."""
+
+
+_CENTER = {
+    "dataset": {"synthetic": {"count": 40, "starts_at": "2024-03-01T00:00:00Z", "span_s": 3600}},
+    "epoch": "2024-03-02T00:00:00Z",
+}
 
 
 class LoopbackNetwork(Network):
@@ -61,9 +69,19 @@ class MediaHost:
     def links(self) -> list[str]:
         """Return links to files of a center of its own, as they are delivered."""
         center_id = f"media-{uuid.uuid4().hex[:8]}"
-        made_up = {"count": 40, "starts_at": "2024-03-01T00:00:00Z", "span_s": 3600}
-        config = {"dataset": {"synthetic": made_up}, "epoch": "2024-03-02T00:00:00Z"}
-        self.sandbox.put_center(center_id, config)
+        self.sandbox.put_center(center_id, _CENTER)
+        return [one["url"] for one in self._sent(center_id)]
+
+    def center(self, **sandbox_side: Any) -> tuple[DispatchCenter, list[dict[str, Any]]]:
+        """Return a center of its own whose API can be asked, and its media as they are delivered."""
+        center = put_center(self.sandbox, sandbox_side=_CENTER | sandbox_side)
+        return center, self._sent(center.center_id)
+
+    def expire_links(self) -> None:
+        """Let every link expire that there is."""
+        self.sandbox.call("POST", "expired_links")
+
+    def _sent(self, center_id: str) -> list[dict[str, Any]]:
         self.sandbox.call("DELETE", "media")
         with Receiver() as receiver:
             targets = {"incident-events": {"url": f"{receiver.origin}/"}}
@@ -71,7 +89,7 @@ class MediaHost:
             self.sandbox.call("POST", f"sendings/{center_id}", {})
             wait_until(lambda: self.sandbox.call("GET", f"sendings/{center_id}")[0]["is_done"])
         self._center_id = center_id
-        return [one["url"] for one in receiver.contents if one["type"] == "media"]
+        return [one for one in receiver.contents if one["type"] == "media"]
 
     def file(self, link: str) -> dict[str, Any]:
         """Return length and SHA-256 of what a link of the last `links` leads to."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dispatchlake.lake.standing import ListingStatus
-from dispatchlake.status import Disk, Overview, Waiting, judge
+from dispatchlake.deliveries import Waiting, judge_webhook
+from dispatchlake.lake.standing import ListingStatus, WebhookStatus
+from dispatchlake.status import Disk, Overview, judge
 
 NOW = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 LATE_AFTER_S = 900.0
@@ -42,18 +43,46 @@ def silent(center_id: str = "houston-tx", **fields: Any) -> ListingStatus:
     return listing(center_id, **(usual | fields))
 
 
+def webhook(center_id: str = "houston-tx", resource: str = "webhook:cad", **fields: Any) -> WebhookStatus:
+    """Return a webhook that is well and delivered a minute ago, unless told otherwise."""
+    well: dict[str, Any] = {
+        "last_received_at": NOW - timedelta(minutes=1),
+        "last_landed_at": NOW,
+        "deliveries_last_hour": 40,
+        "usual_deliveries_per_hour": 41.0,
+        "hours_without_deliveries": 0,
+    }
+    return WebhookStatus(center_id, resource, **(well | fields))
+
+
+def silent_webhook(center_id: str = "houston-tx", **fields: Any) -> WebhookStatus:
+    """Return a webhook that brings nothing when usually something comes."""
+    usual: dict[str, Any] = {
+        "deliveries_last_hour": 0, "hours_without_deliveries": 5, "usual_deliveries_meanwhile": 60.0,
+        "days_compared": 20, "days_without_deliveries": 1,
+    }  # fmt: skip
+    return webhook(center_id, **(usual | fields))
+
+
 def view(
-    *listings: ListingStatus,
+    *subjects: ListingStatus | WebhookStatus,
     at: datetime = NOW,
     used: float = 0.5,
     full_share: float = 0.9,
     waited_s: float = 0.0,
 ) -> Overview:
-    """Return the overview of these listings, all registered, on a disk that is used so far.
+    """Return the overview of these listings and webhooks, all registered, on a disk that is used so far.
 
     Where `waited_s` is given, two deliveries wait, the older for so long.
     """
-    standings = tuple(judge(one, is_enabled=True, late_after_s=LATE_AFTER_S) for one in listings)
+    standings = tuple(
+        judge(one, is_enabled=True, late_after_s=LATE_AFTER_S)
+        for one in subjects
+        if isinstance(one, ListingStatus)
+    )
+    webhooks = tuple(
+        judge_webhook(one, Waiting(), may_deliver=True) for one in subjects if isinstance(one, WebhookStatus)
+    )
     disk = Disk(round(1000 * 10**9 * (1 - used)), 1000 * 10**9, full_share)
     waiting = Waiting(2, at - timedelta(seconds=waited_s), waited_s) if waited_s else Waiting()
-    return Overview(at, standings, disk, waiting)
+    return Overview(at, standings, disk, waiting, webhooks)

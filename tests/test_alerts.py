@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from dispatchlake.lake.standing import ListingStatus
 from dispatchlake.lake.told import Told
 from dispatchlake.quality import Doubt, Quality
 from dispatchlake.status import Overview
-from tests.standings import NOW, failing, listing, silent, view
+from tests.standings import NOW, failing, listing, silent, silent_webhook, view, webhook
 
 EVERY = timedelta(minutes=5)
 
@@ -202,3 +202,41 @@ def test_no_condition_is_told_twice_within_a_day_unless_it_was_over(
 
 def keys(last: dict[tuple[str, str], datetime]) -> Iterable[tuple[str, str]]:
     return set(last)
+
+
+def test_a_webhook_that_falls_silent_is_told_once_and_when_it_delivers_again(teller: Teller) -> None:
+    assert teller.look(view(listing(), silent_webhook())) == [(Condition.SILENT, "houston-tx")]
+    (body,) = teller.bodies
+    assert body.startswith("webhook:cad: Nothing was delivered for 5 h or more; usually 60 deliveries come")
+    assert "The last delivery came 2024-03-01" in body
+    assert "/ready" in body
+    assert teller.look(view(listing(), silent_webhook(), at=NOW + EVERY)) == []
+    assert teller.look(view(listing(), webhook(), at=NOW + 2 * EVERY)) == [(RECOVERED, "houston-tx")]
+    assert teller.told == []
+
+
+def test_a_webhook_and_a_listing_that_are_silent_are_told_together(teller: Teller) -> None:
+    assert teller.look(view(silent(), silent_webhook())) == [(Condition.SILENT, "houston-tx")]
+    (body,) = teller.bodies
+    assert "cad_incidents: It answers" in body
+    assert "webhook:cad: Nothing was delivered" in body
+
+
+def test_deliveries_set_aside_are_told_with_the_reason_and_how_to_look(teller: Teller) -> None:
+    seen = view(webhook(quarantined=7, quarantined_last_hour=2, last_reason="it is no JSON"))
+
+    assert teller.look(seen) == [(Condition.QUARANTINE_GREW, "houston-tx")]
+    (body,) = teller.bodies
+    told, advice = body.splitlines()
+    assert told == (
+        "webhook:cad: 2 deliveries were set aside in the last hour, 7 lie in quarantine; the last because: "
+        "it is no JSON."
+    )
+    assert advice == "Why, without a record's content: dispatchlake quarantine --center houston-tx"
+    assert teller.look(view(webhook(quarantined=7), at=NOW + EVERY)) == [], "it is not told as over"
+
+
+def test_a_login_that_failed_and_is_late_now_is_not_over(teller: Teller) -> None:
+    teller.look(view(failing(error_class="AuthRejected")))
+
+    assert teller.look(view(failing(lag_s=10**4), at=NOW + EVERY)) == [(Condition.LATE, "houston-tx")]

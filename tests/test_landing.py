@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,10 +14,9 @@ from dispatchlake import landing
 from dispatchlake.errors import LakeError, SpoolError
 from dispatchlake.lake import Lake
 from dispatchlake.lake.reading import connect
-from dispatchlake.landing import is_anything_waiting, keep_landing, land_deliveries
+from dispatchlake.landing import keep_landing, land_deliveries
 from dispatchlake.settings import Settings
-from dispatchlake.spool import NAME, Delivery, DeliveryKind, Spool
-from dispatchlake.status import measure_waiting
+from dispatchlake.spool import NAME, Delivery, DeliveryKind, Spool, is_anything_waiting
 from dispatchlake.stop import Stop
 from tests.lake.deliveries import caller_location, incident_metadata, note_created
 
@@ -48,7 +47,7 @@ def ask(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
 
 
 def test_where_nobody_receives_nothing_is_made(settings: Settings) -> None:
-    assert not is_anything_waiting(settings)
+    assert not is_anything_waiting(settings.spool_dir)
     assert land_deliveries(settings).batches == 0
     assert not settings.spool_dir.exists()
     assert not settings.lake_dir.exists()
@@ -90,7 +89,7 @@ def test_what_waits_lands_as_it_came_and_is_forgotten(settings: Settings) -> Non
         )
         for one in kept
     ]
-    assert not is_anything_waiting(settings)
+    assert not is_anything_waiting(settings.spool_dir)
     assert land_deliveries(settings).batches == 0
 
 
@@ -136,7 +135,7 @@ def test_what_the_lake_cannot_take_waits_on(settings: Settings, monkeypatch: pyt
         with pytest.raises(LakeError):
             land_deliveries(settings)
 
-    assert is_anything_waiting(settings)
+    assert is_anything_waiting(settings.spool_dir)
     assert land_deliveries(settings).landed.deliveries == 1
 
 
@@ -154,7 +153,7 @@ def test_what_was_landed_and_not_forgotten_lands_no_second_time(
 
     assert summary.landed.deliveries == 1
     assert sorted(ask(settings, "SELECT raw_id FROM raw_pages")) == sorted((one.raw_id,) for one in kept)
-    assert not is_anything_waiting(settings)
+    assert not is_anything_waiting(settings.spool_dir)
 
 
 def raising(error: Exception) -> Callable[..., None]:
@@ -200,18 +199,6 @@ def test_asked_to_stop_it_lands_the_batch_under_way_and_no_other(
 
     assert land_deliveries(settings, stop=stop).batches == 1
     assert ask(settings, "SELECT count(*) FROM caller_locations") == [(1,)]
-
-
-def test_how_long_deliveries_wait_is_known_without_a_lake(settings: Settings) -> None:
-    assert measure_waiting(settings).why == "No webhook delivery waits."
-
-    keep(settings, delivery(incident_metadata(), received_at=datetime.now(UTC) - timedelta(hours=3)))
-    keep(settings, delivery(incident_metadata(), received_at=datetime.now(UTC)))
-
-    waiting = measure_waiting(settings)
-    assert waiting.is_late
-    assert waiting.why == "2 webhook deliveries wait to be landed, the oldest for 3.0 h."
-    assert not settings.lake_dir.exists()
 
 
 def test_a_spool_that_is_none_is_named(settings: Settings) -> None:

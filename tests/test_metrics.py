@@ -11,12 +11,14 @@ from dispatchlake.errors import ConfigError
 from dispatchlake.lake.standing import ListingStatus
 from dispatchlake.metrics import to_text, write
 from dispatchlake.status import Overview
-from tests.standings import NOW, failing, listing, view
+from tests.standings import NOW, failing, listing, silent_webhook, view, webhook
 
 SEEN = view(
     listing("houston-tx", lag_s=90, rows_last_hour=12, quarantined=3, logins_last_hour=1),
     failing("austin-tx", lag_s=10**4, usual_rows_per_hour=None),
     ListingStatus("new-tx", "cad_incidents"),
+    webhook("houston-tx", quarantined=4),
+    silent_webhook("austin-tx", usual_deliveries_per_hour=None),
 )
 
 
@@ -41,6 +43,20 @@ def test_each_figure_is_there_for_each_listing() -> None:
     assert found["dispatchlake_failures_in_a_row", "austin-tx", ""] == 2
     assert found["dispatchlake_status_timestamp_seconds", "", ""] == NOW.timestamp()
     assert found["dispatchlake_disk_size_bytes", "", ""] == 10**12
+
+
+def test_each_figure_is_there_for_each_webhook() -> None:
+    found = samples(to_text(SEEN))
+    last_at = NOW.timestamp() - 60
+
+    assert found["dispatchlake_webhook_last_delivery_timestamp_seconds", "houston-tx", ""] == last_at
+    assert found["dispatchlake_webhook_deliveries_last_hour", "houston-tx", ""] == 40
+    assert found["dispatchlake_webhook_usual_deliveries_per_hour", "houston-tx", ""] == 41
+    assert ("dispatchlake_webhook_usual_deliveries_per_hour", "austin-tx", "") not in found
+    assert found["dispatchlake_webhook_waiting_deliveries", "houston-tx", ""] == 0
+    assert found["dispatchlake_webhook_quarantined_deliveries", "houston-tx", ""] == 4
+    states = {key[1:]: one for key, one in found.items() if key[0] == "dispatchlake_webhook_state" and one}
+    assert states == {("houston-tx", "ok"): 1, ("austin-tx", "silent"): 1}
 
 
 def test_what_is_not_known_is_absent_and_not_zero() -> None:
@@ -69,7 +85,7 @@ def test_a_listing_is_in_one_state() -> None:
 def test_every_name_says_its_unit_and_that_it_is_ours() -> None:
     families = list(text_string_to_metric_families(to_text(SEEN)))
 
-    assert len(families) == 15
+    assert len(families) == 21
     for family in families:
         assert family.name.startswith("dispatchlake_")
         assert family.documentation.endswith(".")

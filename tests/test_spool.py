@@ -54,16 +54,18 @@ def test_what_was_kept_waits_as_it_came(spool: Spool) -> None:
     spool.keep([came])
 
     assert everything(spool) == [came]
-    assert spool.standing() == Standing(1, 256, came.received_at)
+    assert spool.standings() == {
+        ("houston-tx", DeliveryKind.INCIDENT_EVENTS): Standing(1, 256, came.received_at)
+    }
 
 
 def test_an_empty_one_has_nothing(spool: Spool) -> None:
     assert spool.centers() == []
     assert everything(spool) == []
-    assert spool.standing() == Standing(0, 0, None)
+    assert spool.standings() == {}
     spool.keep([])
     spool.forget([])
-    assert spool.standing().count == 0
+    assert spool.count() == 0
 
 
 def test_each_center_has_its_own_in_the_order_received(spool: Spool) -> None:
@@ -133,7 +135,7 @@ def test_a_batch_is_kept_whole_or_not_at_all(spool: Spool) -> None:
 
     assert [d.raw_id for d in everything(spool)] == [first.raw_id]
     spool.keep([delivery()])
-    assert spool.standing().count == 2, "it goes on after a failure"
+    assert spool.count() == 2, "it goes on after a failure"
 
 
 KEEPER = """
@@ -173,7 +175,7 @@ def test_what_was_kept_survives_sigkill(tmp_path: Path) -> None:
 def test_two_processes_keep_while_a_third_takes_and_forgets(tmp_path: Path) -> None:
     with keeper(tmp_path, 40) as one, keeper(tmp_path, 40) as other, Spool.open(tmp_path) as spool:
         taken: list[str] = []
-        while one.poll() is None or other.poll() is None or spool.standing().count:
+        while one.poll() is None or other.poll() is None or spool.count():
             batch = [d.raw_id for d in spool.waiting("houston-tx", max_count=10, max_bytes=1 << 20)]
             spool.forget(batch)
             taken += batch

@@ -10,8 +10,8 @@ import pytest
 from dispatchlake import errors
 from dispatchlake.lake.standing import ListingStatus
 from dispatchlake.settings import Settings
-from dispatchlake.status import State, in_bytes, in_words, judge, measure_disk, overview
-from tests.standings import LATE_AFTER_S, failing, listing, silent, view
+from dispatchlake.status import State, judge, measure_disk, overview
+from tests.standings import LATE_AFTER_S, failing, listing, silent, silent_webhook, view, webhook
 
 
 def state_of(one: ListingStatus, *, is_enabled: bool | None = True) -> State:
@@ -102,19 +102,14 @@ def test_a_disk_is_nearly_full_beyond_its_share(tmp_path: Path) -> None:
     assert 0 < disk().free_bytes < disk().total_bytes
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(45, "45 s"), (720, "12 min"), (3.5 * 3600, "3.5 h"), (86400 * 4, "4.0 days")]
-)
-def test_spans_are_said_as_people_say_them(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+def test_webhooks_that_fell_silent_are_in_the_headline_and_no_listings() -> None:
+    taken = view(listing(), webhook(), silent_webhook("b"))
 
-
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [(0, "0 bytes"), (999, "999 bytes"), (3_400_000_000, "3.4 GB"), (2 * 10**12, "2.0 TB")],
-)
-def test_sizes_are_said_as_people_say_them(count: int, words: str) -> None:
-    assert in_bytes(count) == words
+    assert taken.headline() == "1 of 1 listings are ok. nothing is delivered: b webhook:cad"
+    assert taken.is_well, "that nothing comes may be true"
+    assert [one.name for one in taken.subjects] == [
+        "houston-tx cad_incidents", "houston-tx webhook:cad", "b webhook:cad",
+    ]  # fmt: skip
 
 
 def test_deliveries_that_wait_too_long_are_in_the_headline_and_not_well() -> None:

@@ -9,12 +9,13 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 import httpx
 
@@ -27,7 +28,13 @@ from dispatchlake.api.paging import HEADERS_OF_INTEREST, resolve
 from dispatchlake.api.rate import RateBudget
 from dispatchlake.api.retry import RetryPolicy
 from dispatchlake.api.token_store import TokenStore
-from dispatchlake.errors import CenterError, CenterUnavailable, ConfigError, ContractBroken
+from dispatchlake.errors import (
+    CenterError,
+    CenterUnavailable,
+    ConfigError,
+    ContractBroken,
+    RequestRejected,
+)
 from dispatchlake.model import DispatchCenter, Page, Resource, Scope
 from dispatchlake.payload import NotJson, Payload, PayloadError, decode_payload
 from dispatchlake.redaction import is_secret_name, redact
@@ -63,14 +70,14 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One answer: the URL it came from, its status and headers, its body and what the body holds."""
+    """One answer: the URL it came from, its status and headers, its body and the records that it holds."""
 
     url: httpx.URL = field(repr=False)
     response: httpx.Response
     requested_at: datetime
     received_at: datetime
     body: bytes = field(repr=False)
-    payload: Payload
+    payload: Payload = field(default_factory=lambda: Payload([], {}))
 
 
 class CenterClient:
@@ -178,7 +185,43 @@ class CenterClient:
         """
         return self._retry.run(lambda: self._attempt(resource, url))
 
+    def fetch_item(self, resource: Resource, item_id: str) -> Page:
+        """Fetch one record, where the resource says that it is shown, trying again within the retry budget.
+
+        Args:
+            resource: Its listing, as this center has it.
+            item_id: The record's id, whatever text that is.
+
+        Returns:
+            Page: Of the resource `NAME:item`; its body is not looked into, so it has no records.
+
+        Raises:
+            AuthRejected: Refused even with a fresh token, or by scope.
+            ConfigError: No credentials open it.
+            ContractBroken: Another origin.
+            RequestRejected: Another 4xx, 404 among them; or no path can lead there.
+            CenterUnavailable, RateLimited: Still failing when the budget was spent.
+        """
+        if resource.item_path is None or not item_id.strip("."):  # a path of dots leads elsewhere
+            raise RequestRejected(f"{self.center.center_id}: no path leads to that.", self.center.center_id)
+        path = resource.item_path.replace("{id}", quote(item_id, safe=""))
+        url = httpx.URL(f"{self.center.base_url}{path}")
+        one = resource.model_copy(update={"name": f"{resource.name}:item", "path": resource.item_path})
+        fetched = self._retry.run(lambda: self._attempt_item(one, url))
+        return self._page(one, 1, url, fetched)
+
     def _attempt(self, resource: Resource, url: httpx.URL) -> Fetched:
+        fetched = self._get(resource, url)
+        return replace(fetched, payload=self._decode(resource, fetched.response, fetched.body))
+
+    def _attempt_item(self, resource: Resource, url: httpx.URL) -> Fetched:
+        fetched = self._get(resource, url)
+        if is_web_page(fetched.response, fetched.body):
+            raise self._web_page(resource, fetched.response)
+        return fetched
+
+    def _get(self, resource: Resource, url: httpx.URL) -> Fetched:
+        """Return one answer, not decoded yet."""
         requested_at = datetime.now(UTC)
         target = url
         try:
@@ -195,14 +238,7 @@ class CenterClient:
                             longest_s=self._patience.page_timeout_s,
                             most_bytes=MAX_BODY_BYTES,
                         )
-                        return Fetched(
-                            url,
-                            response,
-                            requested_at,
-                            datetime.now(UTC),
-                            body,
-                            self._decode(resource, response, body),
-                        )
+                        return Fetched(url, response, requested_at, datetime.now(UTC), body)
                     target = resolve(target, response.headers["location"])
         except httpx.HTTPError as error:
             raise transport_error(error, center_id=self.center.center_id, url=str(target)) from None
@@ -259,19 +295,26 @@ class CenterClient:
         raise error
 
     def _decode(self, resource: Resource, response: httpx.Response, body: bytes) -> Payload:
-        kind: type[CenterError]
         if is_web_page(response, body):
-            kind, reason = CenterUnavailable, "is a web page; the center may be under maintenance"
-        else:
-            try:
-                return decode_payload(body, resource.records_key)
-            except NotJson as error:
-                # A body that was cut off looks like this too, so it is worth another try.
-                kind, reason = CenterUnavailable, f"is no page of records: {error}"
-            except PayloadError as error:
-                kind, reason = ContractBroken, f"is no page of records: {error}"
+            raise self._web_page(resource, response)
+        kind: type[CenterError]
+        try:
+            return decode_payload(body, resource.records_key)
+        except NotJson as error:
+            # A body that was cut off looks like this too, so it is worth another try.
+            kind, reason = CenterUnavailable, f"is no page of records: {error}"
+        except PayloadError as error:
+            kind, reason = ContractBroken, f"is no page of records: {error}"
         raise kind(
             f"{self.center.center_id}: the answer to GET {resource.path} {reason}.",
+            self.center.center_id,
+            response.status_code,
+        )
+
+    def _web_page(self, resource: Resource, response: httpx.Response) -> CenterUnavailable:
+        return CenterUnavailable(
+            f"{self.center.center_id}: the answer to GET {resource.path} is a web page; the center may be "
+            "under maintenance.",
             self.center.center_id,
             response.status_code,
         )

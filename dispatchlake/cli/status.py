@@ -18,6 +18,7 @@ from dispatchlake.cli.terminal import console, errors, table
 from dispatchlake.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # DuckDB takes a while to import: not for --help
+    from dispatchlake.deliveries import WebhookStanding
     from dispatchlake.status import Overview, Register, Standing
 
 _COLOURS = {
@@ -27,11 +28,17 @@ _COLOURS = {
     "never read": "yellow",
     "late": "bold red",
     "login failed": "bold red",
+    "nothing yet": "dim",
 }
 
 _COLUMNS = [
     "", "state", "complete through", "lag", "last success", "last failure", "rows, last hour", "usual",
     "quarantined", "logins, last hour",
+]  # fmt: skip
+
+
+_WEBHOOK_COLUMNS = [
+    "", "state", "last delivery", "deliveries, last hour", "usual", "waiting", "quarantined",
 ]  # fmt: skip
 
 
@@ -98,7 +105,9 @@ def _register(settings: Settings) -> Register | None:
 def _show(view: Overview) -> None:
     if view.standings:
         console.print(table(_COLUMNS, map(_row, view.standings)))
-    for standing in view.standings:
+    if view.webhooks:
+        console.print(table(_WEBHOOK_COLUMNS, map(_webhook_row, view.webhooks)))
+    for standing in view.subjects:
         if standing.why:
             colour = _COLOURS.get(standing.state, "")
             console.print(
@@ -106,12 +115,10 @@ def _show(view: Overview) -> None:
             )
             console.print(f"  {escape(standing.advice)}", soft_wrap=True)
         if standing.notice:
-            console.print(f"\n[yellow]{standing.name}[/]: {standing.notice}", soft_wrap=True)
-            console.print(
-                f"  See why: dispatchlake quarantine --center {standing.listing.center_id}", soft_wrap=True
-            )
+            console.print(f"\n[yellow]{standing.name}[/]: {escape(standing.notice)}", soft_wrap=True)
+            console.print(f"  See why: dispatchlake quarantine --center {standing.center_id}", soft_wrap=True)
     if view.waiting.is_late:
-        from dispatchlake.status import WAITING_ADVICE
+        from dispatchlake.deliveries import WAITING_ADVICE
 
         console.print(f"\n[bold red]{view.waiting.why}[/]\n  {WAITING_ADVICE}", soft_wrap=True)
     elif view.waiting.count:
@@ -124,7 +131,7 @@ def _show(view: Overview) -> None:
 
 
 def _row(standing: Standing) -> list[Any]:
-    from dispatchlake.status import in_words
+    from dispatchlake.words import in_words
 
     one = standing.listing
     usual = None if one.usual_rows_per_hour is None else round(one.usual_rows_per_hour)
@@ -139,6 +146,20 @@ def _row(standing: Standing) -> list[Any]:
         usual,
         one.quarantined,
         one.logins_last_hour,
+    ]
+
+
+def _webhook_row(standing: WebhookStanding) -> list[Any]:
+    one = standing.status
+    usual = one.usual_deliveries_per_hour
+    return [
+        standing.name,
+        Text(standing.state, style=_COLOURS.get(standing.state, "dim")),
+        standing.last_received_at,
+        one.deliveries_last_hour,
+        None if usual is None else round(usual),
+        standing.waiting.count,
+        one.quarantined,
     ]
 
 
@@ -163,6 +184,19 @@ def _print_json(view: Overview) -> None:
                 "notice": standing.notice,
             }
             for standing in view.standings
+        ],
+        "webhooks": [
+            {
+                **asdict(standing.status),
+                "last_received_at": standing.last_received_at,
+                "waiting": standing.waiting.count,
+                "oldest_waiting_received_at": standing.waiting.oldest_received_at,
+                "state": standing.state,
+                "why": standing.why,
+                "advice": standing.advice,
+                "notice": standing.notice,
+            }
+            for standing in view.webhooks
         ],
     }
     sys.stdout.write(json_module.dumps(content, default=plain, indent=2) + "\n")

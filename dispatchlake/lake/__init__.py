@@ -4,8 +4,7 @@ from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.centers import CenterFacts
 from dispatchlake.lake.lake import Lake, open_lake
-from dispatchlake.lake.landing import LandedDeliveries
-from dispatchlake.lake.media_files import MediaLink, MediaOutcome, MediaState
+from dispatchlake.lake.media_files import ExpiredMedia, MediaAnswer, MediaLink, MediaOutcome, MediaState
 from dispatchlake.lake.preview import RecordsPreview, preview_records
 from dispatchlake.lake.quality import CheckFigures
 from dispatchlake.lake.replay import ReplaySummary, Selection
@@ -15,10 +14,11 @@ __all__ = [
     "Cell",
     "CenterFacts",
     "CheckFigures",
+    "ExpiredMedia",
     "Failure",
     "Lake",
-    "LandedDeliveries",
     "LoadSummary",
+    "MediaAnswer",
     "MediaLink",
     "MediaOutcome",
     "MediaState",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,18 +32,19 @@ from dispatchlake.lake.archive import ArchivedPage, archive_pages
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.centers import CenterFacts
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
-from dispatchlake.lake.landing import LandedDeliveries, land, type_or_set_aside
-from dispatchlake.lake.media_files import MediaLink, MediaOutcome
+from dispatchlake.lake.landing import land, type_or_set_aside
+from dispatchlake.lake.media_files import ExpiredMedia, MediaAnswer, MediaLink, MediaOutcome
 from dispatchlake.lake.quality import CheckFigures, read_checks
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
 from dispatchlake.lake.sql import transaction
 from dispatchlake.lake.staging import Staging
-from dispatchlake.lake.standing import ListingStatus, list_status
+from dispatchlake.lake.standing import Figures, ask_figures
 from dispatchlake.lake.told import Told, read_told, write_told
 from dispatchlake.lake.typed_batches import TypedBatch, type_batches
 from dispatchlake.lake.writers_lock import held, writers_lock
+from dispatchlake.landed import LandedDeliveries
 from dispatchlake.model import Page
 from dispatchlake.pauses import Failing
 from dispatchlake.settings import Settings
@@ -189,10 +191,13 @@ class Lake:
 
         Args:
             deliveries: Each center's in the order received, each with the id that it has had since then.
-            run_id: Kept with each in the archive.
+            run_id: Kept with each in the archive; landings of one id are one row of `runs` for each listing.
         """
+        started_at = datetime.now(UTC)
         typed = type_or_set_aside(deliveries)
-        return self._transact(partial(land, self._connection, deliveries, typed, run_id=run_id))
+        return self._transact(
+            partial(land, self._connection, deliveries, typed, run_id=run_id, started_at=started_at)
+        )
 
     def _archived(self, batches: Iterable[TypedBatch], *, run_id: str) -> Iterator[TypedBatch]:
         """Archive each batch and hand it on; all but the last, which is archived with what is made of it.
@@ -259,10 +264,10 @@ class Lake:
 
         self._transact(write)
 
-    def status(self) -> list[ListingStatus]:
-        """Return how each listing stands that was ever tried, by center and listing."""
+    def figures(self) -> Figures:
+        """Return how each listing stands that was ever tried, and each webhook that was ever delivered."""
         with _duckdb_errors():
-            return list_status(self._connection)
+            return ask_figures(self._connection)
 
     def remember_centers(self, facts: Iterable[CenterFacts]) -> None:
         """Note names and time zones of centers; without a commit where the lake has them so already."""
@@ -293,6 +298,25 @@ class Lake:
         """Return media whose link had expired, with the fresh one of a later delivery."""
         with _duckdb_errors():
             return media_files.read_renewed(self._connection, datetime.now(UTC), limit=limit)
+
+    def media_expired(self) -> list[ExpiredMedia]:
+        """Return the media of one incident for whose links the API is to be asked now."""
+        with _duckdb_errors():
+            return media_files.read_expired(self._connection, datetime.now(UTC))
+
+    def record_answer(
+        self, expired: Sequence[ExpiredMedia], *, asked_at: datetime, answer: MediaAnswer, error: str
+    ) -> None:
+        """Note that the API was asked for links and gave none, and why."""
+        record = media_files.record_answer
+        self._transact(
+            partial(record, self._connection, expired, asked_at=asked_at, answer=answer, error=error)
+        )
+
+    def archive(self, page: Page, *, run_id: str) -> None:
+        """Archive one page that nothing is loaded from."""
+        pages = [ArchivedPage(str(uuid.uuid4()), page)]
+        self._transact(partial(archive_pages, self._connection, pages, run_id=run_id))
 
     def record_media(self, outcomes: Sequence[MediaOutcome]) -> None:
         """Note what became of media files."""

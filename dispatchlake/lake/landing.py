@@ -9,41 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from datetime import datetime
 
 import duckdb
 
-from dispatchlake.lake import commit
+from dispatchlake.lake import commit, landed_runs
 from dispatchlake.lake.archive import ArchivedPage, archive_pages
+from dispatchlake.lake.landed_runs import Landed
+from dispatchlake.lake.record_types import RecordType
 from dispatchlake.lake.sql import registered
 from dispatchlake.lake.typed_pages import TypedDeliveries, type_deliveries
+from dispatchlake.landed import LandedDeliveries
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LandedDeliveries:
-    """What landing some deliveries brought: numbers only, safe to show anywhere.
-
-    Attributes:
-        deliveries: That were not in the lake yet.
-        new: Rows, of whatever table, that are the first of their id.
-        changed: Further versions of incidents.
-        quarantined: Deliveries set aside.
-    """
-
-    deliveries: int = 0
-    new: int = 0
-    changed: int = 0
-    quarantined: int = 0
-
-    def __add__(self, other: LandedDeliveries) -> LandedDeliveries:
-        return LandedDeliveries(
-            self.deliveries + other.deliveries,
-            self.new + other.new,
-            self.changed + other.changed,
-            self.quarantined + other.quarantined,
-        )
 
 
 def type_or_set_aside(deliveries: Sequence[ArchivedPage]) -> TypedDeliveries:
@@ -67,14 +45,16 @@ def land(
     typed: TypedDeliveries,
     *,
     run_id: str,
+    started_at: datetime,
 ) -> LandedDeliveries:
-    """Archive and land deliveries. The caller holds the commit lock and a transaction.
+    """Archive and land deliveries, and note it in `runs`. The caller holds the commit lock and a transaction.
 
     Args:
         connection: Of the lake.
         deliveries: Those of one center in the order received.
         typed: What `type_or_set_aside` made of them.
-        run_id: Kept with each in the archive.
+        run_id: Kept with each in the archive; landings of one id are one row of `runs` for each listing.
+        started_at: When this landing began.
     """
     known = _archived(connection, deliveries)
     if known:
@@ -84,15 +64,32 @@ def land(
         typed = type_or_set_aside(deliveries)
     archive_pages(connection, list(deliveries), run_id=run_id)
     landed = LandedDeliveries(len(deliveries), quarantined=typed.rejects.num_rows)
+    brought = Landed(deliveries)
     for record_type, records in typed.records.values():
         with registered(connection, "staged", records):
             span = commit.staged_span(connection, record_type)
             merged = commit.merge(connection, record_type, span, source="webhook")
+            if merged.new + merged.changed:
+                brought.add_rows(_fresh(connection, record_type))
         landed += LandedDeliveries(new=merged.new, changed=merged.changed)
     if typed.rejects.num_rows:
         with registered(connection, "rejected", typed.rejects):
             commit.quarantine(connection, set(typed.rejects["center_id"].to_pylist()))
+        brought.add_rejects(typed.rejects["raw_id"].to_pylist())
+    landed_runs.note(connection, brought, run_id=run_id, started_at=started_at)
     return landed
+
+
+def _fresh(connection: duckdb.DuckDBPyConnection, record_type: RecordType) -> list[tuple[int, bool]]:
+    """Return of the merge just made which deliveries brought a row, and whether it is the first of its id."""
+    if not record_type.current:
+        return [(row[0], True) for row in connection.execute("SELECT receive_order FROM fresh").fetchall()]
+    key = f"center_id, {record_type.key}"
+    return connection.execute(
+        f"""SELECT receive_order, is_known IS NULL AND row_number() OVER (
+                PARTITION BY {key} ORDER BY receive_order) = 1
+        FROM fresh LEFT JOIN (SELECT DISTINCT {key}, true AS is_known FROM known) USING ({key})"""
+    ).fetchall()
 
 
 def _archived(connection: duckdb.DuckDBPyConnection, deliveries: Sequence[ArchivedPage]) -> set[str]:

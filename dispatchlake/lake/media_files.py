@@ -13,9 +13,13 @@ from typing import Literal
 
 import duckdb
 
+from dispatchlake.lake.schemas import MEDIA_FILES
 from dispatchlake.payload import PayloadError, decode_json
 
 MediaState = Literal["fetched", "expired", "refused", "failed"]
+
+MediaAnswer = Literal["link", "none", "refused", "failed"]
+"""What the API said when it was asked for a fresh link."""
 
 MOST_ATTEMPTS = 8
 FIRST_WAIT = timedelta(minutes=1)
@@ -27,6 +31,16 @@ TRIED_FOR = timedelta(days=7)
 AWAITED = timedelta(days=1)
 """For so long after a link was found expired, a later delivery is looked for that has a fresh one."""
 
+ASK_AGAIN_AFTER = timedelta(minutes=10)
+"""So long a center is not asked for links after it did not answer."""
+
+USELESS_ANSWERS = 3
+ASK_USELESS_AGAIN_AFTER = timedelta(days=1)
+"""So long a center is not asked after so many answers in a row had no link, or after it refused the login."""
+
+_MOST_ASKED = 200
+"""Files of one incident that are looked for in one answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class MediaLink:
@@ -36,6 +50,8 @@ class MediaLink:
         version_hash: Of the row of `media`.
         attempts: How often that was tried.
         link: Where it is, with the query; None if the delivery has no link that can be read.
+        asked_at: When the API was asked for a fresh link; None if never.
+        answer: What it said then.
     """
 
     center_id: str
@@ -43,6 +59,27 @@ class MediaLink:
     version_hash: str
     attempts: int
     link: str | None = field(repr=False)
+    asked_at: datetime | None = None
+    answer: MediaAnswer | None = None
+
+    @property
+    def key(self) -> list[str]:
+        """Return the key of its row in `media` and `media_files`."""
+        return [self.center_id, self.media_id, self.version_hash]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredMedia:
+    """A media file whose link opens nothing, and of which no delivery has another.
+
+    Attributes:
+        incident_id: Whose; the API is asked for it.
+        url: The link without its query, by which it is known where it has no id.
+    """
+
+    of: MediaLink
+    incident_id: str
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +134,12 @@ def _links(connection: duckdb.DuckDBPyConnection, pages: list[tuple[str, datetim
 def read_renewed(connection: duckdb.DuckDBPyConnection, now: datetime, *, limit: int) -> list[MediaLink]:
     """Return media whose link had expired and that a later delivery names again, with its link."""
     rows = connection.execute(
-        """SELECT center_id, media_id, version_hash, attempts, tried_at FROM media_files
+        """SELECT center_id, media_id, version_hash, attempts, tried_at, asked_at, answer FROM media_files
         WHERE state = 'expired' AND tried_at > $since ORDER BY tried_at DESC LIMIT $limit""",
         {"since": now - AWAITED, "limit": limit},
     ).fetchall()
     found = []
-    for center_id, media_id, version_hash, attempts, tried_at in rows:
+    for center_id, media_id, version_hash, attempts, tried_at, asked_at, answer in rows:
         # Cast to a text, a body keeps all ASCII as it is, whatever else is in it.
         later = connection.execute(
             """SELECT body FROM raw_pages
@@ -112,8 +149,63 @@ def read_renewed(connection: duckdb.DuckDBPyConnection, now: datetime, *, limit:
         ).fetchall()
         links = (_link_in(body, media_id) for (body,) in later)
         if link := next(filter(None, links), None):
-            found.append(MediaLink(center_id, media_id, version_hash, attempts, link))
+            found.append(MediaLink(center_id, media_id, version_hash, attempts, link, asked_at, answer))
     return found
+
+
+def read_expired(connection: duckdb.DuckDBPyConnection, now: datetime) -> list[ExpiredMedia]:
+    """Return the media of one incident, the newest there is, for whose links the API is to be asked now.
+
+    Each is asked for once, unless the center did not answer; and a center that has answered without a link
+    several times in a row is left alone for a day, for its API may show none at all.
+    """
+    rows = connection.execute(
+        f"""WITH answers AS (
+            SELECT center_id, asked_at,
+                CASE WHEN bool_or(answer = 'link') THEN 'link' ELSE any_value(answer) END AS answer
+            FROM media_files WHERE asked_at IS NOT NULL GROUP BY ALL),
+        resting AS (
+            SELECT center_id FROM answers GROUP BY ALL
+            HAVING max(asked_at) FILTER (answer = 'failed') > $failed_since
+                OR max(asked_at) FILTER (answer = 'refused') > $useless_since
+                OR (max(asked_at) > $useless_since
+                    AND list(answer ORDER BY asked_at DESC)[:{USELESS_ANSWERS}] = $useless))
+        SELECT center_id, media_id, version_hash, attempts, incident_id, url
+        FROM media_files JOIN media AS m USING (center_id, media_id, version_hash)
+        WHERE state = 'expired' AND m.incident_id IS NOT NULL AND m.received_at > $since
+            AND (asked_at IS NULL OR answer IN ('failed', 'refused'))
+            AND center_id NOT IN (FROM resting)
+        QUALIFY (center_id, incident_id) = first_value((center_id, incident_id)) OVER (
+            ORDER BY m.received_at DESC, center_id, incident_id)
+        LIMIT {_MOST_ASKED}""",
+        {
+            "since": now - TRIED_FOR,
+            "failed_since": now - ASK_AGAIN_AFTER,
+            "useless_since": now - ASK_USELESS_AGAIN_AFTER,
+            "useless": ["none"] * USELESS_ANSWERS,
+        },
+    ).fetchall()
+    return [
+        ExpiredMedia(MediaLink(center_id, media_id, version_hash, attempts, None), incident_id, url)
+        for center_id, media_id, version_hash, attempts, incident_id, url in rows
+    ]
+
+
+def record_answer(
+    connection: duckdb.DuckDBPyConnection,
+    expired: Iterable[ExpiredMedia],
+    *,
+    asked_at: datetime,
+    answer: MediaAnswer,
+    error: str,
+) -> None:
+    """Note that the API was asked for links and gave none, and why. The caller holds a transaction."""
+    for one in expired:
+        connection.execute(
+            """UPDATE media_files SET asked_at = ?, answer = ?, error = ?
+            WHERE center_id = ? AND media_id = ? AND version_hash = ?""",
+            [asked_at, answer, f"The link opens nothing any more. {error}", *one.of.key],
+        )
 
 
 def _link_in(body: bytes, media_id: str | None = None) -> str | None:
@@ -131,14 +223,13 @@ def _link_in(body: bytes, media_id: str | None = None) -> str | None:
 def record(connection: duckdb.DuckDBPyConnection, outcomes: Iterable[MediaOutcome]) -> None:
     """Note what became of media files; of each the last outcome stands. The caller holds a transaction."""
     for one in outcomes:
-        key = [one.of.center_id, one.of.media_id, one.of.version_hash]
         connection.execute(
-            "DELETE FROM media_files WHERE center_id = ? AND media_id = ? AND version_hash = ?", key
+            "DELETE FROM media_files WHERE center_id = ? AND media_id = ? AND version_hash = ?", one.of.key
         )
         connection.execute(
-            "INSERT INTO media_files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO media_files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                *key,
+                *one.of.key,
                 one.state,
                 one.path,
                 one.size_bytes,
@@ -146,5 +237,10 @@ def record(connection: duckdb.DuckDBPyConnection, outcomes: Iterable[MediaOutcom
                 one.error,
                 one.of.attempts + 1,
                 one.tried_at,
+                one.of.asked_at,
+                one.of.answer,
             ],
         )
+
+
+_COLUMNS = ", ".join(column.name for column in MEDIA_FILES.columns)

@@ -85,6 +85,12 @@ def _add_analysts_tables(connection: duckdb.DuckDBPyConnection) -> None:
             _create_table(connection, table)
 
 
+def _add_webhook_status(connection: duckdb.DuckDBPyConnection) -> None:
+    _add_columns(connection, RUNS, ("last_received_at",))
+    _add_columns(connection, MEDIA_FILES, ("asked_at", "answer"))
+    _renew_comments(connection)
+
+
 CHAIN = "0003 chain of pages"
 
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
@@ -96,6 +102,7 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0006 status": _add_status,
     "0007 deliveries": _add_deliveries,
     "0008 analysts": _add_analysts_tables,
+    "0011 webhook status": _add_webhook_status,
 }
 
 

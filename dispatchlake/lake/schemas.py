@@ -106,8 +106,13 @@ RAW_PAGES = Table(
     (
         Column("raw_id", "VARCHAR", "Id of the page or delivery."),
         _CENTER,
-        Column("resource", "VARCHAR", "Listing it belongs to; webhook:incident-events or webhook:cad."),
-        Column("run_id", "VARCHAR", "Run that fetched it: runs.run_id; of a delivery, the landing."),
+        Column(
+            "resource",
+            "VARCHAR",
+            "Listing it belongs to; webhook:incident-events or webhook:cad; incident_events:item: one "
+            "incident, asked for a link to its media.",
+        ),
+        Column("run_id", "VARCHAR", "Run that fetched or landed it: runs.run_id; media: for links to files."),
         Column("sequence", "BIGINT", "Position in its listing, from 1; 1 for a delivery."),
         Column("url_path", "VARCHAR", "Path it was fetched from or delivered to, without the query."),
         Column("query", "JSON", "Paging and filter parameters that were sent."),
@@ -202,16 +207,16 @@ WATERMARKS = Table(
 
 RUNS = Table(
     "runs",
-    "One row per try of a cell in a run: what it brought, or why it failed. Key: run_id, center_id, "
-    "resource, started_at.",
+    "One row per try of a cell in a run: what it brought, or why it failed; of webhook deliveries, one for "
+    "those that landed within five minutes. Key: run_id, center_id, resource, started_at.",
     (
-        Column("run_id", "VARCHAR", "Id of the flow run."),
+        Column("run_id", "VARCHAR", "Id of the flow run; of deliveries, landing and the minute (UTC)."),
         _CENTER,
-        Column("resource", "VARCHAR", "Listing."),
+        Column("resource", "VARCHAR", "Listing; webhook:incident-events or webhook:cad."),
         Column("state", "VARCHAR", "landed or failed."),
         Column("error", "VARCHAR", "Why it failed; null if it landed."),
-        Column("pages", "BIGINT", "Pages fetched.", is_additive=True),
-        Column("records", "BIGINT", "Records received.", is_additive=True),
+        Column("pages", "BIGINT", "Pages fetched; deliveries.", is_additive=True),
+        Column("records", "BIGINT", "Records received; deliveries.", is_additive=True),
         Column("new", "BIGINT", "Incidents seen for the first time.", is_additive=True),
         Column("changed", "BIGINT", "Further versions of incidents.", is_additive=True),
         Column("unchanged", "BIGINT", "Records that brought nothing new.", is_additive=True),
@@ -223,12 +228,22 @@ RUNS = Table(
         ),
         Column("newest_updated_at", "TIMESTAMPTZ", "Newest updated_at received."),
         Column("started_at", "TIMESTAMPTZ", "When the cell began (UTC)."),
-        Column("seconds", "DOUBLE", "How long it took, in seconds.", is_additive=True),
-        Column("kind", "VARCHAR", "ingest or backfill, as in coverage; null in rows older than this column."),
+        Column(
+            "seconds",
+            "DOUBLE",
+            "How long it took, in seconds; of deliveries, until the last landed.",
+            is_additive=True,
+        ),
+        Column(
+            "kind",
+            "VARCHAR",
+            "ingest or backfill, as in coverage; landing: of deliveries; null in rows older than it.",
+        ),
         Column("error_class", "VARCHAR", "Kind of failure, such as AuthRejected; null if it landed."),
         Column(
             "logins", "BIGINT", "Requests to the center's token endpoint, refused ones too.", is_additive=True
         ),
+        Column("last_received_at", "TIMESTAMPTZ", "When the last delivery came (UTC); null for listings."),
     ),
     key=("run_id", "center_id", "resource", "started_at"),
 )
@@ -267,7 +282,7 @@ MEDIA_FILES = Table(
         Column(
             "state",
             "VARCHAR",
-            "fetched; expired: the link opens nothing any more, until a later delivery has a fresh one; "
+            "fetched; expired: the link opens nothing any more, and none is known that does; "
             "refused: it leads where we do not go, or to more than we take; failed: tried again for 2 hours.",
         ),
         Column("path", "VARCHAR", "Where the file is, below the folder of media files; null unless fetched."),
@@ -276,6 +291,13 @@ MEDIA_FILES = Table(
         Column("error", "VARCHAR", "Why it is not there; null if it is."),
         Column("attempts", "BIGINT", "How often it was tried."),
         Column("tried_at", "TIMESTAMPTZ", "When the last attempt began (UTC)."),
+        Column("asked_at", "TIMESTAMPTZ", "When the API was asked for a fresh link (UTC); null if never."),
+        Column(
+            "answer",
+            "VARCHAR",
+            "What it answered: link; none: it shows no link of this file; refused: it does not let us ask; "
+            "failed: it did not answer, and is asked again.",
+        ),
     ),
     ("center_id",),
     key=("center_id", "media_id", "version_hash"),

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import sys
-from typing import Any
+from asyncio.sslproto import SSLProtocol
+from collections.abc import Callable
+from typing import Any, cast
 
 import h11
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from dispatchlake.errors import DeliveryRefused
 from dispatchlake.webhooks.answers import Line, refused
+from dispatchlake.webhooks.certificate import Certificate
 from dispatchlake.webhooks.sources import source_of
 
 logger = logging.getLogger(__name__)
@@ -88,14 +92,64 @@ class BoundedConnection(H11Protocol):
             self.transport.abort()
 
 
-class BoundedLoop(asyncio.SelectorEventLoop):
-    """asyncio's event loop, with TLS handshakes that end as heads do; uvicorn leaves them a minute."""
+class TlsConnection(SSLProtocol):
+    """A connection over TLS, counted from its very beginning: one that never speaks is one all the same.
 
-    async def create_server(self, *arguments: Any, **options: Any) -> asyncio.Server:
+    Args:
+        loop: Of the server.
+        app: What goes on when the handshake is made.
+        context: What it is made with.
+        under_way: All of the server; this one is among them until it ends.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        app: asyncio.BaseProtocol,
+        context: ssl.SSLContext,
+        under_way: set[TlsConnection],
+    ) -> None:
+        # Nobody waits for it: what the waiter would be told, the app is told too.
+        super().__init__(loop, app, context, None, server_side=True, ssl_handshake_timeout=HEAD_S)  # type: ignore[arg-type]
+        self._under_way = under_way
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, or end at once where there are too many."""
+        if len(self._under_way) >= MOST_CONNECTIONS:
+            logger.warning("There are %d connections; another one is refused.", MOST_CONNECTIONS)
+            cast("asyncio.Transport", transport).abort()
+            return
+        self._under_way.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+        self._under_way.discard(self)
+        super().connection_lost(exc)
+
+
+class BoundedLoop(asyncio.SelectorEventLoop):
+    """asyncio's event loop, where a server with a certificate speaks TLS as we want it.
+
+    uvicorn leaves a handshake a minute, counts it when it is over, and reads a certificate once.
+    """
+
+    def __init__(self, certificate: Certificate | None = None) -> None:
+        super().__init__()
+        self._certificate = certificate
+
+    async def create_server(
+        self, protocol_factory: Callable[[], asyncio.BaseProtocol], *arguments: Any, **options: Any
+    ) -> asyncio.Server:
         """Listen."""
-        if options.get("ssl") is not None:
-            options["ssl_handshake_timeout"] = HEAD_S
-        return await super().create_server(*arguments, **options)
+        certificate, under_way = self._certificate, set[TlsConnection]()
+        if certificate is None:
+            return await super().create_server(protocol_factory, *arguments, **options)
+
+        def begin() -> TlsConnection:
+            return TlsConnection(self, protocol_factory(), certificate.context(), under_way)
+
+        return await super().create_server(begin, *arguments, **options)
 
 
 class OneEnd:

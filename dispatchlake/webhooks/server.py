@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import resource
 import socket
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
 from dispatchlake.errors import ConfigError
 from dispatchlake.settings import Settings
 from dispatchlake.spool import Spool
+from dispatchlake.webhooks import certificate
 from dispatchlake.webhooks.app import Limits, Receiver
 from dispatchlake.webhooks.connections import HEAD_BYTES, BoundedConnection, BoundedLoop, OneEnd
 from dispatchlake.webhooks.credentials import CredentialFile
@@ -29,6 +31,9 @@ KEEP_ALIVE_S = 30
 
 _BACKLOG = 1024
 """Connections that may wait to be accepted: a burst after an outage."""
+
+_FILES = 4096
+"""Files that may be open: all connections, and as many as are accepted at once and then refused."""
 
 STOP_LIMIT_S = 40
 """How long requests under way may take when we are told to stop; a body has less."""
@@ -69,16 +74,7 @@ class Listener:
                     "network such as 10.0.0.0/24."
                 ) from None
         if self.certificate is not None and self.key is not None:
-            try:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-                    self.certificate, self.key, lambda: ""
-                )
-            except (OSError, ssl.SSLError) as error:
-                reason = error.strerror or error.__class__.__name__
-                raise ConfigError(
-                    f"The certificate {self.certificate} with the key {self.key} cannot be used: {reason}. "
-                    "Both must be PEM files, the key without a password and that of the certificate."
-                ) from None
+            certificate.load(self.certificate, self.key)
         elif not self._is_loopback() and not self.proxies:
             raise ConfigError(
                 f"At {self.host} tokens and callers' data would pass the network in clear. Give "
@@ -131,6 +127,7 @@ def serve(settings: Settings, listener: Listener, limits: Limits) -> None:
         SpoolError: The spool is damaged.
     """
     listener.check()
+    _allow_files()
     credentials = CredentialFile(settings.webhooks_dir)
     count = len(credentials.current().centers)
     spool = Spool.open(settings.spool_dir)
@@ -142,15 +139,31 @@ def serve(settings: Settings, listener: Listener, limits: Limits) -> None:
     make_server(Receiver(spool, credentials, limits), listener).run(sockets=[sock])
 
 
+def _allow_files() -> None:
+    """Let this process have as many files open as it may: a burst is accepted before it is counted."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard > _FILES:
+        hard = _FILES
+    if soft != resource.RLIM_INFINITY and soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
 def make_server(receiver: Receiver, listener: Listener) -> uvicorn.Server:
-    """Return a receiver's server; it listens once it is run."""
+    """Return a receiver's server; it listens once it is run.
+
+    Raises:
+        ConfigError: The certificate cannot be used.
+    """
     logging.getLogger("uvicorn.access").disabled = True  # it shows each path with its query
+    tls = None
+    if listener.certificate is not None and listener.key is not None:
+        tls = certificate.Certificate(listener.certificate, listener.key)
     return uvicorn.Server(
         uvicorn.Config(
             OneEnd(receiver.build()),
             http=BoundedConnection,
             ws="none",
-            loop=f"{BoundedLoop.__module__}:{BoundedLoop.__qualname__}",
+            loop=cast("Any", partial(BoundedLoop, tls)),  # what makes a loop is taken too, not only its name
             lifespan="on",
             log_config=None,
             access_log=False,
@@ -162,7 +175,5 @@ def make_server(receiver: Receiver, listener: Listener) -> uvicorn.Server:
             forwarded_allow_ips=[
                 str(ipaddress.ip_network(proxy, strict=False)) for proxy in listener.proxies
             ],
-            ssl_certfile=listener.certificate,
-            ssl_keyfile=listener.key,
         )
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 
-from dispatchlake.landing import is_anything_waiting
 from dispatchlake.settings import Settings
+from dispatchlake.spool import Spool, is_anything_waiting
 from tests.cli.up_process import wait_until
 from tests.command_line import COMMAND, run
 from tests.lake.deliveries import incident_metadata
@@ -43,6 +44,23 @@ def test_a_damaged_spool_is_one_sentence(settings: Settings) -> None:
     assert "Traceback" not in outcome.stderr
 
 
+LOOK = """
+import sys
+from dispatchlake.cli.land import land
+land()
+print(sorted({"duckdb", "pyarrow", "dispatchlake.lake"} & sys.modules.keys()))
+"""
+
+
+def test_where_nothing_waits_the_lakes_packages_are_not_loaded(settings: Settings) -> None:
+    """A process that only looks is then a third as large, and one runs wherever `up` does."""
+    Spool.open(settings.spool_dir).close()
+
+    looked = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True)
+
+    assert looked.stdout == "No delivery waits.\n[]\n"
+
+
 def test_it_lands_what_comes_until_it_is_told_to_end(settings: Settings) -> None:
     process = subprocess.Popen(
         [*COMMAND, "land", "--every", "1"], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
@@ -50,7 +68,7 @@ def test_it_lands_what_comes_until_it_is_told_to_end(settings: Settings) -> None
     try:
         for number in range(2):
             keep(settings, delivery(incident_metadata(f"i{number}")))
-            wait_until(lambda: not is_anything_waiting(settings), "it has landed")
+            wait_until(lambda: not is_anything_waiting(settings.spool_dir), "it has landed")
         process.send_signal(signal.SIGTERM)
         told, _ = process.communicate(timeout=120)
     finally:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dispatchlake.ingest import ingest_cell
+from dispatchlake.landing import land_deliveries
 from dispatchlake.settings import Settings
+from dispatchlake.webhooks.credentials import CredentialFile, CredentialKind
 from tests.centers import put_center
 from tests.command_line import run
+from tests.lake.deliveries import note_created
 from tests.sandbox_process import SandboxProcess
+from tests.test_landing import NOW, delivery, keep
 
 LATE = {"DISPATCHLAKE_LATE_AFTER_S": "0.001"}
 ROOMY = {"DISPATCHLAKE_DISK_FULL_SHARE": "1"}
@@ -89,6 +93,30 @@ def test_a_disk_that_is_nearly_full_is_shown(lake: str) -> None:
 
     assert "the disk is nearly full." in shown
     assert "Make room" in shown
+
+
+def test_webhooks_are_shown_with_what_waits_and_what_was_set_aside(settings: Settings) -> None:
+    CredentialFile(settings.webhooks_dir).issue("new-tx", CredentialKind.BEARER)
+    CredentialFile(settings.webhooks_dir).issue("houston-tx", CredentialKind.BEARER)
+    keep(
+        settings, delivery(note_created(), "houston-tx"), delivery({"event_type": "unheard of"}, "houston-tx")
+    )
+    land_deliveries(settings)
+    keep(settings, delivery(note_created("n2"), "houston-tx", received_at=datetime.now(UTC)))
+
+    code, shown = status("--check")
+    webhooks = {one["center_id"]: one for one in json.loads(status("--json")[1])["webhooks"]}
+
+    assert code == 0
+    assert "houston-tx webhook:cad" in shown
+    assert "new-tx webhook:incident-events" in shown
+    assert "1 deliveries were set aside in the last hour, 1 lie in quarantine; the last because: " in shown
+    assert "See why: dispatchlake quarantine --center houston-tx" in shown
+    one = webhooks["houston-tx"]
+    assert (one["resource"], one["state"], one["deliveries_last_hour"]) == ("webhook:cad", "ok", 2)
+    assert (one["waiting"], one["quarantined"], one["quarantined_last_hour"]) == (1, 1, 1)
+    assert datetime.fromisoformat(one["last_received_at"]) > NOW
+    assert webhooks["new-tx"]["state"] == "nothing yet"
 
 
 def test_without_a_lake_there_is_nothing_to_show(settings: Settings) -> None:

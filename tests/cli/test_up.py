@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from dispatchlake.cli.local_sandbox import CENTERS
 from dispatchlake.cli.occupancy import MARK, occupy
 from dispatchlake.cli.prefect_api import free_port
 from dispatchlake.lake.reading import connect
-from dispatchlake.landing import is_anything_waiting
 from dispatchlake.settings import Settings
+from dispatchlake.spool import is_anything_waiting
 from tests.cli.up_process import ENDED, UpProcess, marked, wait_until
 from tests.command_line import run, run_process
-from tests.lake.deliveries import incident_metadata
+from tests.lake.deliveries import incident_metadata, media
 from tests.test_landing import delivery, keep
 from tests.truth.comparison import assert_equal
 from tests.webhooks.receiving import Client
@@ -88,7 +89,7 @@ def test_a_run_goes_through_the_worker_and_lands_what_the_sandbox_has(up: UpProc
     finally:
         up.sandbox("clock", {"speed": 1})
 
-    assert state["type"] == "COMPLETED"
+    assert state["type"] == "COMPLETED", f"{state['message']}: {up.log('worker')}"
     assert state["message"].startswith("2 of 2 cells landed: ")
     assert len(truth) > 1000
     assert_equal(up.data_dir / "lake", "houston-tx", "cad_incidents", truth)
@@ -134,13 +135,31 @@ def test_a_delivery_is_landed_without_a_run(up: UpProcess) -> None:
 
     (kept,) = keep(settings, delivery(incident_metadata("delivered"), "houston-tx"))
 
-    wait_until(lambda: not is_anything_waiting(settings), "it has landed")
+    wait_until(lambda: not is_anything_waiting(settings.spool_dir), "it has landed")
     with connect(settings.lake_dir) as lake:
         found = lake.sql("SELECT raw_id, source FROM incidents WHERE incident_id = 'delivered'").fetchall()
     assert found == [(kept.raw_id, "webhook")]
 
 
-@pytest.mark.parametrize("word", ["server", "worker", "sandbox", "land", "receive"])
+def test_media_files_are_fetched_where_that_is_wanted(up: UpProcess) -> None:
+    """No link leads to this machine; that this one is refused is what says that it was followed."""
+    settings = Settings(data_dir=up.data_dir)
+    link = f"https://127.0.0.1:{up.webhooks_port}/photo.jpg?X-Amz-Signature=synthetic"
+
+    keep(settings, delivery(media(id="m1", url=link), "houston-tx", received_at=datetime.now(UTC)))
+
+    def outcomes() -> list[Any]:
+        with connect(settings.lake_dir) as lake:
+            return lake.sql("SELECT state, error FROM media_files WHERE media_id = 'm1'").fetchall()
+
+    ((state, error),) = wait_until(outcomes, "it was tried")
+    assert state == "refused"
+    assert "synthetic" not in error
+    assert "log of the media: " in up.printed
+    assert "synthetic" not in up.log("media")
+
+
+@pytest.mark.parametrize("word", ["server", "worker", "sandbox", "land", "receive", "fetch-media"])
 def test_what_ends_by_itself_is_started_again(up: UpProcess, word: str) -> None:
     before = up.processes()[word]
     before.kill()
@@ -204,7 +223,7 @@ def assert_cut_off(up: UpProcess, run_id: str) -> None:
     assert state["type"] == "CRASHED"
     assert "What it had landed is kept." in state["message"]
     later = up.run_to_end("ingest/ingest-full", {"centers": ["houston-tx"]})
-    assert later["type"] == "COMPLETED", "a run that was cut off keeps no other out"
+    assert later["type"] == "COMPLETED", f"a run that was cut off keeps no other out: {up.log('worker')}"
 
 
 STUCK = """

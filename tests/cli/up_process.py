@@ -35,6 +35,7 @@ class UpProcess:
         self.environment: dict[str, str | None] = {
             "DISPATCHLAKE_DATA_DIR": str(self.data_dir),
             "DISPATCHLAKE_RETRY_TASKS": "false",
+            "DISPATCHLAKE_FETCH_MEDIA": "1",
             "PREFECT_API_URL": None,
             "PREFECT_HOME": None,
         }
@@ -86,6 +87,10 @@ class UpProcess:
         """Return its processes by the words of their command that tell them apart."""
         return {word: process for process in marked(self.mark) for word in WORDS if word in words_of(process)}
 
+    def log(self, name: str) -> str:
+        """Return the end of what one of its processes has said."""
+        return (self.data_dir / "prefect" / f"{name}.log").read_text()[-4000:]
+
     def api(self, path: str, body: Any = None, method: str | None = None) -> Any:
         """Return what its Prefect server answers."""
         return call(f"http://127.0.0.1:{self.port}/api{path}", body, method)
@@ -123,7 +128,7 @@ class UpProcess:
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
-WORDS = ("server", "worker", "sandbox", "land", "receive", "prefect.engine")
+WORDS = ("server", "worker", "sandbox", "land", "receive", "fetch-media", "prefect.engine")
 
 
 def marked(mark: str) -> list[psutil.Process]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dispatchlake.landing import is_anything_waiting
 from dispatchlake.settings import Settings
+from dispatchlake.spool import is_anything_waiting
 from tests.centers import put_center
 from tests.lake.deliveries import incident_metadata
 from tests.sandbox_process import SandboxProcess
@@ -36,7 +36,7 @@ def test_what_waits_is_landed_by_the_run(
     state = ingest(sandbox)
 
     assert state.is_completed()
-    assert not is_anything_waiting(settings)
+    assert not is_anything_waiting(settings.spool_dir)
     assert ask(settings, "SELECT source FROM incidents WHERE incident_id = 'delivered'") == [("webhook",)]
 
 

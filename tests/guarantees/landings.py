@@ -141,7 +141,7 @@ def read_landed(data_dir: Path) -> Content:
 def waiting(data_dir: Path) -> int:
     """Return how many deliveries wait."""
     with Spool.open(settings_of(data_dir).spool_dir) as spool:
-        return spool.standing().count
+        return spool.count()
 
 
 def assert_none_is_missing(data_dir: Path) -> None:

@@ -17,9 +17,9 @@ from tests.guarantees.receiving import Landing, Receiving, Sender, kill_again_an
 from tests.sandbox_process import SandboxProcess
 from tests.truth.pushed import archived, lost_and_invented
 
-SECONDS = float(os.environ.get("DISPATCHLAKE_RECEIVER_SECONDS", "10"))
+SECONDS = float(os.environ.get("DISPATCHLAKE_RECEIVER_SECONDS", "6"))
 PER_S = float(os.environ.get("DISPATCHLAKE_DELIVERIES_PER_S", "100"))
-KILL_EVERY_S = min(20.0, SECONDS / 3)
+KILL_EVERY_S = min(20.0, SECONDS / 2)
 CENTERS = 3
 PER_INCIDENT = 12
 """Deliveries an incident comes to, at least, on average."""

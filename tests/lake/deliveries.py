@@ -7,7 +7,8 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
-from dispatchlake.lake import ArchivedPage, Lake, LandedDeliveries
+from dispatchlake.lake import ArchivedPage, Lake
+from dispatchlake.landed import LandedDeliveries
 from dispatchlake.model import Page
 from tests.lake.pages import CENTER, END, Center, stamp
 

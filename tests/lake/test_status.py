@@ -13,7 +13,7 @@ import pytest
 from dispatchlake.errors import LakeError
 from dispatchlake.lake import Failure, Lake
 from dispatchlake.lake.reading import connect
-from dispatchlake.lake.standing import ListingStatus, read_status
+from dispatchlake.lake.standing import Figures, ListingStatus, read_figures
 from dispatchlake.lake.status_view import HISTORY_DAYS
 from tests.lake.pages import cell, incident, load, page
 
@@ -58,7 +58,7 @@ class Center:
                     named = ", ".join(f"${name} AS {name}" for name in run)
                     connection.execute(f"INSERT INTO runs BY NAME SELECT {named}", run)
             self.runs.clear()
-        (one,) = [row for row in read_status(self._lake_dir) if row.center_id == self.center_id]
+        (one,) = [row for row in read_figures(self._lake_dir).listings if row.center_id == self.center_id]
         return one
 
 
@@ -217,7 +217,7 @@ def test_what_is_older_than_the_history_is_not_looked_at(center: Center) -> None
 
 
 def test_without_a_lake_there_is_no_status(lake_dir: Path) -> None:
-    assert read_status(lake_dir) == []
+    assert read_figures(lake_dir) == Figures()
 
 
 def test_an_older_lake_gets_the_columns_the_view_and_the_table(lake: Lake, lake_dir: Path) -> None:
@@ -230,12 +230,12 @@ def test_an_older_lake_gets_the_columns_the_view_and_the_table(lake: Lake, lake_
         connection.execute("DELETE FROM migrations WHERE name = '0006 status'")
     lake.close()
     with pytest.raises(LakeError, match="The next ingest run brings it up to date"):
-        read_status(lake_dir)
+        read_figures(lake_dir)
 
     with Lake.open(lake_dir) as opened:
         load(opened, incident(updated=1))
 
-    (status,) = read_status(lake_dir)
+    (status,) = read_figures(lake_dir).listings
     assert status.rows_last_hour == 2, "one of before, one of now"
     with connect(lake_dir) as connection:
         assert connection.sql("SELECT kind, logins FROM runs ORDER BY started_at").fetchall() == [

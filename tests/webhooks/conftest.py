@@ -20,9 +20,14 @@ def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiving]:
 def receiving(_running: Receiving, caplog: pytest.LogCaptureFixture) -> Receiving:
     """A receiver with one center that has one bearer token; nothing waits, and nobody has failed."""
     caplog.set_level("INFO")
-    with Spool.open(_running.settings.spool_dir) as spool:
+    return begun_anew(_running)
+
+
+def begun_anew(running: Receiving) -> Receiving:
+    """Return a receiver that several tests share as the first of them found it."""
+    with Spool.open(running.settings.spool_dir) as spool:
         for center_id in spool.centers():
             waiting = spool.waiting(center_id, max_count=1_000_000, max_bytes=1 << 40)
             spool.forget([delivery.raw_id for delivery in waiting])
-    _running.receiver._failures = Failures()
-    return _running
+    running.receiver._failures = Failures()
+    return running

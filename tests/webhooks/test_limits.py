@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import random
 import socket
+import ssl
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from dispatchlake.webhooks.server import Listener
 from dispatchlake.webhooks.sources import BURST, EVERY_S, Failures, source_of
 from tests.tls_server import self_signed
 from tests.waiting import wait_until
+from tests.webhooks.conftest import begun_anew
 from tests.webhooks.receiving import CENTER, PATIENCE_S, Receiving, read_to_end
 
 SMALL = 100_000
@@ -31,19 +33,31 @@ SMALL = 100_000
 LIMITS = Limits(body_bytes=SMALL, requests=2, bodies_bytes=3 * SMALL)
 
 
+@pytest.fixture(scope="module")
+def _tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiving]:
+    with Receiving(settings=Settings(data_dir=tmp_path_factory.mktemp("tight")), limits=LIMITS) as running:
+        yield running
+
+
 @pytest.fixture
-def tight(settings: Settings) -> Iterator[Receiving]:
+def tight(_tight: Receiving) -> Receiving:
     """A receiver that takes little."""
-    with Receiving(settings=settings, limits=LIMITS) as running:
+    wait_until(lambda: _tight.receiver._room.requests_left == LIMITS.requests, "the test before has gone")
+    return begun_anew(_tight)
+
+
+@pytest.fixture(scope="module")
+def _hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiving]:
+    limits = replace(LIMITS, request_s=0.2)
+    with Receiving(settings=Settings(data_dir=tmp_path_factory.mktemp("hasty")), limits=limits) as running:
         yield running
 
 
 @pytest.fixture
-def hasty(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiving]:
+def hasty(_hasty: Receiving, monkeypatch: pytest.MonkeyPatch) -> Receiving:
     """A receiver that waits for nobody."""
-    monkeypatch.setattr(connections, "HEAD_S", 0.3)
-    with Receiving(settings=settings, limits=replace(LIMITS, request_s=0.3)) as running:
-        yield running
+    monkeypatch.setattr(connections, "HEAD_S", 0.2)
+    return begun_anew(_hasty)
 
 
 @contextlib.contextmanager
@@ -289,6 +303,44 @@ def test_more_connections_than_there_is_room_for(
         opened[0].close()
         wait_until(lambda: len(receiving.server.server_state.connections) < 3, "one is gone")
         assert receiving.deliver().status == 200
+
+
+def test_handshakes_that_do_not_go_on_are_connections_too(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each costs a file; with none left, nobody could be answered."""
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 40)
+    pem = self_signed(tmp_path)
+    trusting = ssl.create_default_context(cafile=pem)
+    listener = Listener(port=0, certificate=pem, key=pem)
+    with (
+        Receiving(settings=settings, listener=listener, tls=trusting) as receiving,
+        contextlib.ExitStack() as all_,
+    ):
+
+        def half_open() -> socket.socket:
+            opened = socket.create_connection((receiving.host, receiving.port), PATIENCE_S)
+            all_.enter_context(opened).sendall(b"\x16\x03\x01\x02\x00\x01")
+            return opened
+
+        opened = [half_open() for _ in range(40)]
+        refused = [read_to_end(half_open()) for _ in range(20)]
+
+        assert refused == [b""] * 20, "they are ended at once, long before a handshake's time is over"
+        with pytest.raises((OSError, ssl.SSLError)):
+            receiving.deliver()
+        for one in opened[:2]:
+            one.close()
+        wait_until(lambda: receives(receiving), "there is room again")
+        assert receiving.deliver(b"kept").status == 200
+    assert "There are 40 connections; another one is refused." in caplog.text
+
+
+def receives(receiving: Receiving) -> bool:
+    try:
+        return receiving.send("GET", "/health").status == 200
+    except OSError:
+        return False
 
 
 class TestFailures:

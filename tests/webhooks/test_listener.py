@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import ssl
 from pathlib import Path
@@ -101,6 +102,71 @@ def test_over_ipv6(settings: Settings) -> None:
     with receiving:
         receiving.host, receiving.own_address = "::1", "::1"
         assert receiving.deliver().status == 200
+
+
+def served(receiving: Receiving) -> bytes:
+    """Return the certificate that a handshake which begins now is made with."""
+    return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((receiving.host, receiving.port)))
+
+
+def test_a_renewed_certificate_is_used_from_the_next_handshake_on(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    pem, other = self_signed(tmp_path), self_signed(subfolder(tmp_path, "other"))
+    old, new = (ssl.create_default_context(cafile=path) for path in (pem, other))
+
+    with Receiving(settings=settings, listener=Listener(port=0, certificate=pem, key=pem)) as receiving:
+        receiving.tls = old
+        lasting = http.client.HTTPSConnection("127.0.0.1", receiving.port, context=old)
+        lasting.request("GET", "/health")
+        lasting.getresponse().read()
+        other.replace(pem)  # as those who renew certificates do
+
+        receiving.tls = new
+        assert receiving.deliver().status == 200
+        receiving.tls = old
+        with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+            receiving.deliver()
+        lasting.request("GET", "/health")
+        assert lasting.getresponse().status == 200, "a connection keeps what it began with"
+        lasting.close()
+
+    assert caplog.text.count("is a new one, and is used from now on") == 1
+
+
+def test_a_broken_certificate_keeps_the_one_before_and_is_told_once(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Renewed in two files, one after the other, the pair is wrong in between."""
+    pem = self_signed(tmp_path)
+    other = self_signed(subfolder(tmp_path, "other"))
+    certificate, key = tmp_path / "fullchain.pem", tmp_path / "privkey.pem"
+    certificate.write_bytes(pem.read_bytes())
+    key.write_bytes(pem.read_bytes())
+    listener = Listener(port=0, certificate=certificate, key=key)
+
+    with Receiving(settings=settings, listener=listener) as receiving:
+        first = served(receiving)
+        for broken in (other.read_bytes(), b"nonsense", None):
+            certificate.unlink()
+            if broken is not None:
+                certificate.write_bytes(broken)
+            assert served(receiving) == first
+            assert served(receiving) == first
+        certificate.write_bytes(other.read_bytes())
+        assert served(receiving) == first
+        key.write_bytes(other.read_bytes())
+        assert served(receiving) != first
+
+    told = [record for record in caplog.records if "Until then the one before goes on" in record.message]
+    assert len(told) == 4
+    assert "PRIVATE KEY" not in caplog.text
+
+
+def subfolder(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name
 
 
 def test_over_tls(settings: Settings, tmp_path: Path) -> None:

@@ -12,7 +12,13 @@ from dispatchlake.lake.views.completeness import COMPLETENESS, COMPLETENESS_MACR
 from dispatchlake.lake.views.durations import CALL_DURATIONS, RESPONSE_PERCENTILES, RESPONSE_TIMES
 from dispatchlake.lake.views.links import CAD_LINKS
 from dispatchlake.lake.views.locations import BEST_LOCATION
-from dispatchlake.lake.views.operating import COMPLETE_THROUGH, INCIDENT_SOURCES, RECONCILIATION, STATUS
+from dispatchlake.lake.views.operating import (
+    COMPLETE_THROUGH,
+    INCIDENT_SOURCES,
+    RECONCILIATION,
+    STATUS,
+    WEBHOOK_STATUS,
+)
 from dispatchlake.lake.views.quality import DATA_QUALITY, DATA_QUALITY_SINCE
 from dispatchlake.lake.views.timeline import INCIDENT_TIMELINE
 from dispatchlake.lake.views.volumes import REPEAT_LOCATIONS, VOLUME_BY_HOUR, VOLUME_BY_TYPE
@@ -20,6 +26,7 @@ from dispatchlake.lake.views.volumes import REPEAT_LOCATIONS, VOLUME_BY_HOUR, VO
 VIEWS: tuple[View, ...] = (
     COMPLETE_THROUGH,
     STATUS,
+    WEBHOOK_STATUS,
     INCIDENT_SOURCES,
     RECONCILIATION,
     CAD_LINKS,

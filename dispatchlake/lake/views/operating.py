@@ -6,6 +6,7 @@ from dispatchlake.lake.declared import Column, View
 from dispatchlake.lake.reconciliation_view import RECONCILIATION_QUERY, SOURCES_QUERY
 from dispatchlake.lake.status_view import STATUS_QUERY
 from dispatchlake.lake.views.common import CENTER
+from dispatchlake.lake.webhook_view import WEBHOOK_QUERY
 
 _RESOURCE = Column("resource", "VARCHAR", "Listing: incident_events or cad_incidents.")
 _THROUGH = Column("complete_through", "TIMESTAMPTZ", "Everything changed before it has been read.")
@@ -46,6 +47,33 @@ STATUS = View(
     STATUS_QUERY,
     ("center_id", "resource"),
     "SELECT center_id, resource, lag_s, last_error FROM status ORDER BY lag_s DESC",
+)
+
+WEBHOOK_STATUS = View(
+    "webhook_status",
+    "One row per center and webhook that delivered in 90 days: how much, and what was set aside of it.",
+    (
+        CENTER,
+        Column("resource", "VARCHAR", "webhook:incident-events or webhook:cad."),
+        Column("last_received_at", "TIMESTAMPTZ", "When the last delivery came that is in the lake."),
+        Column("last_landed_at", "TIMESTAMPTZ", "When deliveries last went into the lake."),
+        Column("deliveries_last_hour", "BIGINT", "Landed in the last 60 minutes.", is_additive=True),
+        Column(
+            "usual_deliveries_per_hour", "DOUBLE", "Median of the same hour of earlier days; null without 3."
+        ),
+        Column("hours_without_deliveries", "BIGINT", "Whole hours since the last that landed."),
+        Column("usual_deliveries_meanwhile", "DOUBLE", "Median of what earlier days brought in these hours."),
+        Column("days_compared", "BIGINT", "Earlier days that were looked at for that."),
+        Column("days_without_deliveries", "BIGINT", "How many of them brought none in these hours."),
+        Column("quarantined", "BIGINT", "Deliveries in quarantine; of equal ones, one.", is_additive=True),
+        Column(
+            "quarantined_last_hour", "BIGINT", "Those set aside in the last 60 minutes.", is_additive=True
+        ),
+        Column("last_reason", "VARCHAR", "Why the last of them is there; never a value."),
+    ),
+    WEBHOOK_QUERY,
+    ("center_id", "resource"),
+    "SELECT center_id, resource, last_received_at, quarantined FROM webhook_status",
 )
 
 INCIDENT_SOURCES = View(
