@@ -131,11 +131,9 @@ def test_records_that_are_worse_than_usual_are_told_once_and_when_they_are_as_us
         for check in ("no_place", "no_type")
     )
 
-    def look(
-        number: int, *doubts: Doubt, checked: Collection[str] = ("houston-tx",)
-    ) -> list[tuple[str, str]]:
-        seen = view(listing(), at=NOW + number * EVERY)
-        return teller.look(replace(seen, quality=Quality(frozenset(checked), doubts)))
+    def look(number: int, *doubts: Doubt, is_checked: bool = True) -> list[tuple[str, str]]:
+        quality = Quality(frozenset(["houston-tx"] if is_checked else []), doubts)
+        return teller.look(replace(view(listing(), at=NOW + number * EVERY), quality=quality))
 
     assert look(0, no_place) == [(Condition.QUALITY_DROPPED, "houston-tx")]
     assert teller.bodies[0].startswith("cad_incidents.no_place: 30 of 60 records.\nNothing is lost")
