@@ -16,6 +16,7 @@ from dispatchlake.lake.schemas import (
     CHAIN_HEADS,
     INCIDENT_SIGHTINGS,
     MEDIA_FILES,
+    PUBLICATION,
     RAW_PAGES,
     RUNS,
     TABLES,
@@ -87,6 +88,12 @@ def _add_deliveries(connection: duckdb.DuckDBPyConnection) -> None:
     _renew_comments(connection)
 
 
+def _add_publication(connection: duckdb.DuckDBPyConnection) -> None:
+    if not _exists(connection, PUBLICATION.name):
+        _create_table(connection, PUBLICATION)
+    _renew_comments(connection)  # which say what a column may reveal
+
+
 CHAIN = "0003 chain of pages"
 
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
@@ -97,6 +104,7 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0005 light compression": _compress_lightly,
     "0006 status": _add_status,
     "0007 deliveries": _add_deliveries,
+    "0010 zones": _add_publication,
 }
 
 
@@ -129,6 +137,12 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute("CREATE TABLE IF NOT EXISTS migrations (name VARCHAR, applied_at TIMESTAMPTZ)")
             step(connection)
             connection.execute("INSERT INTO migrations VALUES (?, ?)", [name, datetime.now(UTC)])
+
+
+def make_anew(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Put an empty table of this version's layout in the place of one; the caller holds a transaction."""
+    connection.execute(f"DROP TABLE {table.name}")
+    _create_table(connection, table)
 
 
 def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -172,10 +186,12 @@ def _renew_comments(connection: duckdb.DuckDBPyConnection) -> None:
     ).fetchall()
     columns = {(table, column): comment for table, column, comment in rows}
     for table in TABLES:
+        if table.name not in tables:  # a later step makes it
+            continue
         if tables[table.name] != table.comment:
             connection.execute(f"COMMENT ON TABLE {table.name} IS {quoted(table.comment)}")
         for column in table.columns:
-            if columns[table.name, column.name] != column.full_comment:
+            if columns.get((table.name, column.name), column.full_comment) != column.full_comment:
                 _comment_on(connection, table, column)
 
 
