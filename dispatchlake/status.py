@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from dispatchlake.errors import ConfigError
+from dispatchlake.lake.publication import read_standing
 from dispatchlake.lake.standing import ListingStatus, read_status
 from dispatchlake.settings import Settings
 from dispatchlake.spool import NAME, Spool
@@ -141,6 +142,39 @@ class Waiting:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class OpenZone:
+    """The open zone beside the restricted one.
+
+    Attributes:
+        published_at: When it was last published; None if it never was.
+        behind_s: Since when the restricted zone has what it does not show, in seconds; 0 if it shows all.
+        late_after_s: Beyond this it is late.
+    """
+
+    published_at: datetime | None = None
+    behind_s: float = 0.0
+    late_after_s: float = 3600.0
+
+    @property
+    def is_late(self) -> bool:
+        """Say whether it has been behind for too long."""
+        return self.behind_s > self.late_after_s
+
+    @property
+    def why(self) -> str:
+        """Return how it stands, in a sentence."""
+        if not self.behind_s:
+            return "The open zone shows what the restricted zone holds."
+        last = f"last published {self.published_at:%F %H:%M} UTC" if self.published_at else "never published"
+        return f"The open zone has been behind the restricted one for {in_words(self.behind_s)}: {last}."
+
+
+OPEN_ZONE_ADVICE = (
+    "What it shows is whole, and old. Publish it now: dispatchlake publish. If that fails, do what its "
+    "sentence says; if it works, look why the last ingest runs did not."
+)
+
 WAITING_ADVICE = (
     "Nothing is lost. Land them now: dispatchlake land. If it fails, do what its sentence says; if it works, "
     "see that `dispatchlake land --every 15` runs (`dispatchlake up` starts it)."
@@ -160,6 +194,7 @@ class Overview:
     standings: tuple[Standing, ...]
     disk: Disk
     waiting: Waiting = Waiting()
+    open_zone: OpenZone = OpenZone()
 
     @property
     def bad(self) -> tuple[Standing, ...]:
@@ -168,8 +203,8 @@ class Overview:
 
     @property
     def is_well(self) -> bool:
-        """Say whether no record is missing that should be in the lake by now."""
-        return not self.bad and not self.waiting.is_late
+        """Say whether no record is missing that should be in the lake by now, or in its open zone."""
+        return not self.bad and not self.waiting.is_late and not self.open_zone.is_late
 
     def headline(self) -> str:
         """Return it in one sentence: how many listings are ok, and which are not."""
@@ -185,12 +220,16 @@ class Overview:
             if state is not State.OK and any(s.state is state for s in active)
         ]
         troubles += ["webhook deliveries wait"] if self.waiting.is_late else []
+        troubles += ["the open zone is late"] if self.open_zone.is_late else []
         troubles += ["the disk is nearly full"] if self.disk.is_nearly_full else []
         return ". ".join([sentence, *troubles])
 
 
 def overview(
-    settings: Settings, register: Register | None, listings: Iterable[ListingStatus] | None = None
+    settings: Settings,
+    register: Register | None,
+    listings: Iterable[ListingStatus] | None = None,
+    open_zone: OpenZone | None = None,
 ) -> Overview:
     """Return how all is now.
 
@@ -199,6 +238,7 @@ def overview(
         register: Which listings should be read; None if it could not be asked, and all that were ever tried
             are judged.
         listings: How they stand, where the lake has been asked already; None asks it.
+        open_zone: How that stands, where that is known already; None asks it.
 
     Raises:
         LakeError: The lake cannot be read.
@@ -216,7 +256,25 @@ def overview(
         )
         for name in names
     )
-    return Overview(datetime.now(UTC), standings, measure_disk(settings), measure_waiting(settings))
+    return Overview(
+        datetime.now(UTC),
+        standings,
+        measure_disk(settings),
+        measure_waiting(settings),
+        open_zone or measure_open_zone(settings),
+    )
+
+
+def measure_open_zone(settings: Settings) -> OpenZone:
+    """Return how far the open zone is behind.
+
+    Raises:
+        LakeError: A zone cannot be read.
+    """
+    found = read_standing(settings)
+    since = found.behind_since
+    behind_s = max((datetime.now(UTC) - since).total_seconds(), 0.0) if since else 0.0
+    return OpenZone(found.published_at, behind_s, settings.open_late_after_s)
 
 
 def measure_waiting(settings: Settings) -> Waiting:

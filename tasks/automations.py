@@ -53,6 +53,10 @@ _TOLD = {
         EVENTS[Condition.DELIVERIES_WAIT],
         "A webhook delivery waits for longer than DISPATCHLAKE_DELIVERIES_LATE_AFTER_S.",
     ),
+    "open zone late": (
+        EVENTS[Condition.OPEN_ZONE_LATE],
+        "It has not shown what the restricted zone holds for longer than DISPATCHLAKE_OPEN_LATE_AFTER_S.",
+    ),
     "well again": (EVENTS[RECOVERED], "A trouble that was told is over."),
 }
 """Automations for our own events by name: the event, and what it means. The messages come with them."""

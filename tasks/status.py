@@ -15,7 +15,9 @@ from dispatchlake.lake import open_lake
 from dispatchlake.settings import Settings, load_settings
 from dispatchlake.status import (
     DISK_ADVICE,
+    OPEN_ZONE_ADVICE,
     WAITING_ADVICE,
+    OpenZone,
     Overview,
     Standing,
     State,
@@ -48,9 +50,13 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def report_status() -> None:
-    """Publish how all is, and tell what changed; a fault here is shown and does not fail the run."""
-    state = publish_status(return_state=True)
+def report_status(open_zone: OpenZone | None = None) -> None:
+    """Publish how all is, and tell what changed; a fault here is shown and does not fail the run.
+
+    Args:
+        open_zone: How that stands, where the run has just published it.
+    """
+    state = publish_status(open_zone, return_state=True)
     if state.is_completed():
         tell_changes(cast("Overview", state.result()), return_state=True)
     else:
@@ -58,7 +64,7 @@ def report_status() -> None:
 
 
 @task(task_run_name="status")
-def publish_status() -> RunState[Any]:
+def publish_status(open_zone: OpenZone | None = None) -> RunState[Any]:
     """Publish the artifact `status`, and the metrics where a file is set.
 
     Returns:
@@ -69,7 +75,7 @@ def publish_status() -> RunState[Any]:
     try:
         settings = load_settings()
         with open_lake(settings) as lake:  # as the run has it open; another reader takes a tenth of a second
-            view = overview(settings, load_register(), lake.status())
+            view = overview(settings, load_register(), lake.status(), open_zone)
     except DispatchLakeError as error:
         logger.error("%s", error)  # noqa: TRY400 - the sentence is the message; a traceback adds nothing
         return Failed(message=str(error), data=error)
@@ -95,7 +101,7 @@ def page(view: Overview) -> str:
     lines += ["## All listings", ""]
     lines += [f"| {' | '.join(_COLUMNS)} |", f"|{' --- |' * 7}{' ---: |' * 4}"]
     lines += [f"| {' | '.join(_row(standing))} |" for standing in view.standings]
-    lines += ["", f"{view.waiting.why} {view.disk.why} {_LEGEND}"]
+    lines += ["", f"{view.waiting.why} {view.open_zone.why} {view.disk.why} {_LEGEND}"]
     return "\n".join(lines)
 
 
@@ -115,6 +121,8 @@ def _troubles(view: Overview) -> list[str]:
     ]
     if view.disk.is_nearly_full:
         troubles.insert(0, f"- 🔴 **Disk**: {view.disk.why} **Do:** {DISK_ADVICE}")
+    if view.open_zone.is_late:
+        troubles.insert(0, f"- 🔴 **Open zone**: {view.open_zone.why} **Do:** {OPEN_ZONE_ADVICE}")
     if view.waiting.is_late:
         troubles.insert(0, f"- 🔴 **Deliveries**: {view.waiting.why} **Do:** {WAITING_ADVICE}")
     return troubles

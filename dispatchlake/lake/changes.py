@@ -1,9 +1,9 @@
-"""What one table of the restricted zone gained and lost between two of its snapshots, as the open zone shows it.
+"""What a table of the restricted zone gained and lost between two snapshots, as the open zone shows it.
 
-DuckLake tells the changes row by row (`ducklake_table_changes`), each row known by a number that it keeps when
-files are flushed, merged or rewritten. It tells more than changed: all rows of a file that was rewritten, and
-rows that came and went in one transaction. So of each row only its first and its last change count, and what
-left in the same form as it came is not told.
+DuckLake tells the changes row by row (`ducklake_table_changes`), each row known by a number that it keeps
+when files are flushed, merged or rewritten. It tells more than changed: all rows of a file that was
+rewritten, and rows that came and went in one transaction. So of each row only its first and its last change
+count, and what left in the same form as it came is not told.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A lake without its past: all snapshots but the newest, and every file and byte that only they needed, removed.
+"""A lake without its past: all snapshots but the newest removed, and every byte that only they needed.
 
 For the open zone, once its key or the treatment of a column has changed: what was shown before may say more.
 A query that is at work on an older snapshot fails for want of its files.
@@ -21,7 +21,7 @@ _NO_AGE = timedelta(0)
 
 
 def forget_history(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> None:
-    """Remove all that the newest snapshot does not need; the caller holds the commit lock, and no transaction.
+    """Remove all that the newest snapshot does not need; the caller holds the commit lock only.
 
     Raises:
         LakeError: Something of it could not be removed; doing it again does the rest.
@@ -35,8 +35,8 @@ def forget_history(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> Non
     removal.remove_orphans(connection, lake_dir, removal.find_old(lake_dir, age=_NO_AGE))
     if spared or not catalog_file.scrub(catalog_path(lake_dir)):
         raise LakeError(
-            f"What the lake in {lake_dir} held before is not all removed: a reader has it open. Have it closed, "
-            "and do the same again."
+            f"What the lake in {lake_dir} held before is not all removed: a reader has it open. Have it "
+            "closed, and do the same again."
         )
 
 

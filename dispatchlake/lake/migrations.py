@@ -95,6 +95,7 @@ def _add_publication(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 CHAIN = "0003 chain of pages"
+ZONES = "0010 zones"
 
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0001 first tables": _create_first_tables,
@@ -104,7 +105,7 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0005 light compression": _compress_lightly,
     "0006 status": _add_status,
     "0007 deliveries": _add_deliveries,
-    "0010 zones": _add_publication,
+    ZONES: _add_publication,
 }
 
 

@@ -1,16 +1,16 @@
-"""The open zone brought up to what the restricted zone holds: in one transaction, at the cost of what changed.
+"""The open zone brought up to the restricted one: in one transaction, at the cost of what changed.
 
-The rows that changed since the last publication are read from DuckLake's own account of changes, treated where
-they are (`treatments`, `tokens`), and only then handed to the open zone, whose DuckDB sees nothing else. A
-table is made anew where that account does not reach back, where its columns or their treatment changed, or
-where the two zones turn out not to agree.
+The rows that changed since the last publication are read from DuckLake's own account of changes, treated
+where they are (`treatments`, `tokens`), and only then handed to the open zone, whose DuckDB sees nothing
+else. A table is made anew where that account does not reach back, where its columns or their treatment
+changed, or where the two zones turn out not to agree.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -18,11 +18,11 @@ import duckdb
 import orjson
 import pyarrow as pa
 
-from dispatchlake.errors import LakeError
 from dispatchlake.lake import changes, forgetting, migrations
 from dispatchlake.lake.changes import State
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.lake import open_lake
+from dispatchlake.lake.publication import Published, read_published
 from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.schemas import TABLES, Table
 from dispatchlake.lake.sql import fetch_row, registered, transaction
@@ -39,12 +39,14 @@ class Publication:
 
     Attributes:
         snapshot: The restricted zone's, which the open zone shows now.
+        at: When that was published.
         changed: Tables that were brought up to it row by row.
         remade: Tables that were made anew.
         is_history_forgotten: Whether all older snapshots of the open zone were removed.
     """
 
     snapshot: int
+    at: datetime
     changed: tuple[str, ...] = ()
     remade: tuple[str, ...] = ()
     rows_removed: int = 0
@@ -64,15 +66,6 @@ class Publication:
         parts += [f"{len(self.remade)} tables were made anew"] * bool(self.remade)
         parts += ["older snapshots were removed"] * self.is_history_forgotten
         return f"The open zone was published in {self.seconds:.1f} s: {', '.join(parts)}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Published:
-    """What the open zone says of itself."""
-
-    state: State
-    plans: Mapping[str, str]
-    must_forget: bool
 
 
 def publish(settings: Settings, *, rebuild: bool = False) -> Publication:
@@ -118,14 +111,6 @@ def rotate_key(settings: Settings) -> Publication:
     return publish(settings)
 
 
-def read_published(connection: duckdb.DuckDBPyConnection) -> _Published | None:
-    """Return what an open zone says of itself; None before its first publication."""
-    row = connection.execute(
-        "SELECT source_snapshot, source_at, plans, must_forget FROM publication"
-    ).fetchone()
-    return _Published(State(row[0], row[1]), orjson.loads(row[2]), bool(row[3])) if row else None
-
-
 class _Publisher:
     """One publication under way: the caller holds a transaction in each zone, and the open zone's lock."""
 
@@ -153,7 +138,7 @@ class _Publisher:
         before = read_published(self._target)
         must_forget = bool(before and before.must_forget)
         if before and before.state == now and before.plans == self._plans and not rebuild:
-            return Publication(now.snapshot), must_forget
+            return Publication(now.snapshot, before.at), must_forget
         changed, remade = self._choose(before, now, rebuild=rebuild)
         if before:
             must_forget |= any(before.plans.get(table.name, one) != one for table, one in self._named_plans())
@@ -169,13 +154,15 @@ class _Publisher:
             must_forget = True
             for table in hidden:  # nothing of it is shown any more
                 migrations.make_anew(self._target, table)
+        published_at = datetime.now(UTC)
         self._target.execute("DELETE FROM publication")
         self._target.execute(
             "INSERT INTO publication VALUES (?, ?, ?, ?, ?)",
-            [now.snapshot, now.at, datetime.now(UTC), orjson.dumps(self._plans).decode(), must_forget],
+            [now.snapshot, now.at, published_at, orjson.dumps(self._plans).decode(), must_forget],
         )
         publication = Publication(
             snapshot=now.snapshot,
+            at=published_at,
             changed=tuple(table.name for table in changed),
             remade=tuple(table.name for table in remade),
             rows_removed=self._removed,
@@ -187,7 +174,7 @@ class _Publisher:
         return ((table, self._plans[table.name]) for table in self._tables)
 
     def _choose(
-        self, before: _Published | None, now: State, *, rebuild: bool
+        self, before: Published | None, now: State, *, rebuild: bool
     ) -> tuple[list[Table], list[Table]]:
         """Return the tables to be brought up to date, and those to be made anew."""
         if rebuild or before is None or not changes.is_kept(self._source, before.state):
@@ -240,15 +227,17 @@ class _Publisher:
         names = self._matches.get(table.name) or tuple(column.name for column in columns)
         listed = ", ".join(f'"{name}"' for name in names)
         equal = " AND ".join(f'kept."{name}" IS NOT DISTINCT FROM lost."{name}"' for name in names)
+        of_one_row = ", ".join(f'kept."{name}"' for name in names)
         within, bounds = self._bounds({column.name for column in columns})
         (removed,) = fetch_row(
             self._target,
             f"""DELETE FROM {table.name} WHERE {within} AND rowid IN (
                 SELECT row_number_ FROM (
                     SELECT kept.row_number_, copies,
-                        row_number() OVER (PARTITION BY {", ".join(f'kept."{name}"' for name in names)}) AS place
+                        row_number() OVER (PARTITION BY {of_one_row}) AS place
                     FROM (SELECT rowid AS row_number_, {listed} FROM {table.name} WHERE {within}) AS kept
-                    JOIN (SELECT {listed}, count(*) AS copies FROM going_away GROUP BY ALL) AS lost ON {equal})
+                    JOIN (SELECT {listed}, count(*) AS copies FROM going_away GROUP BY ALL) AS lost
+                        ON {equal})
                 WHERE place <= copies)""",
             bounds,
         )

@@ -31,7 +31,8 @@ Pii = Literal[
 """What a column may reveal of a person; what the open zone shows of each is `treatments`' business.
 
 A `wording` is a center's own word for something, normally from a list, into which nothing keeps a person from
-typing more. A `fingerprint` is a hash of content: whoever knows the rest of it finds what is hidden by trying.
+typing more. A `fingerprint` is a hash of content: whoever knows the rest of it finds what is hidden by
+trying.
 """
 
 DUCKDB_TYPES: Mapping[Kind, str] = {

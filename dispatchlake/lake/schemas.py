@@ -265,7 +265,8 @@ ALERTS = Table(
         Column(
             "condition",
             "VARCHAR",
-            "login-failed, late, silent, quarantine-grew, disk-nearly-full or deliveries-wait.",
+            "login-failed, late, silent, quarantine-grew, disk-nearly-full, deliveries-wait or "
+            "open-zone-late.",
         ),
         Column("since_at", "TIMESTAMPTZ", "When it was first told (UTC)."),
         Column("told_at", "TIMESTAMPTZ", "When it was last told (UTC)."),
@@ -303,8 +304,7 @@ MEDIA_FILES = Table(
 
 PUBLICATION = Table(
     "publication",
-    "In the open zone, one row: which state of the restricted zone it shows, and how. Empty in the restricted "
-    "zone.",
+    "In the open zone, one row: which state of the restricted zone it shows, and how. Empty in that one.",
     (
         Column("source_snapshot", "BIGINT", "Snapshot of the restricted zone that this zone shows."),
         Column("source_at", "TIMESTAMPTZ", "When that snapshot came to be (UTC)."),

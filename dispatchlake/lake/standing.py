@@ -61,7 +61,7 @@ def read_status(lake_dir: Path) -> list[ListingStatus]:
     """
     if not catalog_path(lake_dir).exists():
         return []
-    with reading.connect(lake_dir) as connection:
+    with reading.connect_unnoted(lake_dir) as connection:
         try:
             return list_status(connection)
         except duckdb.CatalogException as error:

@@ -86,7 +86,7 @@ def _tokens(batch: pa.RecordBatch, column: OpenColumn, key: TokenKey) -> pa.Arra
             token = made[center_id, value] = key.token(column.token, center_id or "", value)
         tokens.append(token)
     array = pa.array(tokens, values.type)
-    if column.token == "id or fingerprint":  # the vendor's own id says nothing; one of ours is the hash
+    if column.token == "id or fingerprint":  # noqa: S105 - no password; and the vendor's own id says nothing
         is_hash = pc.fill_null(pc.equal(values, batch.column("version_hash")), fill_value=True)
         return pc.if_else(is_hash, array, values)
     return array
@@ -160,7 +160,7 @@ def _secret_in(text: str, path: Path) -> bytes:
         secret = b""
     if len(secret) != 32:
         raise ConfigError(
-            f"{path} is not a key for tokens (64 hexadecimal digits). Put it back from your copy; or, if it is "
-            "lost, have a new one made: remove the file, then: dispatchlake publish"
+            f"{path} is not a key for tokens (64 hexadecimal digits). Put it back from your copy; or, if that "
+            "is lost, have a new one made: remove the file, then: dispatchlake publish"
         )
     return secret

@@ -1,8 +1,8 @@
 """What the open zone shows of each column: nothing, unless what the column may reveal was declared here.
 
-Two things must be said of a column before the open zone shows it: its class of personal information, where the
-column is declared (`record_types`, `schemas`), and, where that class is `none`, its name in `HARMLESS`: a list
-that a person reads who answers for it. Of any other column nothing is shown.
+Two things must be said of a column before the open zone shows it: its class of personal information, where
+the column is declared (`record_types`, `schemas`), and, where that class is `none`, its name in `HARMLESS`: a
+list that a person reads who answers for it. Of any other column nothing is shown.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ TokenKind = Literal["", "phone", "fingerprint", "id or fingerprint"]
 """What is put in the place of a value once it was read: see `tokens`."""
 
 UNPUBLISHED = frozenset({"raw_pages", "chain_heads", "publication"})
-"""Tables that the open zone has without rows of the restricted one: pages as received and the chain over them,
-whose hashes are of whole bodies; and the open zone's own book."""
+"""Tables that the open zone has without rows of the restricted one: pages as received and the chain over
+them, whose hashes are of whole bodies; and the open zone's own book."""
 
 _PHONE_LIKE = r"[0-9]([^0-9A-Za-z]{0,2}[0-9]){6}"
 """What looks like a telephone number: seven digits or more, with little between them."""
