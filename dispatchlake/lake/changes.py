@@ -126,13 +126,17 @@ def collect(
     # Of one snapshot, what a row was comes before what it is.
     first = "PARTITION BY row_number_ ORDER BY snapshot_, is_come_"
     last = "PARTITION BY row_number_ ORDER BY snapshot_ DESC, is_come_ DESC"
+    # Kept as told before anything is asked of it: DuckLake 1.5.5 loses removals when it filters by snapshot
+    # itself (docs/decisions/0019).
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE told AS
+        SELECT rowid AS row_number_, snapshot_id AS snapshot_,
+            change_type IN ('insert', 'update_postimage') AS is_come_, {treated}
+        FROM ducklake_table_changes('lake', 'main', '{table.name}', {span.first}, {span.until})"""
+    )
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE changes AS
-        SELECT * FROM (
-            SELECT rowid AS row_number_, snapshot_id AS snapshot_,
-                change_type IN ('insert', 'update_postimage') AS is_come_, {treated}
-            FROM ducklake_table_changes('lake', 'main', '{table.name}', {span.first}, {span.until})
-            WHERE snapshot_id > {span.after})
+        SELECT * FROM told WHERE snapshot_ > {span.after}
         QUALIFY (row_number() OVER ({first}) = 1 AND NOT is_come_)
             OR (row_number() OVER ({last}) = 1 AND is_come_)"""
     )
@@ -141,7 +145,7 @@ def collect(
             f"SELECT {names} FROM changes WHERE is_come_ = {one == 'come'}" for one in (name, other)
         )
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {side} EXCEPT ALL {opposite}")
-    connection.execute("DROP TABLE changes")
+    connection.execute("DROP TABLE told; DROP TABLE changes")
 
 
 def read(

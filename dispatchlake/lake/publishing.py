@@ -139,13 +139,16 @@ class _Publisher:
         must_forget = bool(before and before.must_forget)
         if before and before.state == now and before.plans == self._plans and not rebuild:
             return Publication(now.snapshot, before.at), must_forget
-        changed, remade = self._choose(before, now, rebuild=rebuild)
+        touched, remade = self._choose(before, now, rebuild=rebuild)
+        changed: list[Table] = []
         if before:
             must_forget |= any(before.plans.get(table.name, one) != one for table, one in self._named_plans())
-            for table in list(changed):
-                if not self._bring_up(table, before.state, now):
-                    changed.remove(table)
+            for table in touched:
+                rows = self._bring_up(table, before.state, now)
+                if rows is None:
                     remade.append(table)
+                elif rows:
+                    changed.append(table)
         for table in remade:
             self._remake(table)
         if before and (
@@ -176,7 +179,7 @@ class _Publisher:
     def _choose(
         self, before: Published | None, now: State, *, rebuild: bool
     ) -> tuple[list[Table], list[Table]]:
-        """Return the tables to be brought up to date, and those to be made anew."""
+        """Return the tables that may have changed, and those to be made anew."""
         if rebuild or before is None or not changes.is_kept(self._source, before.state):
             return [], list(self._tables)
         others = [table for table, one in self._named_plans() if before.plans.get(table.name) != one]
@@ -187,8 +190,8 @@ class _Publisher:
         changed, altered = changes.changed_tables(self._source, span, same)
         return changed, others + altered
 
-    def _bring_up(self, table: Table, before: State, now: State) -> bool:
-        """Apply what changed in a table; say whether the open zone had all that was to go."""
+    def _bring_up(self, table: Table, before: State, now: State) -> int | None:
+        """Apply what changed in a table; return how many rows, or None if not all that was to go was there."""
         columns = self._columns[table.name]
         span = changes.span_between(self._source, before.snapshot, now.snapshot)
         changes.collect(self._source, table, columns, span)
@@ -198,12 +201,12 @@ class _Publisher:
                 "The open zone did not have all rows of %s that the restricted zone lost: it is made anew.",
                 table.name,
             )
-            return False
+            return None
         if come:
             self._insert(table, columns, "come", is_treated=True)
         self._removed += gone
         self._added += come
-        return True
+        return int(gone + come)
 
     def _remake(self, table: Table) -> None:
         migrations.make_anew(self._target, table)

@@ -304,7 +304,7 @@ MEDIA_FILES = Table(
 
 PUBLICATION = Table(
     "publication",
-    "In the open zone, one row: which state of the restricted zone it shows, and how. Empty in that one.",
+    "One row per open zone: which state of the restricted zone it shows, and how. Empty in that one.",
     (
         Column("source_snapshot", "BIGINT", "Snapshot of the restricted zone that this zone shows."),
         Column("source_at", "TIMESTAMPTZ", "When that snapshot came to be (UTC)."),

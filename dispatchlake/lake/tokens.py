@@ -160,7 +160,7 @@ def _secret_in(text: str, path: Path) -> bytes:
         secret = b""
     if len(secret) != 32:
         raise ConfigError(
-            f"{path} is not a key for tokens (64 hexadecimal digits). Put it back from your copy; or, if that "
+            f"{path} is not a key for tokens (64 hexadecimal digits). Put it back from your copy; if that "
             "is lost, have a new one made: remove the file, then: dispatchlake publish"
         )
     return secret

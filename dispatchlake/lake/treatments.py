@@ -85,8 +85,11 @@ def _block(column: str, _decimals: int) -> str:
     )
 
 
-def _postal_area(column: str, decimals: int) -> str:
-    return f"left({_wording(column, decimals)}, 5)"
+def _postal_area(column: str, _decimals: int) -> str:
+    """Return a postal code without what follows its first five characters, which names a side of a street."""
+    return (
+        f"CASE WHEN regexp_matches({column}, '^[0-9A-Za-z][0-9A-Za-z -]{{2,9}}$') THEN left({column}, 5) END"
+    )
 
 
 _TREATMENTS: Mapping[Pii, tuple[Callable[[str, int], str], TokenKind]] = {

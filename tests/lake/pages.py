@@ -115,7 +115,8 @@ class Center:
 
 def see_one_center(reader: duckdb.DuckDBPyConnection) -> None:
     """Lay a view of the same name over each table, of the rows of the center asked about."""
-    for name in (*(table.name for table in TABLES), *VIEWS):
+    tables = [table.name for table in TABLES if any(column.name == "center_id" for column in table.columns)]
+    for name in (*tables, *VIEWS):
         reader.execute(
             f"""CREATE TEMP VIEW {name} AS
             SELECT * FROM lake.{name} WHERE center_id = getvariable('center')"""
