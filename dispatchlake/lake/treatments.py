@@ -104,7 +104,7 @@ _TREATMENTS: Mapping[Pii, tuple[Callable[[str, int], str], TokenKind]] = {
 }
 """By class; of a class that is not here, such as free text, links and everything, nothing is shown."""
 
-_OF_ANY_RECORD = frozenset({"center_id", "received_at", "source", "raw_id", "created_at", "updated_at"})
+_OF_ANY_RECORD = frozenset({"center_id", "received_at", "source", "raw_id", "created_at"})
 _CAD_TIMES = frozenset(
     {
         "call_received_at",
@@ -117,11 +117,11 @@ _CAD_TIMES = frozenset(
         "closed_at",
     }
 )
-_INCIDENT = _OF_ANY_RECORD | {"incident_id", "is_audio_live", "audio_call_ended_at"}
+_INCIDENT = _OF_ANY_RECORD | {"updated_at", "incident_id", "is_audio_live", "audio_call_ended_at"}
 _CAD_INCIDENT = (
     _OF_ANY_RECORD
     | _CAD_TIMES
-    | {"cad_incident_id", "cad_partner_incident_id", "incident_id", "alarm_level", "units"}
+    | {"updated_at", "cad_incident_id", "cad_partner_incident_id", "incident_id", "alarm_level", "units"}
 )
 
 HARMLESS: Mapping[str, frozenset[str]] = {
