@@ -87,10 +87,11 @@ class AccessLog:
 
 def shape_hash(statement: str) -> str:
     """Return the SHA-256 of a statement without its values, comments and spacing, hexadecimal."""
+    content = statement.encode()  # DuckDB counts bytes
     tokens = duckdb.tokenize(statement)
-    ends = [start for start, _ in tokens[1:]] + [len(statement)]
+    ends = [*(start for start, _ in tokens), len(content)][1:]
     parts = [
-        "?" if kind in _VALUES else " ".join(_COMMENT.sub(" ", statement[start:end]).split())
+        "?" if kind in _VALUES else " ".join(_COMMENT.sub(" ", content[start:end].decode()).split())
         for (start, kind), end in zip(tokens, ends, strict=True)
     ]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()

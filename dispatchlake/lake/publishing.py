@@ -191,7 +191,7 @@ class _Publisher:
         return changed, others + altered
 
     def _bring_up(self, table: Table, before: State, now: State) -> int | None:
-        """Apply what changed in a table; return how many rows, or None if one that was to go was not there."""
+        """Apply what changed in a table; return how many rows, or None if one to be removed was missing."""
         columns = self._columns[table.name]
         span = changes.span_between(self._source, before.snapshot, now.snapshot)
         changes.collect(self._source, table, columns, span)

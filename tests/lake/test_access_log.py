@@ -110,10 +110,10 @@ def test_our_own_machinery_shows_no_content_and_is_not_noted(zones: Settings) ->
 def test_a_zone_that_is_not_there_is_said_so(zones: Settings) -> None:
     with pytest.raises(ConfigError, match="nothing in it is restricted"):
         connect(zones.open_dir, zone="restricted")
-    with pytest.raises(ConfigError, match="There is no open zone in .*dispatchlake publish"):
+    with pytest.raises(ConfigError, match=r"There is no open zone in .*dispatchlake publish"):
         connect(zones.lake_dir, zone="open")
     shutil.rmtree(zones.open_dir)
-    with pytest.raises(ConfigError, match="There is no open zone in .*--restricted"):
+    with pytest.raises(ConfigError, match=r"There is no open zone in .*--restricted"):
         connect()
     shutil.rmtree(zones.lake_dir)
     with pytest.raises(ConfigError, match="There is no lake in"):
@@ -126,4 +126,5 @@ def test_statements_that_differ_in_values_alone_have_one_hash() -> None:
 
     assert shape_hash(asked) == shape_hash("SELECT a  FROM t WHERE b = $$x$$ /* 303 */ AND c > 1e3")
     assert shape_hash(asked) != shape_hash("SELECT b FROM t WHERE b = 'x' AND c > 5")
+    assert shape_hash("SELECT 'é', a FROM t") == shape_hash("SELECT 'Zoë said', a FROM t")
     assert shape_hash("") == shape_hash("-- nothing")
