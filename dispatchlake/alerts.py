@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from dispatchlake.deliveries import WAITING_ADVICE, WebhookStanding, WebhookState
 from dispatchlake.lake.told import Told
+from dispatchlake.open_zone import OPEN_ZONE_ADVICE
 from dispatchlake.quality import Doubt
 from dispatchlake.status import DISK_ADVICE, Overview, State, Subject
 
@@ -31,6 +32,7 @@ class Condition(StrEnum):
     DISK_NEARLY_FULL = "disk-nearly-full"
     DELIVERIES_WAIT = "deliveries-wait"
     QUALITY_DROPPED = "quality-dropped"
+    OPEN_ZONE_LATE = "open-zone-late"
 
 
 RECOVERED = "recovered"
@@ -158,6 +160,8 @@ def _holding(view: Overview) -> dict[tuple[str, str], list[Subject]]:
         holding["", Condition.DISK_NEARLY_FULL] = []
     if view.waiting.is_late:
         holding["", Condition.DELIVERIES_WAIT] = []
+    if view.open_zone.is_late:
+        holding["", Condition.OPEN_ZONE_LATE] = []
     return dict(holding)
 
 
@@ -178,6 +182,8 @@ def _ended(
             alerts.append(Alert(RECOVERED, "", "The disk has room again", view.disk.why))
         elif one.condition == Condition.DELIVERIES_WAIT:
             alerts.append(Alert(RECOVERED, "", "Webhook deliveries are landed again", view.waiting.why))
+        elif one.condition == Condition.OPEN_ZONE_LATE:
+            alerts.append(Alert(RECOVERED, "", "The open zone is published again", view.open_zone.why))
         elif one.condition in _OF_STATE.values() and subject is not None:
             if subject.state is State.FAILING:  # it worked in between and fails again: not over yet
                 kept.append(one)
@@ -194,6 +200,8 @@ def _alert(view: Overview, condition: str, center_id: str, subjects: list[Subjec
         return Alert(
             condition, "", "Webhook deliveries are not landed", f"{view.waiting.why} {WAITING_ADVICE}"
         )
+    if condition == Condition.OPEN_ZONE_LATE:
+        return Alert(condition, "", "The open zone is late", f"{view.open_zone.why} {OPEN_ZONE_ADVICE}")
     if condition == Condition.QUARANTINE_GREW:
         lines = [f"{one.resource}: {one.notice}" for one in subjects]
         advice = [f"Why, without a record's content: dispatchlake quarantine --center {center_id}"]

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from dispatchlake.lake import ArchivedPage, open_lake
+from dispatchlake.lake.publishing import publish
 from dispatchlake.landed import LandedDeliveries
 from dispatchlake.model import Page
 from dispatchlake.repetition import repeat
@@ -66,7 +68,6 @@ def land_deliveries(settings: Settings, *, stop: Stop | None = None) -> LandingS
     """
     if not is_anything_waiting(settings.spool_dir):
         return LandingSummary()
-    from dispatchlake.lake import ArchivedPage, open_lake
 
     started_s = time.monotonic()
     landed, batches = LandedDeliveries(), 0
@@ -86,18 +87,39 @@ def land_deliveries(settings: Settings, *, stop: Stop | None = None) -> LandingS
 def keep_landing(settings: Settings, *, every_s: float, stop: Stop, tell: Callable[[str], None]) -> None:
     """Land what waits, again and again, until asked to stop: then the batch under way is still landed.
 
+    After each landing the open zone is published; if that fails, it is tried again with the next look.
+
     Args:
         settings: Where spool and lake are.
         every_s: Pause between two looks, in seconds.
         stop: Ends the pause too.
         tell: Given a sentence when something landed, and when it failed for another reason than before.
     """
+    is_behind = False
 
     def land() -> str:
+        nonlocal is_behind
         summary = land_deliveries(settings, stop=stop)
+        is_behind = is_behind or summary.batches > 0
+        if is_behind:
+            publish(settings)
+            is_behind = False
         return f"{summary.sentence()}." if summary.batches else ""
 
     repeat(land, every_s=every_s, stop=stop, tell=tell)
+
+
+def land_and_publish(settings: Settings) -> LandingSummary:
+    """Land what waits, and publish the open zone if that was anything.
+
+    Raises:
+        LakeError: The lake could not take it, or the open zone; what is not committed waits on.
+        SpoolError: The spool cannot be read.
+    """
+    summary = land_deliveries(settings)
+    if summary.batches:
+        publish(settings)
+    return summary
 
 
 def _iter_batches(spool: Spool) -> Iterator[list[Delivery]]:

@@ -110,6 +110,11 @@ def registry_of(view: Overview) -> CollectorRegistry:
             view.waiting.waited_s,
         ),
         (
+            "dispatchlake_open_zone_behind_seconds",
+            "How long the open zone has been behind the restricted one; 0 if it shows all.",
+            view.open_zone.behind_s,
+        ),
+        (
             "dispatchlake_status_timestamp_seconds",
             "When these figures were taken.",
             view.taken_at.timestamp(),

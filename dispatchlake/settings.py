@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dispatchlake.errors import ConfigError
@@ -17,6 +17,9 @@ MOST_DAYS = 36_500
 
 _WORKERS_RUN = "PREFECT__FLOW_RUN_ID"
 """Environment variable of a process that a Prefect worker has started for one run."""
+
+Zone = Literal["restricted", "open"]
+"""The lake as it is, or what of it reveals no caller."""
 
 Days = Annotated[float, Field(ge=0, le=MOST_DAYS)]
 
@@ -42,6 +45,11 @@ class Settings(BaseSettings):
         metrics_file: Where each ingest run writes the metrics for Prometheus; None for nowhere.
         fetch_media: Whether media files are downloaded; off, only references to them are kept.
         media_max_mb: Largest media file that is taken, in megabytes.
+        token_key: What tokens of the open zone are made with, at least 32 characters, random; None for the
+            key in the file of secrets.
+        coordinate_decimals: Decimal places that coordinates keep in the open zone; 3 are about 100 m.
+        open_late_after_s: An open zone that is behind the restricted one for longer is late, in seconds.
+        encrypt_lake: Whether the restricted zone's files are encrypted; counts when the lake is made.
     """
 
     model_config = SettingsConfigDict(env_prefix="DISPATCHLAKE_", frozen=True, extra="ignore")
@@ -63,11 +71,34 @@ class Settings(BaseSettings):
     metrics_file: Path | None = None
     fetch_media: bool = False
     media_max_mb: Annotated[int, Field(ge=1)] = 500
+    token_key: Annotated[SecretStr, Field(min_length=32)] | None = None
+    coordinate_decimals: Annotated[int, Field(ge=0, le=5)] = 3
+    open_late_after_s: Annotated[float, Field(gt=0)] = 3600.0
+    encrypt_lake: bool = False
 
     @property
     def lake_dir(self) -> Path:
-        """Return the folder of the catalog and its Parquet files."""
+        """Return the folder of the catalog and its Parquet files: the restricted zone."""
         return self.data_dir / "lake"
+
+    @property
+    def open_dir(self) -> Path:
+        """Return the folder of the open zone: a lake too, that can be made anew from the restricted one."""
+        return self.data_dir / "open"
+
+    def zone_dir(self, zone: Zone) -> Path:
+        """Return the folder of a zone."""
+        return self.open_dir if zone == "open" else self.lake_dir
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Return the folder of the key that tokens are made with: outside both zones, its owner's alone."""
+        return self.data_dir / "secrets"
+
+    @property
+    def access_dir(self) -> Path:
+        """Return the folder of the log of who has read the restricted zone."""
+        return self.data_dir / "access"
 
     @property
     def state_dir(self) -> Path:

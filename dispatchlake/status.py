@@ -21,6 +21,7 @@ from dispatchlake.deliveries import (
 )
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake.standing import Figures, ListingStatus, read_figures
+from dispatchlake.open_zone import OpenZone, measure_open_zone
 from dispatchlake.quality import UNCHECKED, Quality
 from dispatchlake.settings import Settings
 from dispatchlake.words import in_bytes, in_words
@@ -158,6 +159,7 @@ class Overview:
     waiting: Waiting = field(default_factory=Waiting)
     webhooks: tuple[WebhookStanding, ...] = ()
     quality: Quality = UNCHECKED
+    open_zone: OpenZone = field(default_factory=OpenZone)
 
     @property
     def subjects(self) -> tuple[Subject, ...]:
@@ -171,8 +173,8 @@ class Overview:
 
     @property
     def is_well(self) -> bool:
-        """Say whether no record is missing that should be in the lake by now."""
-        return not self.bad and not self.waiting.is_late
+        """Say whether no record is missing that should be in the lake by now, or in its open zone."""
+        return not self.bad and not self.waiting.is_late and not self.open_zone.is_late
 
     def headline(self) -> str:
         """Return it in one sentence: how many listings are ok, and which are not."""
@@ -190,11 +192,17 @@ class Overview:
         if silent := [one.name for one in self.webhooks if one.state is WebhookState.SILENT]:
             troubles.append(f"nothing is delivered: {', '.join(silent)}")
         troubles += ["webhook deliveries wait"] if self.waiting.is_late else []
+        troubles += ["the open zone is late"] if self.open_zone.is_late else []
         troubles += ["the disk is nearly full"] if self.disk.is_nearly_full else []
         return ". ".join([sentence, *troubles])
 
 
-def overview(settings: Settings, register: Register | None, figures: Figures | None = None) -> Overview:
+def overview(
+    settings: Settings,
+    register: Register | None,
+    figures: Figures | None = None,
+    open_zone: OpenZone | None = None,
+) -> Overview:
     """Return how all is now.
 
     Args:
@@ -202,6 +210,7 @@ def overview(settings: Settings, register: Register | None, figures: Figures | N
         register: Which listings should be read; None if it could not be asked, and all that were ever tried
             are judged.
         figures: How all stands, where the lake has been asked already; None asks it.
+        open_zone: How that stands, where that is known already; None asks it.
 
     Raises:
         ConfigError: The disk, or who may deliver, cannot be asked.
@@ -226,7 +235,8 @@ def overview(settings: Settings, register: Register | None, figures: Figures | N
         standings,
         measure_disk(settings),
         together(waiting.values(), settings.deliveries_late_after_s),
-        webhooks=judge_webhooks(settings, figures.webhooks, waiting),
+        judge_webhooks(settings, figures.webhooks, waiting),
+        open_zone=open_zone or measure_open_zone(settings),
     )
 
 

@@ -26,6 +26,7 @@ from tasks.backfill_run import READINGS_AT_ONCE, BackfillRun
 from tasks.backfills import plan_run
 from tasks.cells import lake_kept_open
 from tasks.policy import final_state
+from tasks.publishing import publish_what_changed
 from tasks.recovery import hold_run
 
 
@@ -88,7 +89,8 @@ def backfill(  # noqa: PLR0913 - a form has as many fields as a person needs
     board = Board(grid)
     with lake_kept_open():
         results = BackfillRun(plan, grid, board).read_all()
+        trouble, _open_zone = publish_what_changed()
     board.ended(grid)
     message = headline(grid, results)
     publish_summary(request, results, message)
-    return final_state(results, message)
+    return final_state(results, message, trouble=trouble)

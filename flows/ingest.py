@@ -1,7 +1,8 @@
 """Scheduled ingestion: read what changed at each dispatch center since its last run, and land it.
 
-Lands the webhook deliveries that wait, and then wraps `tasks.cells.ingest_cell`, one task run per center and
-resource. Run it here and now with `dispatchlake ingest`; schedule it with `prefect.yaml`.
+Lands the webhook deliveries that wait, then wraps `tasks.cells.ingest_cell`, one task run per center and
+resource, and publishes the open zone. Run it here and now with `dispatchlake ingest`; schedule it with
+`prefect.yaml`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tasks.artifacts import CellResult, headline, publish_summary
 from tasks.cells import CellName, ingest_cell, lake_kept_open, plan_cells, read_failing, remember_centers
 from tasks.deliveries import land_waiting
 from tasks.policy import SCHEDULED_RETRY_DELAYS_S, final_state
+from tasks.publishing import publish_what_changed
 from tasks.quality import check_what_came
 from tasks.recovery import hold_run
 from tasks.status import report_status
@@ -91,8 +93,9 @@ def ingest(
             for cell in cells
         ]
         publish_summary(results)
-        report_status(check_what_came(result.summary for result in results))
-    return final_state(results, headline(results))
+        trouble, open_zone = publish_what_changed()
+        report_status(check_what_came(result.summary for result in results), open_zone)
+    return final_state(results, headline(results), trouble=trouble)
 
 
 def _task(cell: CellName, is_scheduled: bool, failing: Collection[CellName]) -> Task[..., Any]:

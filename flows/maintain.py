@@ -1,4 +1,4 @@
-"""Maintenance of the lake: small files merged, old snapshots expired, unneeded files removed.
+"""Maintenance of both zones of the lake: small files merged, old snapshots expired, unneeded files removed.
 
 Wraps `dispatchlake.lake.maintenance.maintain`; safe beside loads and queries. Run it here and now with
 `dispatchlake maintain`; schedule it with `prefect.yaml`.
@@ -12,8 +12,10 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from dispatchlake.settings import Days
+from dispatchlake.lake.maintenance import zones_to_maintain
+from dispatchlake.settings import Days, load_settings
 from tasks.maintenance import maintain_lake
+from tasks.publishing import publish_open_zone
 from tasks.recovery import hold_run
 
 
@@ -32,5 +34,11 @@ def maintain(
         keep_snapshots_days: Days the lake can be asked back what it held (AT); empty means the setting.
         keep_files_days: Days a file stays that no snapshot needs; longer than any query; empty: the setting.
     """
-    state = maintain_lake(keep_snapshots_days, keep_files_days, return_state=True)
+    states = []
+    for zone in zones_to_maintain(load_settings()):
+        if zone == "open":
+            states.append(publish_open_zone(return_state=True))
+        states.append(maintain_lake(zone, keep_snapshots_days, keep_files_days, return_state=True))
+    # That of the restricted zone, unless it went well and something of the other did not.
+    state = next((one for one in states if not one.is_completed()), states[0])
     return State(type=state.type, name=state.name, message=state.message, data=state.data)

@@ -19,6 +19,7 @@ from dispatchlake.lake import Selection
 from dispatchlake.model import ArchivedName
 from tasks.artifacts import ReplayResult, publish_replay, replay_headline
 from tasks.policy import final_state
+from tasks.publishing import publish_what_changed
 from tasks.recovery import hold_run
 from tasks.replays import plan_centers, replay_center
 
@@ -65,4 +66,5 @@ def replay(
     states = [replay_center(center_id, selection, return_state=True) for center_id in planned]
     results = [ReplayResult.of(*ended) for ended in zip(planned, states, strict=True)]
     publish_replay(results)
-    return final_state(results, replay_headline(results))
+    trouble, _open_zone = publish_what_changed()
+    return final_state(results, replay_headline(results), trouble=trouble)

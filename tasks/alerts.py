@@ -25,6 +25,7 @@ EVENTS = {
     Condition.DISK_NEARLY_FULL: "dispatchlake.disk.nearly-full",
     Condition.DELIVERIES_WAIT: "dispatchlake.deliveries.wait",
     Condition.QUALITY_DROPPED: "dispatchlake.quality.dropped",
+    Condition.OPEN_ZONE_LATE: "dispatchlake.open-zone.late",
     RECOVERED: "dispatchlake.recovered",
 }
 """The event of each condition; its payload has a `subject` and a `body`, sentences of ours."""

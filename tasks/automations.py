@@ -57,6 +57,10 @@ _TOLD = {
         EVENTS[Condition.QUALITY_DROPPED],
         "More records than usual have nulls, times out of order or the like.",
     ),
+    "open zone late": (
+        EVENTS[Condition.OPEN_ZONE_LATE],
+        "It has not shown what the restricted zone holds for longer than DISPATCHLAKE_OPEN_LATE_AFTER_S.",
+    ),
     "well again": (EVENTS[RECOVERED], "A trouble that was told is over."),
 }
 """Automations for our own events by name: the event, and what it means. The messages come with them."""

@@ -13,20 +13,22 @@ from dispatchlake import redaction
 from dispatchlake.errors import DispatchLakeError
 from dispatchlake.lake import maintenance
 from dispatchlake.lake.maintenance import MaintenanceReport
-from dispatchlake.settings import load_settings
+from dispatchlake.settings import Zone, load_settings
 from tasks.policy import RETRY_DELAYS_S, worth_retrying
 
 
 @task(
-    task_run_name="maintain the lake",
+    task_run_name="maintain the {zone} zone",
     retries=len(RETRY_DELAYS_S),
     retry_delay_seconds=RETRY_DELAYS_S,
     retry_condition_fn=worth_retrying,
 )
 def maintain_lake(
-    keep_snapshots_days: float | None = None, keep_files_days: float | None = None
+    zone: Zone = "restricted",
+    keep_snapshots_days: float | None = None,
+    keep_files_days: float | None = None,
 ) -> State[Any]:
-    """Maintain the lake.
+    """Maintain the lake of a zone.
 
     Returns:
         Completed with a `MaintenanceReport` as its data, Failed with it where a step failed, or Failed with
@@ -36,14 +38,18 @@ def maintain_lake(
     logger = get_run_logger()
     try:
         report = maintenance.maintain(
-            load_settings(), keep_snapshots_days=keep_snapshots_days, keep_files_days=keep_files_days
+            load_settings(),
+            zone=zone,
+            keep_snapshots_days=keep_snapshots_days,
+            keep_files_days=keep_files_days,
         )
     except DispatchLakeError as error:
         logger.error("%s", error)  # noqa: TRY400 - the sentence is the message; a traceback adds nothing
         return Failed(message=str(error), data=error)
     for step in report.steps:
         logger.info("%s: %s", step.name, step.error or step.done or "nothing to do")
-    create_markdown_artifact(page(report), key="maintain-summary", description=report.headline())
+    key = "maintain-summary" if zone == "restricted" else "maintain-open-summary"
+    create_markdown_artifact(page(report), key=key, description=report.headline())
     state = Failed if report.failed else Completed
     return state(message=report.headline(), data=report)
 

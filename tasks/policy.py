@@ -34,14 +34,20 @@ class Ended(Protocol):
         """Return the sentence to show, or "" when it went well."""
 
 
-def final_state(results: Sequence[Ended], message: str) -> State[Any]:
+def final_state(results: Sequence[Ended], message: str, *, trouble: str = "") -> State[Any]:
     """Return Completed if every part of a run went well; Failed otherwise, named Partial if some did.
 
     A run that left a center behind must not look like one that did not.
+
+    Args:
+        results: How each part ended.
+        message: The run in one sentence.
+        trouble: What went wrong after them, a sentence; "" if nothing did.
     """
     failures = sum(1 for result in results if result.error)
-    if not failures:
+    message = f"{message}. {trouble}" if trouble else message
+    if not failures and not trouble:
         return Completed(message=message, data=results)
-    if failures == len(results):
+    if failures == len(results) and failures:
         return Failed(message=message, data=results)
     return State(type=StateType.FAILED, name="Partial", message=message, data=results)

@@ -14,6 +14,7 @@ from dispatchlake import metrics, redaction
 from dispatchlake.deliveries import WAITING_ADVICE, WebhookStanding, WebhookState
 from dispatchlake.errors import ConfigError, DispatchLakeError
 from dispatchlake.lake import open_lake
+from dispatchlake.open_zone import OPEN_ZONE_ADVICE, OpenZone
 from dispatchlake.quality import UNCHECKED, Quality
 from dispatchlake.settings import Settings, load_settings
 from dispatchlake.status import DISK_ADVICE, Overview, Standing, State, overview
@@ -58,9 +59,14 @@ _WEBHOOK_COLUMNS = (
 )  # fmt: skip
 
 
-def report_status(quality: Quality = UNCHECKED) -> None:
-    """Publish how all is, and tell what changed; a fault here is shown and does not fail the run."""
-    state = publish_status(return_state=True)
+def report_status(quality: Quality = UNCHECKED, open_zone: OpenZone | None = None) -> None:
+    """Publish how all is, and tell what changed; a fault here is shown and does not fail the run.
+
+    Args:
+        quality: What the checks of the run's records found.
+        open_zone: How that stands, where the run has just published it.
+    """
+    state = publish_status(open_zone, return_state=True)
     if state.is_completed():
         tell_changes(replace(cast("Overview", state.result()), quality=quality), return_state=True)
     else:
@@ -68,7 +74,7 @@ def report_status(quality: Quality = UNCHECKED) -> None:
 
 
 @task(task_run_name="status")
-def publish_status() -> RunState[Any]:
+def publish_status(open_zone: OpenZone | None = None) -> RunState[Any]:
     """Publish the artifact `status`, and the metrics where a file is set.
 
     Returns:
@@ -79,7 +85,7 @@ def publish_status() -> RunState[Any]:
     try:
         settings = load_settings()
         with open_lake(settings) as lake:  # as the run has it open; another reader takes a tenth of a second
-            view = overview(settings, load_register(), lake.figures())
+            view = overview(settings, load_register(), lake.figures(), open_zone)
     except DispatchLakeError as error:
         logger.error("%s", error)  # noqa: TRY400 - the sentence is the message; a traceback adds nothing
         return Failed(message=str(error), data=error)
@@ -109,7 +115,7 @@ def page(view: Overview) -> str:
         lines += ["", "## Webhooks", ""]
         lines += [f"| {' | '.join(_WEBHOOK_COLUMNS)} |", f"|{' --- |' * 4}{' ---: |' * 4}"]
         lines += [f"| {' | '.join(_webhook_row(standing))} |" for standing in view.webhooks]
-    lines += ["", f"{view.waiting.why} {view.disk.why} {_LEGEND}"]
+    lines += ["", f"{view.waiting.why} {view.open_zone.why} {view.disk.why} {_LEGEND}"]
     return "\n".join(lines)
 
 
@@ -134,6 +140,8 @@ def _troubles(view: Overview) -> list[str]:
     ]
     if view.disk.is_nearly_full:
         troubles.insert(0, f"- 🔴 **Disk**: {view.disk.why} **Do:** {DISK_ADVICE}")
+    if view.open_zone.is_late:
+        troubles.insert(0, f"- 🔴 **Open zone**: {view.open_zone.why} **Do:** {OPEN_ZONE_ADVICE}")
     if view.waiting.is_late:
         troubles.insert(0, f"- 🔴 **Deliveries**: {view.waiting.why} **Do:** {WAITING_ADVICE}")
     return troubles

@@ -113,7 +113,7 @@ def _compare_with_truth(sandbox: Sandbox, settings: Settings) -> int:
         for resource, name in tables.items():
             truth = sandbox.call("GET", f"truth/{center_id}/{resource}?counts_only=1")["current_count"]
             query = f"SELECT count(*) AS n FROM {name} WHERE center_id = '{center_id}'"
-            landed = query_arrow(query, lake_dir=settings.lake_dir)["n"][0].as_py()
+            landed = query_arrow(query, lake_dir=settings.open_dir)["n"][0].as_py()
             total += landed
             if landed != truth:
                 wrong.append(f"{center_id} {name}: {landed:,} of {truth:,}")
@@ -128,7 +128,7 @@ def _answer(settings: Settings, questions: Mapping[str, str]) -> None:
 
     for title, query in questions.items():
         _title(title)
-        answer = query_arrow(query, lake_dir=settings.lake_dir)
+        answer = query_arrow(query, lake_dir=settings.open_dir)
         console.print(table(answer.column_names, [list(row.values()) for row in answer.to_pylist()]))
 
 
@@ -139,7 +139,8 @@ def _farewell(settings: Settings, *, seconds: float) -> None:
     megabytes = sum(f.stat().st_size for f in settings.lake_dir.rglob("*") if f.is_file()) / 1e6
     _title("Done")
     console.print(
-        f"In {seconds:.0f} s, and everything is stopped. The lake ({megabytes:.1f} MB): {data}/lake"
+        f"In {seconds:.0f} s, and everything is stopped. The lake ({megabytes:.1f} MB): {data}/lake; "
+        f"what reveals no caller of it: {data}/open"
     )
     console.print("\nTry next:")
     command = Path(sys.argv[0])

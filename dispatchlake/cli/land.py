@@ -21,6 +21,6 @@ def land(*, every: float | None = None) -> None:
     redaction.install()
     settings = load_settings()
     if every is None:
-        tell(f"{landing.land_deliveries(settings).sentence()}.")
+        tell(f"{landing.land_and_publish(settings).sentence()}.")
     else:
         landing.keep_landing(settings, every_s=every, stop=stopped_by_signals(), tell=tell)

@@ -29,13 +29,24 @@ def maintain(*, keep_snapshots_days: float | None = None, keep_files_days: float
         if days is not None and not 0 <= days <= MOST_DAYS:
             raise ConfigError(f"{days:g} is not a number of days to keep something. Give 0 to {MOST_DAYS:,}.")
     from dispatchlake.lake.maintenance import maintain as keep_house
+    from dispatchlake.lake.maintenance import zones_to_maintain
+    from dispatchlake.lake.publishing import publish
 
-    with waiting("Maintaining the lake ..."):
-        report = keep_house(
-            load_settings(), keep_snapshots_days=keep_snapshots_days, keep_files_days=keep_files_days
-        )
-    _show(report)
-    if report.failed:
+    settings = load_settings()
+    zones = zones_to_maintain(settings)
+    has_failed = False
+    for zone in zones:
+        with waiting("Maintaining the lake ..."):
+            if zone == "open":
+                publish(settings)
+            report = keep_house(
+                settings, zone=zone, keep_snapshots_days=keep_snapshots_days, keep_files_days=keep_files_days
+            )
+        if len(zones) > 1:
+            console.print(f"\n[bold]The {zone} zone[/]")
+        _show(report)
+        has_failed |= bool(report.failed)
+    if has_failed:
         sys.exit(1)
 
 

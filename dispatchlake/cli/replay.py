@@ -41,6 +41,7 @@ def replay(
         declared_fields: Ask no server; take every center's fields to be named as declared.
     """
     from dispatchlake.lake import Selection, open_lake
+    from dispatchlake.lake.publishing import publish
 
     selection = Selection(
         center_ids=tuple(centers),
@@ -55,6 +56,7 @@ def replay(
         resources = {} if declared_fields else _registered(settings, selected)
         with waiting("Reading archived pages again ..."):
             summaries = lake.replay(selection, resources)
+            publish(settings)
     _show(summaries)
 
 

@@ -10,9 +10,11 @@ from dispatchlake.cli.terminal import console, errors
 from dispatchlake.errors import ConfigError, DispatchLakeError
 
 if TYPE_CHECKING:  # DuckDB and pandas take a while to import: not for --help
-    from duckdb import DuckDBPyConnection
+    from dispatchlake.lake.reading import Session
+    from dispatchlake.settings import Zone
 
 MAX_ROWS_SHOWN = 100
+_TOOL = "dispatchlake sql"
 
 _HELP = "End a statement with ; to run it. Tables: SHOW TABLES; Columns: DESCRIBE incidents; Leave: Ctrl-D"
 
@@ -23,15 +25,21 @@ def sql(
     *,
     csv: Path | None = None,
     parquet: Path | None = None,
+    restricted: bool = False,
 ) -> None:
     """Ask the lake a question in SQL, or open it for many; read-only, also while a load runs.
+
+    It is the open zone that is asked: callers' numbers are tokens, coordinates rounded, free text left out.
 
     Args:
         query: The question; without one, an interactive prompt opens.
         csv: Write the answer to this CSV file instead of showing it.
         parquet: Write the answer to this Parquet file instead of showing it.
+        restricted: Ask the restricted zone, which has everything; who asks is noted in the access log.
     """
-    from dispatchlake.lake.reading import connect, export
+    from dispatchlake.lake.reading import export, reading_session
+
+    zone: Zone = "restricted" if restricted else "open"
 
     if csv and parquet:
         raise ConfigError("Give --csv or --parquet, not both.")
@@ -39,37 +47,35 @@ def sql(
     if query is None:
         if target:
             raise ConfigError("An export needs a question: dispatchlake sql 'SELECT ...' --csv FILE")
-        with connect() as connection:
-            _prompt(connection)
+        with reading_session(zone=zone, tool=_TOOL) as session:
+            _prompt(session, "restricted> " if restricted else "lake> ")
     elif target:
-        rows = export(query, target, "csv" if csv else "parquet")
+        rows = export(query, target, "csv" if csv else "parquet", zone=zone, tool=_TOOL)
         errors.print(f"{rows:,} rows written to {target}", soft_wrap=True)
     else:
-        with connect() as connection:
-            _show(connection, query)
+        with reading_session(zone=zone, tool=_TOOL) as session:
+            _show(session, query)
 
 
-def _show(connection: DuckDBPyConnection, query: str) -> None:
-    from dispatchlake.lake.reading import show
-
-    show(connection, query, max_rows=MAX_ROWS_SHOWN, max_width=console.width)
+def _show(session: Session, query: str) -> None:
+    session.show(query, max_rows=MAX_ROWS_SHOWN, max_width=console.width)
 
 
-def _prompt(connection: DuckDBPyConnection) -> None:
+def _prompt(session: Session, prompt: str) -> None:
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - importing it gives input() a history and line editing
     errors.print(_HELP)
     statement = ""
     while True:
         try:
-            line = input("   ... " if statement else "lake> ")
+            line = input("   ... " if statement else prompt)
         except EOFError:
             console.print()
             return
         statement = f"{statement}\n{line}".strip()
         if statement.endswith(";"):
             try:
-                _show(connection, statement.rstrip(";"))
+                _show(session, statement.rstrip(";"))
             except DispatchLakeError as error:
                 errors.print(str(error), markup=False)
             statement = ""

@@ -123,6 +123,10 @@ def _show(view: Overview) -> None:
         console.print(f"\n[bold red]{view.waiting.why}[/]\n  {WAITING_ADVICE}", soft_wrap=True)
     elif view.waiting.count:
         console.print(f"\n{view.waiting.why}", soft_wrap=True)
+    if view.open_zone.is_late:
+        from dispatchlake.open_zone import OPEN_ZONE_ADVICE
+
+        console.print(f"\n[bold red]{view.open_zone.why}[/]\n  {OPEN_ZONE_ADVICE}", soft_wrap=True)
     if view.disk.is_nearly_full:
         from dispatchlake.status import DISK_ADVICE
 
@@ -175,6 +179,7 @@ def _print_json(view: Overview) -> None:
         "is_well": view.is_well,
         "disk": {**asdict(view.disk), "is_nearly_full": view.disk.is_nearly_full},
         "deliveries": {**asdict(view.waiting), "is_late": view.waiting.is_late},
+        "open_zone": {**asdict(view.open_zone), "is_late": view.open_zone.is_late},
         "listings": [
             {
                 **asdict(standing.listing),

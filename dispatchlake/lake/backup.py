@@ -23,7 +23,7 @@ from dispatchlake.errors import CatalogBusy, ConfigError, LakeError, LakeTooNew
 from dispatchlake.lake import catalog_file, inventory, migrations, scratch
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.lake import make_folder
-from dispatchlake.lake.reading import connect, no_lake
+from dispatchlake.lake.reading import connect_unnoted, no_lake
 from dispatchlake.lake.writers_lock import held, writers_lock
 from dispatchlake.settings import Settings
 
@@ -71,7 +71,7 @@ def back_up(settings: Settings, target: Path) -> Manifest:
     catalog = catalog_path(settings.lake_dir)
     if not catalog.exists():
         raise no_lake(settings.lake_dir)
-    with connect(settings.lake_dir) as reader:
+    with connect_unnoted(settings.lake_dir) as reader:
         layout = tuple(sorted(migrations.applied(reader)))
     partial = target.with_name(f".{target.name}.partial")
     with _writing(target):

@@ -35,6 +35,14 @@ def compact(catalog: Path) -> Compacted:
     return Compacted(**_run("compact", catalog))
 
 
+def scrub(catalog: Path) -> bool:
+    """Write the file anew without a trace of what was removed; say whether its log could be emptied too.
+
+    The caller holds the commit lock.
+    """
+    return bool(_run("scrub", catalog)["log_is_empty"])
+
+
 def copy(source: Path, target: Path) -> None:
     """Copy a catalog that others may have open, as it is at one moment. The copy is its owner's alone."""
     create_private(target)

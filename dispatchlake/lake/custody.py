@@ -99,7 +99,7 @@ def verify(lake_dir: Path | None = None, *, center_ids: tuple[str, ...] = ()) ->
         ConfigError: There is no lake yet.
         LakeError: Its pages have no chain yet, or a file of it cannot be read.
     """
-    with reading.connect(lake_dir) as connection, _readable():
+    with reading.connect_unnoted(lake_dir) as connection, _readable():
         if migrations.CHAIN not in migrations.applied(connection):
             raise LakeError(
                 "This lake was made by an older version of dispatchlake: its pages have no chain yet. "

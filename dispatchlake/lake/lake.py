@@ -47,7 +47,7 @@ from dispatchlake.lake.writers_lock import held, writers_lock
 from dispatchlake.landed import LandedDeliveries
 from dispatchlake.model import Page
 from dispatchlake.pauses import Failing
-from dispatchlake.settings import Settings
+from dispatchlake.settings import Settings, Zone
 from dispatchlake.windows import Covered
 
 T = TypeVar("T")
@@ -352,6 +352,12 @@ class Lake:
         with held(self._lock), _duckdb_errors():
             yield self._connection
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a session of its own, in one transaction: whatever it reads is of one moment."""
+        with _duckdb_errors(), another_session(self._connection) as session, transaction(session):
+            yield session
+
     def _transact(self, write: Callable[[], T], connection: duckdb.DuckDBPyConnection | None = None) -> T:
         """Run `write` in one transaction, under the lock that orders the writers of a SQLite catalog."""
         connection = connection or self._connection
@@ -364,10 +370,10 @@ class Lake:
                 raise
 
 
-def open_lake(settings: Settings) -> Lake:
+def open_lake(settings: Settings, zone: Zone = "restricted") -> Lake:
     """Open the lake these settings name, for writing; raises what `Lake.open` does."""
     return Lake.open(
-        settings.lake_dir, memory_limit_mb=settings.memory_limit_mb, lock_wait_s=settings.lock_wait_s
+        settings.zone_dir(zone), memory_limit_mb=settings.memory_limit_mb, lock_wait_s=settings.lock_wait_s
     )
 
 

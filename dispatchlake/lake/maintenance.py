@@ -20,9 +20,10 @@ from dispatchlake.lake import catalog_file, inventory, removal, scratch
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.inventory import CATALOG, LakeSize, TableSize
 from dispatchlake.lake.lake import open_lake
+from dispatchlake.lake.publication import find_published
 from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.removal import Removed
-from dispatchlake.settings import Settings
+from dispatchlake.settings import Settings, Zone
 
 logger = logging.getLogger(__name__)
 
@@ -119,12 +120,17 @@ class MaintenanceReport:
 
 
 def maintain(
-    settings: Settings, *, keep_snapshots_days: float | None = None, keep_files_days: float | None = None
+    settings: Settings,
+    *,
+    zone: Zone = "restricted",
+    keep_snapshots_days: float | None = None,
+    keep_files_days: float | None = None,
 ) -> MaintenanceReport:
     """Flush, rewrite, merge, expire, remove and compact; the lake holds the same as before.
 
     Args:
         settings: Where the lake is, and how long things are kept.
+        zone: Which of its two lakes.
         keep_snapshots_days: Instead of the setting of that name.
         keep_files_days: Instead of the setting of that name.
 
@@ -132,22 +138,30 @@ def maintain(
         ConfigError: There is no lake yet.
         LakeError: The lake cannot be opened or measured; what fails later is in the report.
     """
-    if not catalog_path(settings.lake_dir).exists():
-        raise no_lake(settings.lake_dir)
+    if not catalog_path(settings.zone_dir(zone)).exists():
+        raise no_lake(settings.zone_dir(zone))
     snapshots_days = settings.keep_snapshots_days if keep_snapshots_days is None else keep_snapshots_days
     files_days = settings.keep_files_days if keep_files_days is None else keep_files_days
-    return _Maintenance(settings, timedelta(days=snapshots_days), timedelta(days=files_days)).run()
+    return _Maintenance(settings, zone, timedelta(days=snapshots_days), timedelta(days=files_days)).run()
+
+
+def zones_to_maintain(settings: Settings) -> tuple[Zone, ...]:
+    """Return the zones that are there: always the restricted one, whose lack is told."""
+    return ("restricted", "open") if catalog_path(settings.open_dir).exists() else ("restricted",)
 
 
 class _Maintenance:
     """One maintenance under way."""
 
-    def __init__(self, settings: Settings, keep_snapshots: timedelta, keep_files: timedelta) -> None:
+    def __init__(
+        self, settings: Settings, zone: Zone, keep_snapshots: timedelta, keep_files: timedelta
+    ) -> None:
         self._settings = settings
-        self._lake_dir = settings.lake_dir
+        self._zone = zone
+        self._lake_dir = settings.zone_dir(zone)
         self._keep_snapshots = keep_snapshots
         self._keep_files = keep_files
-        self._lake = open_lake(settings)
+        self._lake = open_lake(settings, zone)
         self._errors: list[str] = []
         self._held_s = 0.0
         self._turn_s = 0.0
@@ -195,7 +209,7 @@ class _Maintenance:
                 logger.exception("%sA step of the maintenance failed", place)
             self._errors.append(f"{place}{sentence}")
             self._lake.close()  # after a fatal error DuckDB answers nothing more
-            self._lake = open_lake(self._settings)
+            self._lake = open_lake(self._settings, self._zone)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -231,9 +245,11 @@ class _Maintenance:
         expired = 0
         now = datetime.now(UTC)
         all_since = now - timedelta(days=self._settings.keep_all_snapshots_days)
+        shown = find_published(self._settings) if self._zone == "restricted" else None
+        spared = shown.state.snapshot if shown else None
         while True:
             with self._turn() as connection:
-                old, more = _old_snapshots(connection, now - self._keep_snapshots, all_since)
+                old, more = _old_snapshots(connection, now - self._keep_snapshots, all_since, spared)
                 if old:
                     connection.execute(
                         f"CALL ducklake_expire_snapshots('lake', versions => {old})"
@@ -332,12 +348,13 @@ def _compact_call(connection: duckdb.DuckDBPyConnection, call: str) -> tuple[int
 
 
 def _old_snapshots(
-    connection: duckdb.DuckDBPyConnection, until: datetime, all_since: datetime
+    connection: duckdb.DuckDBPyConnection, until: datetime, all_since: datetime, spared: int | None
 ) -> tuple[list[int], bool]:
     """Return the oldest snapshots that are not needed to look back to `until`, and whether there are more.
 
     Needed is the last one before it, which is what the lake held at that moment; of those since then the last
-    of each hour; and all since `all_since`, the newest always. DuckLake reads the list of snapshots as each
+    of each hour; and all since `all_since`, the newest always. And `spared` if it is not before `until`: the
+    open zone shows it, and goes on from there. DuckLake reads the list of snapshots as each
     transaction begins: a lake of fifty centers would have 200,000 in a week, and be slow to ask anything.
     """
     rows = connection.execute(
@@ -347,9 +364,10 @@ def _old_snapshots(
             FROM {CATALOG}.ducklake_snapshot)
         WHERE next_at <= $until OR (
             taken_at > $until AND next_at <= $all_since
-            AND time_bucket(INTERVAL 1 HOUR, taken_at) = time_bucket(INTERVAL 1 HOUR, next_at))
+            AND time_bucket(INTERVAL 1 HOUR, taken_at) = time_bucket(INTERVAL 1 HOUR, next_at)
+            AND snapshot_id IS DISTINCT FROM $spared)
         ORDER BY snapshot_id LIMIT {EXPIRED_AT_ONCE + 1}""",
-        {"until": until, "all_since": all_since},
+        {"until": until, "all_since": all_since, "spared": spared},
     ).fetchall()
     old = [int(row[0]) for row in rows]
     return old[:EXPIRED_AT_ONCE], len(old) > EXPIRED_AT_ONCE

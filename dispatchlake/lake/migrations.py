@@ -18,6 +18,7 @@ from dispatchlake.lake.schemas import (
     CHAIN_HEADS,
     INCIDENT_SIGHTINGS,
     MEDIA_FILES,
+    PUBLICATION,
     RAW_PAGES,
     RUNS,
     TABLES,
@@ -91,7 +92,14 @@ def _add_webhook_status(connection: duckdb.DuckDBPyConnection) -> None:
     _renew_comments(connection)
 
 
+def _add_publication(connection: duckdb.DuckDBPyConnection) -> None:
+    if not _exists(connection, PUBLICATION.name):
+        _create_table(connection, PUBLICATION)
+    _renew_comments(connection)  # which say what a column may reveal
+
+
 CHAIN = "0003 chain of pages"
+ZONES = "0010 zones"
 
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0001 first tables": _create_first_tables,
@@ -102,6 +110,7 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0006 status": _add_status,
     "0007 deliveries": _add_deliveries,
     "0008 analysts": _add_analysts_tables,
+    ZONES: _add_publication,
     "0011 webhook status": _add_webhook_status,
 }
 
@@ -152,6 +161,12 @@ def is_current(connection: duckdb.DuckDBPyConnection) -> bool:
     return done == set(MIGRATIONS) and not view_renewal.is_due(connection)
 
 
+def make_anew(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Put an empty table of this version's layout in the place of one; the caller holds a transaction."""
+    connection.execute(f"DROP TABLE {table.name}")
+    _create_table(connection, table)
+
+
 def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     columns = ", ".join(f'"{column.name}" {column.type}' for column in table.columns)
     connection.execute(f"CREATE TABLE {table.name} ({columns})")
@@ -187,10 +202,12 @@ def _renew_comments(connection: duckdb.DuckDBPyConnection) -> None:
     ).fetchall()
     columns = {(table, column): comment for table, column, comment in rows}
     for table in TABLES:
+        if table.name not in tables:  # a later step makes it
+            continue
         if tables[table.name] != table.comment:
             connection.execute(f"COMMENT ON TABLE {table.name} IS {quoted(table.comment)}")
         for column in table.columns:
-            if columns[table.name, column.name] != column.full_comment:
+            if columns.get((table.name, column.name), column.full_comment) != column.full_comment:
                 _comment_on(connection, table, column)
 
 

@@ -74,7 +74,7 @@ def quarantine_reasons(
     parameters: dict[str, Any] = {"examples": EXAMPLES}
     if center_ids:
         parameters["centers"] = list(center_ids)
-    with reading.connect(lake_dir) as connection:
+    with reading.connect_unnoted(lake_dir) as connection:
         try:
             rows = connection.execute(query, parameters).fetchall()
         except duckdb.Error as error:  # its text may quote a value

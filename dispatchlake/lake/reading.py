@@ -1,12 +1,14 @@
 """The analyst's side of the lake: read-only, also while a load runs, one line for each way to look.
 
-`lake_dir` may be left out everywhere: then it is the one of this installation's settings.
+`lake_dir` may be left out everywhere: then it is that of a zone of this installation, the open one unless
+another is named. Whoever reads a restricted lake, however it is named, is noted in its access log first.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,28 +18,139 @@ import pyarrow as pa
 
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import migrations
+from dispatchlake.lake.access_log import AccessLog
 from dispatchlake.lake.connection import catalog_path, connect_reader
 from dispatchlake.lake.sql import quoted
-from dispatchlake.settings import load_settings
+from dispatchlake.settings import Zone, load_settings
 
 
-def connect(lake_dir: Path | None = None) -> duckdb.DuckDBPyConnection:
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A lake open for reading, and the log of what is asked of it if that must be noted."""
+
+    connection: duckdb.DuckDBPyConnection
+    log: AccessLog | None
+
+    def ask(self, sql: str) -> duckdb.DuckDBPyRelation:
+        """Return the answer to a query.
+
+        Raises:
+            LakeError: It has none.
+            ConfigError: It must be noted, and cannot be.
+        """
+        if self.log:
+            self.log.note(sql)
+        return _answer(self.connection, sql)
+
+    def show(self, sql: str, *, max_rows: int, max_width: int) -> None:
+        """Print a query's answer as DuckDB draws it, within so many rows and characters a line."""
+        with _own_words():
+            self.ask(sql).show(max_rows=max_rows, max_width=max_width, null_value="·")
+
+
+def connect(
+    lake_dir: Path | None = None, *, zone: Zone | None = None, tool: str = "Python"
+) -> duckdb.DuckDBPyConnection:
     """Return a DuckDB connection with the lake attached read-only and in use, its session in UTC.
 
+    Of a restricted lake one access is noted: what is asked over the connection is not seen.
+
+    Args:
+        lake_dir: Folder of a lake; None means that of a zone.
+        zone: Which zone to read; None means the open one, or whichever lies in `lake_dir`.
+        tool: What the access log is to say of who reads.
+
     Raises:
-        ConfigError: There is no lake yet.
+        ConfigError: There is no such lake yet, it is not of that zone, or the access cannot be noted.
         LakeTooNew: Made by a newer version of this software.
     """
-    folder = lake_dir or load_settings().lake_dir
-    if not catalog_path(folder).exists():
-        raise no_lake(folder)
-    connection = connect_reader(folder)
+    session = _open_session(lake_dir, zone, tool)
+    if session.log:
+        try:
+            session.log.note_session()
+        except BaseException:
+            session.connection.close()
+            raise
+    return session.connection
+
+
+@contextlib.contextmanager
+def reading_session(
+    lake_dir: Path | None = None, *, zone: Zone | None = None, tool: str = "Python"
+) -> Iterator[Session]:
+    """Open a lake as `connect` does, and have each statement noted by itself."""
+    session = _open_session(lake_dir, zone, tool)
+    with session.connection:
+        yield session
+
+
+def connect_unnoted(lake_dir: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """Return a connection for our own machinery, which shows nothing of a record: nothing is noted.
+
+    Without a folder it is to the restricted zone.
+    """
+    lake_dir = lake_dir or load_settings().lake_dir
+    if not catalog_path(lake_dir).exists():
+        raise no_lake(lake_dir)
+    connection = connect_reader(lake_dir)
     try:
-        _check_layout(connection, folder)
+        _check_layout(connection, lake_dir)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _open_session(lake_dir: Path | None, zone: Zone | None, tool: str) -> Session:
+    if lake_dir is None:
+        settings = load_settings()
+        zone = zone or "open"
+        lake_dir = settings.zone_dir(zone)
+        if (
+            zone == "open"
+            and catalog_path(settings.lake_dir).exists()
+            and not catalog_path(lake_dir).exists()
+        ):
+            raise _no_open_zone(lake_dir)
+    connection = connect_unnoted(lake_dir)
+    try:
+        is_open = _is_open_zone(connection)
+        _refuse_other(lake_dir, zone, is_open=is_open)
+        log = None if is_open else AccessLog(lake_dir.parent / "access", lake_dir, tool, _names(connection))
+    except BaseException:
+        connection.close()
+        raise
+    return Session(connection, log)
+
+
+def _refuse_other(lake_dir: Path, zone: Zone | None, *, is_open: bool) -> None:
+    """Raise ConfigError where a lake is not of the zone that was asked for."""
+    if zone == "open" and not is_open:
+        raise _no_open_zone(lake_dir)
+    if zone == "restricted" and is_open:
+        raise ConfigError(f"The lake in {lake_dir} is an open zone: nothing in it is restricted.")
+
+
+def _is_open_zone(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Say whether a lake was published; a restricted one never was, and an older one knows no zones."""
+    try:
+        return connection.execute("SELECT 1 FROM publication").fetchone() is not None
+    except duckdb.CatalogException:
+        return False
+
+
+def _names(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    rows = connection.execute(
+        "SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake' ORDER BY 1"
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _no_open_zone(folder: Path) -> ConfigError:
+    return ConfigError(
+        f"There is no open zone in {folder} yet. Have it published (dispatchlake publish; each ingest run "
+        "does so too), or read the restricted zone: dispatchlake sql --restricted, or zone='restricted' here."
+    )
 
 
 def _check_layout(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -58,15 +171,15 @@ def no_lake(folder: Path) -> ConfigError:
     )
 
 
-def query_arrow(sql: str, *, lake_dir: Path | None = None) -> pa.Table:
+def query_arrow(sql: str, *, lake_dir: Path | None = None, zone: Zone | None = None) -> pa.Table:
     """Return a query's answer as an Arrow table."""
-    with connect(lake_dir) as connection, _own_words():
-        return _answer(connection, sql).to_arrow_table()
+    with reading_session(lake_dir, zone=zone) as session, _own_words():
+        return session.ask(sql).to_arrow_table()
 
 
-def query_frame(sql: str, *, lake_dir: Path | None = None) -> pd.DataFrame:
+def query_frame(sql: str, *, lake_dir: Path | None = None, zone: Zone | None = None) -> pd.DataFrame:
     """Return a query's answer as a pandas frame; times are aware, in UTC."""
-    frame: pd.DataFrame = query_arrow(sql, lake_dir=lake_dir).to_pandas()
+    frame: pd.DataFrame = query_arrow(sql, lake_dir=lake_dir, zone=zone).to_pandas()
     return frame
 
 
@@ -76,18 +189,27 @@ def show(connection: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int, max_
         _answer(connection, sql).show(max_rows=max_rows, max_width=max_width, null_value="·")
 
 
-def export(sql: str, target: Path, form: Literal["csv", "parquet"], *, lake_dir: Path | None = None) -> int:
+def export(
+    sql: str,
+    target: Path,
+    form: Literal["csv", "parquet"],
+    *,
+    lake_dir: Path | None = None,
+    zone: Zone | None = None,
+    tool: str = "Python",
+) -> int:
     """Write a query's answer to a file, streaming; return its number of rows.
 
     The file appears whole or not at all.
     """
     options = {"csv": "FORMAT csv, HEADER", "parquet": "FORMAT parquet, COMPRESSION zstd"}[form]
     partial = target.with_name(f".{target.name}.partial")
-    with connect(lake_dir) as connection, _own_words():
-        answer = _answer(connection, sql)
-        connection.register("answer", answer)
+    with reading_session(lake_dir, zone=zone, tool=tool) as session, _own_words():
+        session.connection.register("answer", session.ask(sql))
         try:
-            copied = connection.execute(f"COPY (FROM answer) TO {quoted(partial)} ({options})").fetchone()
+            copied = session.connection.execute(
+                f"COPY (FROM answer) TO {quoted(partial)} ({options})"
+            ).fetchone()
             partial.replace(target)
         except (duckdb.IOException, OSError) as error:
             raise LakeError(f"{target} could not be written. {error}") from None

@@ -15,7 +15,25 @@ from dispatchlake.model import Resource
 Kind = Literal["text", "boolean", "integer", "number", "instant", "texts", "json"]
 """What a value is; `json` is anything, as JSON text: who normalises a record has written it so."""
 
-Pii = Literal["none", "phone", "address", "coordinates", "free text", "everything"]
+Pii = Literal[
+    "none",
+    "phone",
+    "address",
+    "postal code",
+    "coordinates",
+    "wording",
+    "free text",
+    "link",
+    "fingerprint",
+    "id or fingerprint",
+    "everything",
+]
+"""What a column may reveal of a person; what the open zone shows of each is `treatments`' business.
+
+A `wording` is a center's own word for something, normally from a list, into which nothing keeps a person from
+typing more. A `fingerprint` is a hash of content: whoever knows the rest of it finds what is hidden by
+trying.
+"""
 
 DUCKDB_TYPES: Mapping[Kind, str] = {
     "text": "VARCHAR",
@@ -100,7 +118,11 @@ INCIDENT_EVENTS = RecordType(
         Field("is_audio_live", "boolean", "Whether the call's audio was live."),
         Field("audio_call_ended_at", "instant", "When the call's audio ended; null while it is live."),
         Field(
-            "chatroom_url", "text", "Page of the incident in the vendor's portal, for people.", has_urls=True
+            "chatroom_url",
+            "text",
+            "Page of the incident in the vendor's portal, for people.",
+            pii="link",
+            has_urls=True,
         ),
         Field("created_at", "instant", "When the incident was created, at the source.", required=True),
         Field("updated_at", "instant", "When this version came to be, at the source.", required=True),
@@ -126,18 +148,20 @@ CAD_INCIDENTS = RecordType(
         ),
         Field("cad_partner_incident_id", "text", "The center's own CAD number; unique only with center_id."),
         Field("incident_id", "text", "Linked incident; null while the record is an unlinked shell."),
-        Field("agency_type", "text", "Kind of agency: fire, police, ems."),
-        Field("incident_type", "text", "What the call is for, in the center's words."),
-        Field("incident_type_code", "text", "The center's code for incident_type."),
-        Field("priority", "text", "The center's priority code; scales differ between centers."),
+        Field("agency_type", "text", "Kind of agency: fire, police, ems.", pii="wording"),
+        Field("incident_type", "text", "What the call is for, in the center's words.", pii="wording"),
+        Field("incident_type_code", "text", "The center's code for incident_type.", pii="wording"),
+        Field(
+            "priority", "text", "The center's priority code; scales differ between centers.", pii="wording"
+        ),
         Field("alarm_level", "integer", "Number of alarms; 0 or 1 for an ordinary response."),
-        Field("disposition", "text", "How the call ended, in the center's words."),
-        Field("disposition_code", "text", "The center's code for disposition."),
+        Field("disposition", "text", "How the call ended, in the center's words.", pii="wording"),
+        Field("disposition_code", "text", "The center's code for disposition.", pii="wording"),
         Field("address", "text", "Address, block or intersection.", pii="address"),
         Field("cross_street", "text", "Cross street.", pii="address"),
-        Field("city", "text", "City."),
-        Field("postal_code", "text", "Postal code; text, leading zeros count."),
-        Field("beat", "text", "Beat, battalion or map key of the center."),
+        Field("city", "text", "City.", pii="wording"),
+        Field("postal_code", "text", "Postal code; text, leading zeros count.", pii="postal code"),
+        Field("beat", "text", "Beat, battalion or map key of the center.", pii="wording"),
         Field(
             "lat", "number", "Latitude in degrees, WGS 84 assumed; null if out of range.", pii="coordinates"
         ),
@@ -185,8 +209,19 @@ CALLER_LOCATIONS = RecordType(
         _INCIDENT,
         _LAT,
         _LNG,
-        Field("class_of_service", "text", "Kind of telephone service behind an ANI/ALI location; free text."),
-        Field("source", "text", "Where the location is from; the vendor's word.", "location_source"),
+        Field(
+            "class_of_service",
+            "text",
+            "Kind of telephone service behind an ANI/ALI location; free text.",
+            pii="wording",
+        ),
+        Field(
+            "source",
+            "text",
+            "Where the location is from; the vendor's word.",
+            "location_source",
+            pii="wording",
+        ),
         Field("created_at", "instant", "When the location was captured; may precede its incident."),
     ),
 )
@@ -200,13 +235,21 @@ MEDIA = RecordType(
     tie_break="",
     fields=(
         # No field of `media` is documented: these are what the rest of the documentation suggests.
-        Field("id", "text", "Id as the vendor has it; without one, version_hash.", "media_id", is_id=True),
+        Field(
+            "id",
+            "text",
+            "Id as the vendor has it; without one, version_hash.",
+            "media_id",
+            pii="id or fingerprint",
+            is_id=True,
+        ),
         Field("incident_id", "text", "The incident it belongs to; null if not said."),
-        Field("media_type", "text", "What it is, in the vendor's words.", "kind"),
+        Field("media_type", "text", "What it is, in the vendor's words.", "kind", pii="wording"),
         Field(
             "url",
             "text",
             "Where it lies, without the query: that may grant access, and only raw_pages.body has it.",
+            pii="link",
             has_urls=True,
         ),
         Field("created_at", "instant", "When it came to be, at the source."),
@@ -224,7 +267,7 @@ CAD_NOTES = RecordType(
         Field("id", "text", "Id of the note as the vendor has it.", "note_id", required=True, is_id=True),
         _INCIDENT,
         _PARTNER,
-        Field("subtype", "text", "What the note holds, such as insight_summary; open set."),
+        Field("subtype", "text", "What the note holds, such as insight_summary; open set.", pii="wording"),
         Field(
             "note",
             "text",
@@ -250,6 +293,7 @@ CAD_LOCATIONS = RecordType(
             "text",
             "Id if one is sent; none is documented. Else version_hash.",
             "location_id",
+            pii="id or fingerprint",
             is_id=True,
         ),
         _INCIDENT,

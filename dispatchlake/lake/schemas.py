@@ -31,6 +31,7 @@ _PROVENANCE = (
         "version_hash",
         "VARCHAR",
         "Hash of the typed content; equal content has an equal hash, however written.",
+        "fingerprint",
     ),
     Column("received_at", "TIMESTAMPTZ", "When we first received this version (UTC)."),
     Column("source", "VARCHAR", "How it reached us first: rest or webhook."),
@@ -89,7 +90,7 @@ INCIDENT_SIGHTINGS = Table(
     (
         _CENTER,
         Column("incident_id", "VARCHAR", "incident_versions.incident_id."),
-        Column("version_hash", "VARCHAR", "incident_versions.version_hash."),
+        Column("version_hash", "VARCHAR", "incident_versions.version_hash.", "fingerprint"),
         Column("source", "VARCHAR", "What brought it too: rest or webhook."),
         Column("created_at", "TIMESTAMPTZ", "When the incident was created, in this version."),
         Column("received_at", "TIMESTAMPTZ", "When we first received it from this source (UTC)."),
@@ -153,7 +154,7 @@ QUARANTINE = Table(
     "One row per record set aside because it could not be typed; its page or delivery is in raw_pages. "
     "Key: quarantine_id.",
     (
-        Column("quarantine_id", "VARCHAR", "Hash of center, resource, reason and record."),
+        Column("quarantine_id", "VARCHAR", "Hash of center, resource, reason and record.", "fingerprint"),
         _CENTER,
         Column("resource", "VARCHAR", "Listing it belongs to; webhook:incident-events or webhook:cad."),
         Column("reason", "VARCHAR", "Why, and which field; never a value."),
@@ -262,8 +263,8 @@ ALERTS = Table(
         Column(
             "condition",
             "VARCHAR",
-            "login-failed, late, silent, quarantine-grew, quality-dropped, disk-nearly-full or "
-            "deliveries-wait.",
+            "login-failed, late, silent, quarantine-grew, quality-dropped, disk-nearly-full, "
+            "deliveries-wait or open-zone-late.",
         ),
         Column("since_at", "TIMESTAMPTZ", "When it was first told (UTC)."),
         Column("told_at", "TIMESTAMPTZ", "When it was last told (UTC)."),
@@ -277,17 +278,22 @@ MEDIA_FILES = Table(
     "center_id, media_id, version_hash.",
     (
         _CENTER,
-        Column("media_id", "VARCHAR", "media.media_id."),
-        Column("version_hash", "VARCHAR", "media.version_hash."),
+        Column("media_id", "VARCHAR", "media.media_id.", "id or fingerprint"),
+        Column("version_hash", "VARCHAR", "media.version_hash.", "fingerprint"),
         Column(
             "state",
             "VARCHAR",
             "fetched; expired: the link opens nothing any more, and none is known that does; "
             "refused: it leads where we do not go, or to more than we take; failed: tried again for 2 hours.",
         ),
-        Column("path", "VARCHAR", "Where the file is, below the folder of media files; null unless fetched."),
+        Column(
+            "path",
+            "VARCHAR",
+            "Where the file is, below the folder of media files; null unless fetched.",
+            "link",
+        ),
         Column("size_bytes", "BIGINT", "Its length.", is_additive=True),
-        Column("sha256", "VARCHAR", "Its SHA-256, hexadecimal."),
+        Column("sha256", "VARCHAR", "Its SHA-256, hexadecimal.", "fingerprint"),
         Column("error", "VARCHAR", "Why it is not there; null if it is."),
         Column("attempts", "BIGINT", "How often it was tried."),
         Column("tried_at", "TIMESTAMPTZ", "When the last attempt began (UTC)."),
@@ -301,6 +307,26 @@ MEDIA_FILES = Table(
     ),
     ("center_id",),
     key=("center_id", "media_id", "version_hash"),
+)
+
+PUBLICATION = Table(
+    "publication",
+    "One row per open zone: which state of the restricted zone it shows, and how. Empty in that one.",
+    (
+        Column("source_snapshot", "BIGINT", "Snapshot of the restricted zone that this zone shows."),
+        Column("source_at", "TIMESTAMPTZ", "When that snapshot came to be (UTC)."),
+        Column("published_at", "TIMESTAMPTZ", "When it was published here (UTC)."),
+        Column(
+            "plans",
+            "JSON",
+            "By table, a hash of how its columns are treated and of which key made its tokens.",
+        ),
+        Column(
+            "must_forget",
+            "BOOLEAN",
+            "Whether snapshots from before a change of key or treatment are still to be removed.",
+        ),
+    ),
 )
 
 TABLES: tuple[Table, ...] = (
@@ -320,4 +346,5 @@ TABLES: tuple[Table, ...] = (
     SERVICE_CLASSES,
     DICTIONARY,
     VIEW_EDITIONS,
+    PUBLICATION,
 )

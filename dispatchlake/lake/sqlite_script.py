@@ -36,6 +36,13 @@ def compact(path: str) -> dict[str, Any]:
         }
 
 
+def scrub(path: str) -> dict[str, Any]:
+    """Leave nothing in the file of what was removed: free pages, and rests in pages that are in use."""
+    with _open(path) as catalog:
+        catalog.execute("VACUUM")
+        return {"log_is_empty": not _pragma(catalog, "wal_checkpoint(TRUNCATE)")}
+
+
 def copy(source: str, target: str) -> dict[str, Any]:
     """Copy a database as it is at one moment, whoever has it open, to a file that stands alone."""
     with _open(source) as catalog, contextlib.closing(sqlite3.connect(target, isolation_level=None)) as sink:
@@ -63,7 +70,12 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-VERBS: dict[str, Callable[..., dict[str, Any]]] = {"compact": compact, "copy": copy, "hold": hold}
+VERBS: dict[str, Callable[..., dict[str, Any]]] = {
+    "compact": compact,
+    "copy": copy,
+    "hold": hold,
+    "scrub": scrub,
+}
 
 if __name__ == "__main__":
     try:

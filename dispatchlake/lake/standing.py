@@ -104,7 +104,7 @@ def read_figures(lake_dir: Path) -> Figures:
     """
     if not catalog_path(lake_dir).exists():
         return Figures()
-    with reading.connect(lake_dir) as connection:
+    with reading.connect_unnoted(lake_dir) as connection:
         try:
             return ask_figures(connection)
         except duckdb.CatalogException as error:

@@ -288,7 +288,8 @@ def test_a_run_that_landed_has_a_row_of_what_it_brought(center: Center) -> None:
     )
 
     rows = center.ask(
-        "SELECT * EXCLUDE (center_id, started_at, seconds, last_received_at) FROM runs WHERE run_id = 'second'"
+        """SELECT * EXCLUDE (center_id, started_at, seconds, last_received_at) FROM runs
+        WHERE run_id = 'second'"""
     )
     assert rows == [
         ("second", "incident_events", "landed", None, 2, 4, 1, 1, 1, 1, instant(-9), instant(5),

@@ -61,7 +61,12 @@ def test_personal_information_is_named_in_the_catalog(ask: Ask) -> None:
         WHERE comment LIKE '%[personal: %]' AND table_name = 'incidents' ORDER BY ALL"""
     )
 
-    assert marked == [("incidents", "caller_phone_number"), ("incidents", "extra")]
+    assert [column for _, column in marked] == [
+        "caller_phone_number",
+        "chatroom_url",
+        "extra",
+        "version_hash",
+    ]
 
 
 def test_opening_again_applies_nothing_again(lake: Lake, lake_dir: Path) -> None:
