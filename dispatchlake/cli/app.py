@@ -52,6 +52,9 @@ app.command("dispatchlake.cli.sql:sql", help="Ask the lake in SQL; read-only; ex
 app.command(
     "dispatchlake.cli.publish:publish", help="Bring the open zone up to date; give its tokens a new key."
 )
+app.command(
+    "dispatchlake.cli.dictionary:dictionary", help="Say what the lake's tables, views and columns mean."
+)
 app.command("dispatchlake.cli.quarantine:quarantine", help="Show why records were set aside, and what to do.")
 app.command("dispatchlake.cli.replay:replay", help="Read archived pages again with today's parser.")
 app.command("dispatchlake.cli.verify:verify", help="Prove that no archived page was changed or removed.")
