@@ -60,7 +60,8 @@ LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-e
 
 lock:            ## resolve the dependencies anew (needs uv)
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
-	$(LOCK) requirements/runtime.txt --group dev -o requirements/dev.txt
+	$(LOCK) requirements/runtime.txt --extra explore pyproject.toml -o requirements/explore.txt
+	$(LOCK) requirements/explore.txt --group dev -o requirements/dev.txt
 	$(LOCK) --group build -o requirements/build.txt
 
 clean:           ## remove the environment and caches, never data
