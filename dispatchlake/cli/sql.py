@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dispatchlake.cli.export import tell
 from dispatchlake.cli.terminal import console, errors
 from dispatchlake.errors import ConfigError, DispatchLakeError
 
@@ -23,15 +24,17 @@ def sql(
     *,
     csv: Path | None = None,
     parquet: Path | None = None,
+    exact: bool = False,
 ) -> None:
     """Ask the lake a question in SQL, or open it for many; read-only, also while a load runs.
 
     Args:
         query: The question; without one, an interactive prompt opens.
-        csv: Write the answer to this CSV file instead of showing it.
-        parquet: Write the answer to this Parquet file instead of showing it.
+        csv: Write the answer to this CSV file instead of showing it; one of that name is replaced.
+        parquet: Write the answer to this Parquet file instead of showing it; the same.
+        exact: Leave texts in CSV as they are, even where a spreadsheet would run them as a formula.
     """
-    from dispatchlake.lake.reading import connect, export
+    from dispatchlake.lake.reading import connect
 
     if csv and parquet:
         raise ConfigError("Give --csv or --parquet, not both.")
@@ -42,8 +45,12 @@ def sql(
         with connect() as connection:
             _prompt(connection)
     elif target:
-        rows = export(query, target, "csv" if csv else "parquet")
-        errors.print(f"{rows:,} rows written to {target}", soft_wrap=True)
+        from dispatchlake.lake.export_items import Item
+        from dispatchlake.lake.export_target import Target
+        from dispatchlake.lake.exporting import export
+
+        file = Target(target, "csv" if csv else "parquet")
+        tell(export([Item("answer", query)], file, overwrite=True, exact=exact), exact=exact)
     else:
         with connect() as connection:
             _show(connection, query)

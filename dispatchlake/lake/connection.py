@@ -78,15 +78,20 @@ def begin_anew(lake_dir: Path) -> None:
     _BEGUN_ANEW[lake_dir] += 1
 
 
-def connect_reader(lake_dir: Path) -> duckdb.DuckDBPyConnection:
+def connect_reader(lake_dir: Path, *, snapshot: int | None = None) -> duckdb.DuckDBPyConnection:
     """Open the lake for reading: a DuckDB of its own, as large as the machine allows.
+
+    Args:
+        lake_dir: Home of the catalog and its data.
+        snapshot: Number of the only snapshot to be seen; without it, always the newest.
 
     Raises:
         LakeError: The catalog cannot be read as one.
         ConfigError: An extension is missing for this platform.
     """
     config = {"temp_directory": str(reader_scratch_dir())}
-    return _connect(lake_dir, ":memory:", config, "READ_ONLY")
+    options = "READ_ONLY" if snapshot is None else f"READ_ONLY, SNAPSHOT_VERSION {snapshot}"
+    return _connect(lake_dir, ":memory:", config, options)
 
 
 def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) -> duckdb.DuckDBPyConnection:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import duckdb
 import pandas as pd
@@ -17,12 +16,15 @@ import pyarrow as pa
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import migrations
 from dispatchlake.lake.connection import catalog_path, connect_reader
-from dispatchlake.lake.sql import quoted
 from dispatchlake.settings import load_settings
 
 
-def connect(lake_dir: Path | None = None) -> duckdb.DuckDBPyConnection:
+def connect(lake_dir: Path | None = None, *, snapshot: int | None = None) -> duckdb.DuckDBPyConnection:
     """Return a DuckDB connection with the lake attached read-only and in use, its session in UTC.
+
+    Args:
+        lake_dir: The lake.
+        snapshot: Number of the only snapshot to be seen; without it, always the newest.
 
     Raises:
         ConfigError: There is no lake yet.
@@ -31,7 +33,7 @@ def connect(lake_dir: Path | None = None) -> duckdb.DuckDBPyConnection:
     folder = lake_dir or load_settings().lake_dir
     if not catalog_path(folder).exists():
         raise no_lake(folder)
-    connection = connect_reader(folder)
+    connection = connect_reader(folder, snapshot=snapshot)
     try:
         _check_layout(connection, folder)
     except BaseException:
@@ -60,8 +62,8 @@ def no_lake(folder: Path) -> ConfigError:
 
 def query_arrow(sql: str, *, lake_dir: Path | None = None) -> pa.Table:
     """Return a query's answer as an Arrow table."""
-    with connect(lake_dir) as connection, _own_words():
-        return _answer(connection, sql).to_arrow_table()
+    with connect(lake_dir) as connection, own_words():
+        return answer(connection, sql).to_arrow_table()
 
 
 def query_frame(sql: str, *, lake_dir: Path | None = None) -> pd.DataFrame:
@@ -72,31 +74,16 @@ def query_frame(sql: str, *, lake_dir: Path | None = None) -> pd.DataFrame:
 
 def show(connection: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int, max_width: int) -> None:
     """Print a query's answer as DuckDB draws it, within so many rows and characters a line."""
-    with _own_words():
-        _answer(connection, sql).show(max_rows=max_rows, max_width=max_width, null_value="·")
+    with own_words():
+        answer(connection, sql).show(max_rows=max_rows, max_width=max_width, null_value="·")
 
 
-def export(sql: str, target: Path, form: Literal["csv", "parquet"], *, lake_dir: Path | None = None) -> int:
-    """Write a query's answer to a file, streaming; return its number of rows.
+def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
+    """Return a query's answer, not yet computed.
 
-    The file appears whole or not at all.
+    Raises:
+        LakeError: It is a statement that has none.
     """
-    options = {"csv": "FORMAT csv, HEADER", "parquet": "FORMAT parquet, COMPRESSION zstd"}[form]
-    partial = target.with_name(f".{target.name}.partial")
-    with connect(lake_dir) as connection, _own_words():
-        answer = _answer(connection, sql)
-        connection.register("answer", answer)
-        try:
-            copied = connection.execute(f"COPY (FROM answer) TO {quoted(partial)} ({options})").fetchone()
-            partial.replace(target)
-        except (duckdb.IOException, OSError) as error:
-            raise LakeError(f"{target} could not be written. {error}") from None
-        finally:
-            partial.unlink(missing_ok=True)
-    return int(copied[0]) if copied else 0
-
-
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
     relation = connection.sql(sql)
     if relation is None:
         raise LakeError("The query has no answer: it is not a SELECT, FROM, SHOW or DESCRIBE.")
@@ -104,7 +91,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyR
 
 
 @contextlib.contextmanager
-def _own_words() -> Iterator[None]:
+def own_words() -> Iterator[None]:
     """Pass DuckDB's own words on: they point into the query, which the person reading them wrote."""
     try:
         yield
