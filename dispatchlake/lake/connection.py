@@ -18,6 +18,12 @@ _BUSY_TIMEOUT_MS = 10_000
 _BEGUN_ANEW: Counter[Path] = Counter()
 """How often this process has given up the DuckDB of a lake for another."""
 
+_SESSION = ("SET TimeZone = 'UTC'",)
+
+_SETTINGS = ("SET GLOBAL sqlite_disable_multithreaded_scans = true",)
+"""Else each scan of a table of the catalog may open it anew, and one query see several states of it: harmless
+while rows are only added, wrong counts while files are merged or rows flushed."""
+
 _ATTACHING = threading.Lock()
 """DuckDB has the name of a database that is still being attached: another thread would meet half of it."""
 
@@ -94,14 +100,28 @@ def connect_reader(lake_dir: Path, *, snapshot: int | None = None) -> duckdb.Duc
     return _connect(lake_dir, ":memory:", config, options)
 
 
+def opening_statements(lake_dir: Path) -> str:
+    """Return SQL that opens the lake for reading in a DuckDB of somebody else's, as `connect_reader` does.
+
+    The extensions are named by the files of this installation, or where it has none, installed by DuckDB.
+    """
+    statements = [
+        *extensions.loading_statements(),
+        *_SESSION,
+        *_SETTINGS,
+        _attach_statement(lake_dir, "READ_ONLY"),
+        "USE lake",
+    ]
+    return "".join(f"{statement};\n" for statement in statements)
+
+
 def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) -> duckdb.DuckDBPyConnection:
     connection = extensions.connect(name, config)
     try:
         _begin_session(connection)
         connection.execute("SET preserve_insertion_order = false")
-        # Else each scan of a table of the catalog may open it anew, and one query see several states of it:
-        # harmless while rows are only added, wrong counts while files are merged or rows flushed.
-        connection.execute("SET GLOBAL sqlite_disable_multithreaded_scans = true")
+        for statement in _SETTINGS:
+            connection.execute(statement)
         with _ATTACHING:
             _attach(connection, lake_dir, options)
     except BaseException:
@@ -111,23 +131,28 @@ def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) ->
 
 
 def _begin_session(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("SET TimeZone = 'UTC'")
+    for statement in _SESSION:
+        connection.execute(statement)
     connection.execute("SET enable_progress_bar = false")
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, lake_dir: Path, options: str) -> None:
-    catalog = catalog_path(lake_dir)
-    source = quoted(f"ducklake:sqlite:{catalog}")
-    # The catalog remembers where its data lay when it was made; where it is now counts.
-    options += f", DATA_PATH {quoted(lake_dir / 'data')}, OVERRIDE_DATA_PATH true"
-    options += f", META_BUSY_TIMEOUT {_BUSY_TIMEOUT_MS}"
     try:
-        connection.execute(f"ATTACH IF NOT EXISTS {source} AS lake ({options})")
+        connection.execute(_attach_statement(lake_dir, options))
         connection.execute("USE lake")
     except duckdb.Error as error:
         raise LakeError(
-            f"The lake's catalog cannot be opened: {catalog}. {_advice(error)} ({first_line(error)})"
+            f"The lake's catalog cannot be opened: {catalog_path(lake_dir)}. {_advice(error)} "
+            f"({first_line(error)})"
         ) from error
+
+
+def _attach_statement(lake_dir: Path, options: str) -> str:
+    source = quoted(f"ducklake:sqlite:{catalog_path(lake_dir)}")
+    # The catalog remembers where its data lay when it was made; where it is now counts.
+    options += f", DATA_PATH {quoted(lake_dir / 'data')}, OVERRIDE_DATA_PATH true"
+    options += f", META_BUSY_TIMEOUT {_BUSY_TIMEOUT_MS}"
+    return f"ATTACH IF NOT EXISTS {source} AS lake ({options})"
 
 
 def _advice(error: duckdb.Error) -> str:

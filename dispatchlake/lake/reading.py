@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import migrations
-from dispatchlake.lake.connection import catalog_path, connect_reader
+from dispatchlake.lake.connection import catalog_path, connect_reader, opening_statements
 from dispatchlake.settings import load_settings
 
 
@@ -40,6 +40,18 @@ def connect(lake_dir: Path | None = None, *, snapshot: int | None = None) -> duc
         connection.close()
         raise
     return connection
+
+
+def opening_sql(lake_dir: Path | None = None) -> str:
+    """Return statements that open the lake in another program's DuckDB, of the version named in them.
+
+    Raises:
+        ConfigError: There is no lake yet.
+    """
+    folder = lake_dir or load_settings().lake_dir
+    if not catalog_path(folder).exists():
+        raise no_lake(folder)
+    return f"-- For DuckDB {duckdb.__version__} on this machine; read-only.\n{opening_statements(folder)}"
 
 
 def _check_layout(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
