@@ -10,7 +10,7 @@ from datetime import time as time_of_day
 
 from dispatchlake.api import CenterClient, Patience
 from dispatchlake.errors import Cancelled, ConfigError, DispatchLakeError
-from dispatchlake.lake import Cell, Failure, Lake, LoadSummary, open_lake
+from dispatchlake.lake import Cell, CenterFacts, Failure, Lake, LoadSummary, open_lake
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
 from dispatchlake.stop import Stop
@@ -115,6 +115,7 @@ def _read(
     stop = stop or Stop()
     client = None
     try:
+        lake.remember_centers([CenterFacts(center.center_id, center.name, center.time_zone)])
         with open_client(center, settings, is_backfill=cell.kind == "backfill", sleep=stop.sleep) as client:
             pages = stop.heeded(client.iter_pages(cell.resource, cell.window))
             return lake.load(pages, cell=cell, run_id=run_id, logins=lambda: client.logins)

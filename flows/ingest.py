@@ -24,7 +24,7 @@ from dispatchlake.ingest import refuse_both, refuse_future
 from dispatchlake.model import ResourceName
 from dispatchlake.settings import Days
 from tasks.artifacts import CellResult, headline, publish_summary
-from tasks.cells import CellName, ingest_cell, lake_kept_open, plan_cells, read_failing
+from tasks.cells import CellName, ingest_cell, lake_kept_open, plan_cells, read_failing, remember_centers
 from tasks.deliveries import land_waiting
 from tasks.policy import SCHEDULED_RETRY_DELAYS_S, final_state
 from tasks.recovery import hold_run
@@ -71,6 +71,7 @@ def ingest(
     except ConfigError as error:
         return Failed(message=str(error), data=error)
     with lake_kept_open():
+        remember_centers()
         land_waiting()
         failing = read_failing() if rest_failing else {}
         resting = {cell: one for cell, one in failing.items() if one.is_resting(datetime.now(UTC))}

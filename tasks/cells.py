@@ -15,10 +15,10 @@ from prefect.states import Completed, Failed
 
 from dispatchlake import ingest, redaction
 from dispatchlake.errors import ConfigError, DispatchLakeError
-from dispatchlake.lake import LoadSummary, open_lake
+from dispatchlake.lake import CenterFacts, LoadSummary, open_lake
 from dispatchlake.pauses import Failing
 from dispatchlake.settings import load_settings
-from tasks.centers import choose_centers, load_blocks, load_center
+from tasks.centers import choose_centers, load_blocks, load_center, recent_blocks
 from tasks.policy import RETRY_DELAYS_S, worth_retrying
 
 
@@ -63,6 +63,19 @@ def read_failing() -> dict[CellName, Failing]:
             return {CellName(one.center_id, one.resource): one for one in lake.failing()}
     except DispatchLakeError:
         return {}
+
+
+def remember_centers() -> None:
+    """Note every registered center's name and time zone in the lake, be it read or only delivered for.
+
+    Where the lake cannot take it, each cell will meet the same, and its result says so.
+    """
+    facts = [
+        CenterFacts(center_id, block.display_name, block.time_zone)
+        for center_id, block in recent_blocks().items()
+    ]
+    with contextlib.suppress(DispatchLakeError), open_lake(load_settings()) as lake:
+        lake.remember_centers(facts)
 
 
 @contextlib.contextmanager

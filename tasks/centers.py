@@ -33,6 +33,9 @@ class _Recent:
     def get(self, center_id: str) -> DispatchCenterBlock | None:
         return self._blocks.get(center_id) if time.monotonic() < self._until_s else None
 
+    def all(self) -> dict[str, DispatchCenterBlock]:
+        return self._blocks if time.monotonic() < self._until_s else {}
+
     def forget(self) -> None:
         self._until_s = 0.0
 
@@ -79,6 +82,11 @@ def load_blocks() -> dict[str, DispatchCenterBlock]:
     blocks = {str(document.name): _block(document) for document in documents}
     _recent.replace(blocks)
     return dict(sorted(blocks.items()))
+
+
+def recent_blocks() -> dict[str, DispatchCenterBlock]:
+    """Return the same, without another request where a plan has just been made."""
+    return _recent.all() or load_blocks()
 
 
 def load_register() -> dict[tuple[str, str], bool]:

@@ -2,6 +2,7 @@
 
 from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
+from dispatchlake.lake.centers import CenterFacts
 from dispatchlake.lake.lake import Lake, open_lake
 from dispatchlake.lake.landing import LandedDeliveries
 from dispatchlake.lake.media_files import MediaLink, MediaOutcome, MediaState
@@ -11,6 +12,7 @@ from dispatchlake.lake.replay import ReplaySummary, Selection
 __all__ = [
     "ArchivedPage",
     "Cell",
+    "CenterFacts",
     "Failure",
     "Lake",
     "LandedDeliveries",

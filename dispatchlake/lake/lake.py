@@ -20,6 +20,7 @@ from dispatchlake.errors import CatalogBusy, ConfigError, DispatchLakeError, Lak
 from dispatchlake.lake import (
     backfilled,
     bookkeeping,
+    centers,
     commit,
     log_holder,
     media_files,
@@ -28,6 +29,7 @@ from dispatchlake.lake import (
 )
 from dispatchlake.lake.archive import ArchivedPage, archive_pages
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
+from dispatchlake.lake.centers import CenterFacts
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
 from dispatchlake.lake.landing import LandedDeliveries, land, type_or_set_aside
 from dispatchlake.lake.media_files import MediaLink, MediaOutcome
@@ -105,9 +107,7 @@ class Lake:
             with contextlib.suppress(duckdb.CatalogException):
                 self._connection.execute(f"FROM {_IS_CURRENT}")
                 return
-            done = migrations.applied(self._connection)
-            migrations.refuse_newer(done)
-            if done != set(migrations.MIGRATIONS):
+            if not migrations.is_current(self._connection):
                 with held(self._lock):
                     migrations.migrate(self._connection)
             self._connection.execute(f"CREATE TABLE {_IS_CURRENT} (nothing BOOLEAN)")
@@ -264,6 +264,11 @@ class Lake:
         """Return how each listing stands that was ever tried, by center and listing."""
         with _duckdb_errors():
             return list_status(self._connection)
+
+    def remember_centers(self, facts: Iterable[CenterFacts]) -> None:
+        """Note names and time zones of centers; without a commit where the lake has them so already."""
+        with _duckdb_errors():
+            centers.remember(self._connection, self._transact, facts)
 
     def told(self) -> list[Told]:
         """Return the conditions that hold and were told."""

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 import duckdb
 
 from dispatchlake.errors import LakeTooNew
-from dispatchlake.lake import chain
+from dispatchlake.lake import chain, view_renewal
+from dispatchlake.lake.analyst_tables import CENTERS, DICTIONARY, SERVICE_CLASSES, VIEW_EDITIONS
 from dispatchlake.lake.archive import MAX_PAGES
+from dispatchlake.lake.declared import Column, Table
 from dispatchlake.lake.record_types import EVENT_TYPES
 from dispatchlake.lake.schemas import (
     ALERTS,
@@ -19,9 +21,6 @@ from dispatchlake.lake.schemas import (
     RAW_PAGES,
     RUNS,
     TABLES,
-    VIEWS,
-    Column,
-    Table,
 )
 from dispatchlake.lake.sql import quoted, transaction
 
@@ -34,8 +33,6 @@ def _create_first_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CALL lake.set_option('data_inlining_row_limit', {INLINED_ROWS})")
     for table in TABLES:
         _create_table(connection, table)
-    for name in VIEWS:
-        _create_view(connection, name)
 
 
 def _keep_pages_out_of_the_catalog(connection: duckdb.DuckDBPyConnection) -> None:
@@ -70,8 +67,6 @@ def _add_status(connection: duckdb.DuckDBPyConnection) -> None:
     _add_columns(connection, RUNS, ("kind", "error_class", "logins"))
     if not _exists(connection, ALERTS.name):
         _create_table(connection, ALERTS)
-    if not _exists(connection, "status"):
-        _create_view(connection, "status")
 
 
 def _add_deliveries(connection: duckdb.DuckDBPyConnection) -> None:
@@ -81,10 +76,13 @@ def _add_deliveries(connection: duckdb.DuckDBPyConnection) -> None:
             connection, table.name
         ):
             _create_table(connection, table)
-    for name in ("incident_sources", "reconciliation"):
-        if not _exists(connection, name):
-            _create_view(connection, name)
     _renew_comments(connection)
+
+
+def _add_analysts_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    for table in (CENTERS, SERVICE_CLASSES, DICTIONARY, VIEW_EDITIONS):
+        if not _exists(connection, table.name):
+            _create_table(connection, table)
 
 
 CHAIN = "0003 chain of pages"
@@ -97,6 +95,7 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0005 light compression": _compress_lightly,
     "0006 status": _add_status,
     "0007 deliveries": _add_deliveries,
+    "0008 analysts": _add_analysts_tables,
 }
 
 
@@ -119,9 +118,10 @@ def refuse_newer(names: set[str]) -> None:
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring the lake to this version's layout. The caller holds the commit lock."""
+    """Bring the lake to this version's layout, views and macros. The caller holds the commit lock."""
     done = applied(connection)
     refuse_newer(done)
+    is_new = done != set(MIGRATIONS)
     for name, step in MIGRATIONS.items():
         if name in done:
             continue
@@ -129,6 +129,20 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute("CREATE TABLE IF NOT EXISTS migrations (name VARCHAR, applied_at TIMESTAMPTZ)")
             step(connection)
             connection.execute("INSERT INTO migrations VALUES (?, ?)", [name, datetime.now(UTC)])
+    if is_new or view_renewal.is_due(connection):
+        with transaction(connection):
+            view_renewal.renew(connection)
+
+
+def is_current(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Say whether the lake has had every migration, and has this version's views or a newer one's.
+
+    Raises:
+        LakeTooNew: It has had one that this version does not know.
+    """
+    done = applied(connection)
+    refuse_newer(done)
+    return done == set(MIGRATIONS) and not view_renewal.is_due(connection)
 
 
 def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -139,12 +153,6 @@ def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     connection.execute(f"COMMENT ON TABLE {table.name} IS {quoted(table.comment)}")
     for column in table.columns:
         _comment_on(connection, table, column)
-
-
-def _create_view(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    comment, query = VIEWS[name]
-    connection.execute(f"CREATE VIEW {name} AS {query}")
-    connection.execute(f"COMMENT ON VIEW {name} IS {quoted(comment)}")
 
 
 def _add_columns(connection: duckdb.DuckDBPyConnection, table: Table, names: Collection[str]) -> None:

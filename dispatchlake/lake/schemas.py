@@ -1,55 +1,21 @@
 """Every table of the lake, declared once: DDL and comments are derived from here.
 
 A column's comment says what it means, its unit and where it comes from; `pii` says what it may reveal. What
-records are made of is `record_types`' business; what is written when is `commit`'s.
+records are made of is `record_types`' business; what is written when is `commit`'s; views and macros are
+`views`'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from dispatchlake.lake.reconciliation_view import RECONCILIATION_QUERY, SOURCES_QUERY
+from dispatchlake.lake.analyst_tables import CENTERS, DICTIONARY, SERVICE_CLASSES, VIEW_EDITIONS
+from dispatchlake.lake.declared import Column, Table
 from dispatchlake.lake.record_types import (
     CAD_INCIDENTS,
     DUCKDB_TYPES,
     EVENT_TYPES,
     INCIDENT_EVENTS,
-    Pii,
     RecordType,
 )
-from dispatchlake.lake.status_view import STATUS_QUERY
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its DuckDB type, its meaning, and the class of personal information it may carry."""
-
-    name: str
-    type: str
-    comment: str
-    pii: Pii = "none"
-
-    @property
-    def full_comment(self) -> str:
-        """Return the comment as the catalog shows it."""
-        return self.comment if self.pii == "none" else f"{self.comment} [personal: {self.pii}]"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table: its grain in words, its columns and how its files are partitioned.
-
-    Attributes:
-        inlines: Whether a small load may stay in the catalog until flushed, instead of as a file each.
-    """
-
-    name: str
-    comment: str
-    columns: tuple[Column, ...]
-    partition_by: tuple[str, ...] = ()
-    inlines: bool = True
-
 
 _CENTER = Column(
     "center_id", "VARCHAR", "Dispatch center; part of every key, known from the credential or our URL."
@@ -76,7 +42,8 @@ _BY_MONTH = ("center_id", "year(created_at)", "month(created_at)")
 def record_columns(record_type: RecordType) -> tuple[Column, ...]:
     """Return the columns shared by a record type's current and versions tables."""
     fields = tuple(
-        Column(field.name, DUCKDB_TYPES[field.kind], field.comment, field.pii) for field in record_type.fields
+        Column(field.name, DUCKDB_TYPES[field.kind], field.comment, field.pii, field.source)
+        for field in record_type.fields
     )
     return (_CENTER, *fields, *_PROVENANCE)
 
@@ -90,6 +57,7 @@ def _record_tables(record_type: RecordType) -> tuple[Table, Table]:
             f"One row per {noun}: its newest version. Key: center_id, {record_type.key}.",
             columns,
             _BY_MONTH,
+            key=("center_id", record_type.key),
         ),
         Table(
             record_type.versions,
@@ -97,6 +65,7 @@ def _record_tables(record_type: RecordType) -> tuple[Table, Table]:
             f"Key: {record_type.identity}.",
             columns,
             _BY_MONTH,
+            key=("center_id", record_type.key, "version_hash"),
         ),
     )
 
@@ -109,6 +78,7 @@ def _event_table(record_type: RecordType) -> Table:
         f"count(DISTINCT {record_type.key}). Key: {record_type.identity}.",
         record_columns(record_type),
         _BY_MONTH,
+        key=("center_id", record_type.key, "version_hash"),
     )
 
 
@@ -126,6 +96,7 @@ INCIDENT_SIGHTINGS = Table(
         Column("raw_id", "VARCHAR", "Page or delivery it was first read from: raw_pages.raw_id."),
     ),
     _BY_MONTH,
+    key=("center_id", "incident_id", "version_hash", "source"),
 )
 
 RAW_PAGES = Table(
@@ -144,7 +115,7 @@ RAW_PAGES = Table(
         Column("headers", "JSON", "Headers of interest: the answer's, or the delivery's."),
         Column("requested_at", "TIMESTAMPTZ", "When it was asked for (UTC); of a delivery, received_at."),
         Column("received_at", "TIMESTAMPTZ", "When its last byte came (UTC)."),
-        Column("body_bytes", "BIGINT", "Length of body."),
+        Column("body_bytes", "BIGINT", "Length of body.", is_additive=True),
         Column("body_sha256", "VARCHAR", "SHA-256 of body, hexadecimal."),
         Column("body", "BLOB", "Content as received, after transfer and content decoding.", "everything"),
         Column("chain_position", "BIGINT", "Place in the center's chain of pages: 1, 2, 3, without a gap."),
@@ -158,6 +129,7 @@ RAW_PAGES = Table(
     ),
     ("center_id", "year(received_at)", "month(received_at)", "day(received_at)"),
     inlines=False,  # few rows, but each may be megabytes
+    key=("raw_id",),
 )
 
 CHAIN_HEADS = Table(
@@ -168,6 +140,7 @@ CHAIN_HEADS = Table(
         Column("position", "BIGINT", "raw_pages.chain_position of the last page."),
         Column("record_sha256", "VARCHAR", "raw_pages.record_sha256 of the last page."),
     ),
+    key=("center_id",),
 )
 
 QUARANTINE = Table(
@@ -190,6 +163,7 @@ QUARANTINE = Table(
         Column("received_at", "TIMESTAMPTZ", "When we first received it (UTC)."),
     ),
     ("center_id",),
+    key=("quarantine_id",),
 )
 
 COVERAGE = Table(
@@ -203,12 +177,13 @@ COVERAGE = Table(
         Column("state", "VARCHAR", "complete or failed."),
         Column("window_start", "TIMESTAMPTZ", "Start of the span, included; null means from the beginning."),
         Column("window_end", "TIMESTAMPTZ", "End of the span, excluded."),
-        Column("records", "BIGINT", "Records read in the last run over it."),
+        Column("records", "BIGINT", "Records read in the last run over it.", is_additive=True),
         Column("attempts", "BIGINT", "Runs over it since the last success, or 1."),
         Column("last_error", "VARCHAR", "Why the last run failed; null if it did not."),
         Column("run_id", "VARCHAR", "Last run over it."),
         Column("updated_at", "TIMESTAMPTZ", "When this row was written (UTC)."),
     ),
+    key=("center_id", "resource", "kind", "state", "window_start", "window_end"),
 )
 
 WATERMARKS = Table(
@@ -222,6 +197,7 @@ WATERMARKS = Table(
         ),
         Column("run_id", "VARCHAR", "Run that moved it."),
     ),
+    key=("center_id", "resource"),
 )
 
 RUNS = Table(
@@ -234,12 +210,12 @@ RUNS = Table(
         Column("resource", "VARCHAR", "Listing."),
         Column("state", "VARCHAR", "landed or failed."),
         Column("error", "VARCHAR", "Why it failed; null if it landed."),
-        Column("pages", "BIGINT", "Pages fetched."),
-        Column("records", "BIGINT", "Records received."),
-        Column("new", "BIGINT", "Incidents seen for the first time."),
-        Column("changed", "BIGINT", "Further versions of incidents."),
-        Column("unchanged", "BIGINT", "Records that brought nothing new."),
-        Column("quarantined", "BIGINT", "Records set aside."),
+        Column("pages", "BIGINT", "Pages fetched.", is_additive=True),
+        Column("records", "BIGINT", "Records received.", is_additive=True),
+        Column("new", "BIGINT", "Incidents seen for the first time.", is_additive=True),
+        Column("changed", "BIGINT", "Further versions of incidents.", is_additive=True),
+        Column("unchanged", "BIGINT", "Records that brought nothing new.", is_additive=True),
+        Column("quarantined", "BIGINT", "Records set aside.", is_additive=True),
         Column(
             "oldest_created_at",
             "TIMESTAMPTZ",
@@ -247,11 +223,14 @@ RUNS = Table(
         ),
         Column("newest_updated_at", "TIMESTAMPTZ", "Newest updated_at received."),
         Column("started_at", "TIMESTAMPTZ", "When the cell began (UTC)."),
-        Column("seconds", "DOUBLE", "How long it took, in seconds."),
+        Column("seconds", "DOUBLE", "How long it took, in seconds.", is_additive=True),
         Column("kind", "VARCHAR", "ingest or backfill, as in coverage; null in rows older than this column."),
         Column("error_class", "VARCHAR", "Kind of failure, such as AuthRejected; null if it landed."),
-        Column("logins", "BIGINT", "Requests to the center's token endpoint, refused ones too."),
+        Column(
+            "logins", "BIGINT", "Requests to the center's token endpoint, refused ones too.", is_additive=True
+        ),
     ),
+    key=("run_id", "center_id", "resource", "started_at"),
 )
 
 ALERTS = Table(
@@ -269,6 +248,7 @@ ALERTS = Table(
         Column("since_at", "TIMESTAMPTZ", "When it was first told (UTC)."),
         Column("told_at", "TIMESTAMPTZ", "When it was last told (UTC)."),
     ),
+    key=("center_id", "resource", "condition"),
 )
 
 MEDIA_FILES = Table(
@@ -286,13 +266,14 @@ MEDIA_FILES = Table(
             "refused: it leads where we do not go, or to more than we take; failed: tried again for 2 hours.",
         ),
         Column("path", "VARCHAR", "Where the file is, below the folder of media files; null unless fetched."),
-        Column("size_bytes", "BIGINT", "Its length."),
+        Column("size_bytes", "BIGINT", "Its length.", is_additive=True),
         Column("sha256", "VARCHAR", "Its SHA-256, hexadecimal."),
         Column("error", "VARCHAR", "Why it is not there; null if it is."),
         Column("attempts", "BIGINT", "How often it was tried."),
         Column("tried_at", "TIMESTAMPTZ", "When the last attempt began (UTC)."),
     ),
     ("center_id",),
+    key=("center_id", "media_id", "version_hash"),
 )
 
 TABLES: tuple[Table, ...] = (
@@ -308,24 +289,8 @@ TABLES: tuple[Table, ...] = (
     RUNS,
     ALERTS,
     MEDIA_FILES,
+    CENTERS,
+    SERVICE_CLASSES,
+    DICTIONARY,
+    VIEW_EDITIONS,
 )
-
-VIEWS: Mapping[str, tuple[str, str]] = {
-    "complete_through": (
-        "One row per center and resource: everything changed before complete_through has been read.",
-        """SELECT center_id, resource, max(window_end) AS complete_through
-        FROM coverage WHERE kind = 'ingest' AND state = 'complete' GROUP BY ALL""",
-    ),
-    "status": (
-        "One row per center and resource: how its live reading stands; see docs/status-and-alerts.md.",
-        STATUS_QUERY,
-    ),
-    "incident_sources": (
-        "One row per incident: whether REST and whether webhooks told us of it, and when first.",
-        SOURCES_QUERY,
-    ),
-    "reconciliation": (
-        "One row per center and UTC day of created_at: incidents seen by REST, by webhooks, by both.",
-        RECONCILIATION_QUERY,
-    ),
-}

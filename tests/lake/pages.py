@@ -10,7 +10,8 @@ from typing import Any, Literal
 import duckdb
 
 from dispatchlake.lake import Cell, Lake, LoadSummary
-from dispatchlake.lake.schemas import TABLES, VIEWS
+from dispatchlake.lake.schemas import TABLES
+from dispatchlake.lake.views import VIEWS
 from dispatchlake.model import RESOURCES, Page
 from dispatchlake.payload import decode_payload
 from dispatchlake.windows import Window
@@ -115,7 +116,7 @@ class Center:
 
 def see_one_center(reader: duckdb.DuckDBPyConnection) -> None:
     """Lay a view of the same name over each table, of the rows of the center asked about."""
-    for name in (*(table.name for table in TABLES), *VIEWS):
+    for name in (one.name for one in (*TABLES, *VIEWS) if "center_id" in {c.name for c in one.columns}):
         reader.execute(
             f"""CREATE TEMP VIEW {name} AS
             SELECT * FROM lake.{name} WHERE center_id = getvariable('center')"""

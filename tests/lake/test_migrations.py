@@ -13,7 +13,8 @@ from dispatchlake.errors import ConfigError, LakeError, LakeTooNew, is_transient
 from dispatchlake.lake import Lake, migrations
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.reading import connect
-from dispatchlake.lake.schemas import TABLES, VIEWS
+from dispatchlake.lake.schemas import TABLES
+from dispatchlake.lake.views import VIEWS
 from tests.lake.conftest import Ask
 from tests.lake.deliveries import caller_location, incident_metadata, land, media, note_created
 from tests.lake.pages import incident, load
@@ -43,9 +44,9 @@ def test_a_new_lake_has_every_table_and_column_with_its_comment(ask: Ask) -> Non
 def test_a_new_lake_has_every_view_with_its_comment(ask: Ask) -> None:
     views = ask("SELECT view_name, comment FROM duckdb_views() WHERE database_name = 'lake'")
 
-    assert dict(views) == {name: comment for name, (comment, _) in VIEWS.items()}
-    for name in VIEWS:
-        assert ask(f"FROM {name}") == []
+    assert dict(views) == {view.name: view.comment for view in VIEWS}
+    for view in VIEWS:
+        assert ask(f"FROM {view.name}") == []
 
 
 def test_every_comment_says_something() -> None:

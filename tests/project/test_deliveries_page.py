@@ -13,7 +13,8 @@ import pytest
 from dispatchlake.lake import Lake
 from dispatchlake.lake.reading import connect
 from dispatchlake.lake.record_types import EVENT_TYPES
-from dispatchlake.lake.schemas import TABLES, VIEWS
+from dispatchlake.lake.schemas import TABLES
+from dispatchlake.lake.views import VIEWS
 from tests.lake.deliveries import (
     caller_location,
     delivery,
@@ -70,7 +71,7 @@ def test_every_table_and_event_is_told_of() -> None:
     assert set(EVENT_TYPES) <= told
     assert {one.versions for one in EVENT_TYPES.values()} <= told
     assert {"incident_sightings", "incident_sources", "reconciliation"} <= told & (
-        {table.name for table in TABLES} | set(VIEWS)
+        {table.name for table in TABLES} | {view.name for view in VIEWS}
     )
 
 

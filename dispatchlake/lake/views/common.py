@@ -1,0 +1,57 @@
+"""What views have in common: columns that mean the same everywhere, local time, spans of time in seconds.
+
+DuckDB converts to local time, and subtracts instants, through ICU: a microsecond a row, a hundred times what
+arithmetic takes. So durations are differences of microseconds, and only distinct quarters of an hour are
+converted: every time zone is a whole number of them from UTC, and so is every change of its clocks.
+"""
+
+from __future__ import annotations
+
+from dispatchlake.lake.declared import Column
+
+CENTER = Column("center_id", "VARCHAR", "Dispatch center; part of every key.")
+INCIDENT = Column("incident_id", "VARCHAR", "incidents.incident_id.")
+CAD_INCIDENT = Column("cad_incident_id", "VARCHAR", "cad_incidents.cad_incident_id.")
+CREATED = Column("created_at", "TIMESTAMPTZ", "When it was created, at the source.")
+LOCAL_CREATED = Column("local_created_at", "TIMESTAMP", "created_at by the center's clock.")
+LOCAL_DATE = Column("local_date", "DATE", "Day of created_at by the center's clock: of 23, 24 or 25 hours.")
+AGENCY_TYPE = Column("agency_type", "VARCHAR", "Kind of agency: fire, police, ems.")
+INCIDENT_TYPE = Column("incident_type", "VARCHAR", "What the call is for, in the center's words.")
+PRIORITY = Column("priority", "VARCHAR", "The center's priority code; scales differ between centers.")
+LATITUDE = Column("lat", "DOUBLE", "Latitude, WGS 84 assumed.", "coordinates")
+LONGITUDE = Column("lng", "DOUBLE", "Longitude, WGS 84 assumed.", "coordinates")
+
+ZONE = "coalesce(centers.time_zone, 'UTC')"
+"""A center's time zone, where `centers` has been joined to the left."""
+
+QUARTER_US = 900_000_000
+
+FIRST_PLAUSIBLE_US = 31_536_000_000_000
+"""The year 1971. Before it lie the dates that stand for none: 0001-01-01, 1900-01-01, 1970-01-01."""
+
+
+def quarter(instant: str) -> str:
+    """Return the number of the quarter of an hour that an instant lies in, from 1970 on, as SQL."""
+    return f"floor(epoch_us({instant}) / {QUARTER_US}.0)::BIGINT"
+
+
+def quarter_start(number: str) -> str:
+    """Return the instant a quarter of an hour begins at, by its number, as SQL."""
+    return f"make_timestamptz({number} * {QUARTER_US})"
+
+
+def local(instant: str) -> str:
+    """Return an instant by the center's clock, as SQL; for one row an incident, or few."""
+    return f"({instant}) AT TIME ZONE {ZONE}"
+
+
+def seconds_between(start: str, end: str) -> str:
+    """Return the seconds from one instant to another, as SQL.
+
+    Null where one is missing, where the second comes before the first, and where the first is a date that
+    stands for none.
+    """
+    return (
+        f"CASE WHEN epoch_us({end}) >= epoch_us({start}) AND epoch_us({start}) >= {FIRST_PLAUSIBLE_US} "
+        f"THEN (epoch_us({end}) - epoch_us({start})) / 1e6 END"
+    )

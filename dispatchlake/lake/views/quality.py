@@ -1,0 +1,213 @@
+"""What is wrong with records that could be typed: nulls, times out of order, doubles, stand-ins for none.
+
+A check says of each record whether it fails; a record that the check is not about does not. Nothing here
+judges whether that is bad: half of some centers' records never have a place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from dispatchlake.lake.declared import Column, Macro, View
+from dispatchlake.lake.views.common import (
+    CENTER,
+    FIRST_PLAUSIBLE_US,
+    LOCAL_DATE,
+    local,
+    quarter,
+    quarter_start,
+)
+
+_HOUR_US = 3_600_000_000
+
+_CAD_TIMES = (
+    "call_received_at",
+    "entered_at",
+    "dispatched_at",
+    "responding_at",
+    "on_scene_at",
+    "transport_at",
+    "hospital_at",
+    "closed_at",
+)
+
+
+def _ordered(columns: Iterable[str]) -> str:
+    """Return that one of some times comes before one that it should come after, as SQL; nulls aside."""
+    return " OR ".join(
+        f"coalesce(epoch_us({after}) < epoch_us({before}), false)" for before, after in pairwise(columns)
+    )
+
+
+def _stands_for_none(columns: Iterable[str]) -> str:
+    return " OR ".join(f"coalesce(epoch_us({name}) < {FIRST_PLAUSIBLE_US}, false)" for name in columns)
+
+
+# An hour: clocks differ a little, and a stamp may be rounded up.
+_IN_FUTURE = f"epoch_us(created_at) > epoch_us(received_at) + {_HOUR_US}"
+_ZERO = "lat = 0 AND lng = 0"
+_NO_PLACE = "lat IS NULL OR lng IS NULL"
+_UPDATED_FIRST = "epoch_us(updated_at) < epoch_us(created_at)"
+_CREATED_NEVER = f"epoch_us(created_at) < {FIRST_PLAUSIBLE_US}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What of one table is checked.
+
+    Attributes:
+        doubles: Columns of which no two records of a quarter of an hour should have the same; "" for none.
+    """
+
+    table: str
+    failing: Mapping[str, str]
+    doubles: str = ""
+
+
+_CHECKED = (
+    _Checked(
+        "incidents",
+        {
+            "no_phone_number": "coalesce(caller_phone_number, '') = ''",
+            "call_ends_before_it_begins": "epoch_us(audio_call_ended_at) < epoch_us(created_at)",
+            "updated_before_created": _UPDATED_FIRST,
+            "created_in_the_future": _IN_FUTURE,
+            "date_that_stands_for_none": _stands_for_none(("created_at", "audio_call_ended_at")),
+        },
+    ),
+    _Checked(
+        "cad_incidents",
+        {
+            "no_cad_number": "coalesce(cad_partner_incident_id, '') = ''",
+            "no_incident_type": "coalesce(incident_type, '') = ''",
+            "no_place": f"({_NO_PLACE}) AND coalesce(address, '') = ''",
+            "no_coordinates": _NO_PLACE,
+            "zero_coordinates": _ZERO,
+            "no_call_received_at": "call_received_at IS NULL",
+            "times_out_of_order": _ordered(("call_received_at", "dispatched_at", "on_scene_at", "closed_at")),
+            "updated_before_created": _UPDATED_FIRST,
+            "created_in_the_future": _IN_FUTURE,
+            "date_that_stands_for_none": _stands_for_none(("created_at", *_CAD_TIMES)),
+        },
+        doubles="agency_type, cad_partner_incident_id",
+    ),
+    _Checked(
+        "caller_locations",
+        {
+            "no_coordinates": _NO_PLACE,
+            "zero_coordinates": _ZERO,
+            "no_capture_time": "created_at IS NULL",
+            "created_in_the_future": _IN_FUTURE,
+            "date_that_stands_for_none": _CREATED_NEVER,
+        },
+    ),
+    _Checked(
+        "cad_locations",
+        {
+            "no_coordinates": _NO_PLACE,
+            "zero_coordinates": _ZERO,
+            "created_in_the_future": _IN_FUTURE,
+            "date_that_stands_for_none": _CREATED_NEVER,
+        },
+    ),
+    _Checked(
+        "cad_notes",
+        {
+            "no_subtype": "coalesce(subtype, '') = ''",
+            "created_in_the_future": _IN_FUTURE,
+            "date_that_stands_for_none": _CREATED_NEVER,
+        },
+    ),
+    _Checked(
+        "media",
+        {
+            "no_incident": "incident_id IS NULL",
+            "no_url": "coalesce(url, '') = ''",
+            "created_in_the_future": _IN_FUTURE,
+            "date_that_stands_for_none": _CREATED_NEVER,
+        },
+    ),
+)
+
+CHECKS: tuple[tuple[str, str], ...] = tuple(
+    (one.table, name)
+    for one in _CHECKED
+    for name in (*one.failing, *(["number_used_twice"] if one.doubles else []))
+)
+"""Every check, by table."""
+
+
+def _query(condition: str) -> str:
+    """Return the checks of the records that a condition on `created_at` lets through."""
+    return "\nUNION ALL\n".join(
+        part
+        for one in _CHECKED
+        for part in (_counted(one, condition), *([_doubled(one, condition)] if one.doubles else []))
+    )
+
+
+def _counted(one: _Checked, condition: str) -> str:
+    counts = ", ".join(f"count(*) FILTER ({test}) AS {name}" for name, test in one.failing.items())
+    sums = ", ".join(f"{{'check_name': '{name}', 'failed': sum({name})::BIGINT}}" for name in one.failing)
+    return f"""SELECT center_id, local_date, '{one.table}' AS table_name, one.check_name AS check_name,
+    records, one.failed AS failed
+FROM (
+    SELECT center_id, ({local(quarter_start("quarter"))})::DATE AS local_date,
+        sum(records)::BIGINT AS records, unnest([{sums}]) AS one
+    FROM (
+        SELECT center_id, {quarter("coalesce(created_at, received_at)")} AS quarter, count(*) AS records,
+            {counts}
+        FROM {one.table} WHERE {condition} GROUP BY center_id, quarter)
+        LEFT JOIN centers USING (center_id)
+    GROUP BY center_id, local_date)"""
+
+
+def _doubled(one: _Checked, condition: str) -> str:
+    return f"""SELECT center_id, local_date, '{one.table}', 'number_used_twice', sum(records)::BIGINT,
+    sum(failed)::BIGINT
+FROM (
+    SELECT center_id, ({local(quarter_start("quarter"))})::DATE AS local_date, records, failed
+    FROM (
+        SELECT center_id, quarter, sum(records) AS records,
+            sum(records) FILTER (is_numbered AND records > 1) AS failed
+        FROM (
+            SELECT center_id, {quarter("created_at")} AS quarter, count(*) AS records,
+                coalesce(any_value(cad_partner_incident_id), '') <> '' AS is_numbered
+            FROM {one.table} WHERE {condition} GROUP BY center_id, quarter, {one.doubles})
+        GROUP BY center_id, quarter)
+        LEFT JOIN centers USING (center_id))
+GROUP BY center_id, local_date"""
+
+
+_COLUMNS = (
+    CENTER,
+    LOCAL_DATE,
+    Column("table_name", "VARCHAR", "Table whose records were checked."),
+    Column("check_name", "VARCHAR", "What was checked; each is explained in docs/analysts.md."),
+    Column("records", "BIGINT", "Records of that day; the same for every check of a table."),
+    Column("failed", "BIGINT", "Those that fail the check.", is_additive=True),
+)
+_KEY = ("center_id", "local_date", "table_name", "check_name")
+
+DATA_QUALITY = View(
+    "data_quality",
+    "One row per center, local day, table and check: how many records there are and how many fail it. The "
+    "day is that of created_at; of records without one, of received_at.",
+    _COLUMNS,
+    _query("true"),
+    _KEY,
+    "SELECT center_id, table_name, check_name, sum(failed) / sum(records) AS share "
+    "FROM data_quality GROUP BY ALL HAVING sum(failed) > 0 ORDER BY share DESC",
+)
+
+DATA_QUALITY_SINCE = Macro(
+    "data_quality_since",
+    "The same of records created since t alone: where the lake is large, a thousandth of the work.",
+    (Column("t", "TIMESTAMPTZ", "First created_at, included."),),
+    _COLUMNS,
+    _query("created_at >= t::TIMESTAMPTZ"),
+    "FROM data_quality_since(now() - INTERVAL 7 DAY) WHERE failed > 0",
+    key=_KEY,
+)
