@@ -13,6 +13,8 @@ from pydantic import SecretStr
 from dispatchlake.cli.demo import STEP_HOURS
 from dispatchlake.cli.local_sandbox import CENTERS
 from dispatchlake.ingest import ingest_cell
+from dispatchlake.lake import open_lake
+from dispatchlake.lake.centers import CenterFacts
 from dispatchlake.model import Credentials, DispatchCenter, ResourceOverride, Scope
 from dispatchlake.settings import Settings
 from tests.sandbox_process import SandboxProcess
@@ -20,9 +22,11 @@ from tests.sandbox_process import SandboxProcess
 
 def make_demo_lake(data_dir: Path, *, steps: int = 2) -> Settings:
     """Land the sample below a folder, in so many runs, and return the settings that find it there."""
-    settings = Settings(data_dir=data_dir, lookback_s=0)
+    settings = Settings(data_dir=data_dir)
     with SandboxProcess() as sandbox:
         centers = [_put(sandbox, center_id) for center_id in CENTERS]
+        with open_lake(settings) as lake:
+            lake.remember_centers(CenterFacts(one.center_id, one.name, one.time_zone) for one in centers)
         for step in range(steps):
             sandbox.call("POST", "clock", {"elapsed_s": step * STEP_HOURS * 3600})
             for center in centers:

@@ -15,9 +15,9 @@ def _():
 
     from dispatchlake.errors import DispatchLakeError
     from dispatchlake.explore import charts, wording
-    from dispatchlake.lake.exploring import Explorer, Filters
+    from dispatchlake.lake.exploring import Explorer, Filters, first_look
 
-    return DispatchLakeError, Explorer, Filters, charts, mo, wording
+    return DispatchLakeError, Explorer, Filters, charts, first_look, mo, wording
 
 
 @app.cell
@@ -32,21 +32,25 @@ def _(DispatchLakeError, Explorer, mo):
 
 
 @app.cell
-def _(centers, mo):
+def _(centers, first_look, mo):
     chosen_centers = mo.ui.multiselect(
-        {f"{center.name} ({center.center_id})": center.center_id for center in centers.values()},
-        value=[f"{center.name} ({center.center_id})" for center in centers.values()],
+        {center.name: center.center_id for center in centers.values()},
+        value=[center.name for center in first_look(list(centers.values())).centers],
         label="Centers",
     )
     return (chosen_centers,)
 
 
 @app.cell
-def _(centers, chosen_centers, mo):
+def _(centers, chosen_centers, first_look, mo):
     _looked_at = [centers[center_id] for center_id in chosen_centers.value] or list(centers.values())
-    _first = min(center.first_date for center in _looked_at)
-    _last = max(center.last_date for center in _looked_at)
-    dates = mo.ui.date_range(start=_first, stop=_last, value=(_first, _last), label="Local days")
+    _proposed = first_look(_looked_at)
+    dates = mo.ui.date_range(
+        start=min(center.first_date for center in _looked_at),
+        stop=max(center.last_date for center in _looked_at),
+        value=(_proposed.first_date, _proposed.last_date),
+        label="Local days",
+    )
     return (dates,)
 
 
@@ -61,9 +65,7 @@ def _(Filters, centers, chosen_centers, dates, explorer, mo):
 
 @app.cell
 def _(Filters, chosen_types, explorer, in_days):
-    filters = Filters(
-        in_days.centers, in_days.first_date, in_days.last_date, tuple(chosen_types.value)
-    )
+    filters = Filters(in_days.centers, in_days.first_date, in_days.last_date, tuple(chosen_types.value))
     count = explorer.count(filters)
     return count, filters
 
@@ -105,7 +107,7 @@ def _(charts, explorer, filters, is_any, mo, page, wording):
         [
             mo.md("### How many, over time"),
             charts.volume_chart(*explorer.volume(filters)),
-            mo.md("### At which hours of the week"),
+            mo.md("### In an hour of the week, on average"),
             charts.rhythm_chart(explorer.rhythm(filters)),
             mo.md(wording.VOLUME_NOTE),
         ]
@@ -126,9 +128,7 @@ def _(chosen_centers, mo, page, wording):
 def _(Filters, centers, charts, explorer, filters, is_any, mo, on_map, page, wording):
     mo.stop(not is_any or page.value != wording.MAP or not on_map.value)
     _frame = explorer.map(
-        Filters(
-            (centers[on_map.value],), filters.first_date, filters.last_date, filters.incident_types
-        )
+        Filters((centers[on_map.value],), filters.first_date, filters.last_date, filters.incident_types)
     )
     mo.vstack(
         [
@@ -192,9 +192,7 @@ def _(charts, explorer, filters, listing, mo, page, wording):
 @app.cell
 def _(mo, page, wording):
     mo.stop(page.value != wording.INCIDENT)
-    wanted = mo.ui.text(
-        label="Id or CAD number", placeholder="exactly, or empty for the newest", full_width=False
-    )
+    wanted = mo.ui.text(label="Id or CAD number", placeholder="exactly as it is")
     return (wanted,)
 
 
@@ -205,8 +203,7 @@ def _(explorer, filters, is_any, mo, page, wanted, wording):
         wording.shown_incidents(explorer.incidents(filters, text=wanted.value)),
         selection="single",
         page_size=8,
-        show_download=False,
-        show_column_explorer=False,
+        **wording.TABLE,
         label="The newest CAD incidents; choose one to see what is known of it",
     )
     return (listed,)
@@ -224,7 +221,7 @@ def _(explorer, listed, mo, page, wanted, wording):
         _known = [
             mo.md(f"### What is known of {_row['incident']}"),
             mo.ui.table(
-                _facts, selection=None, page_size=20, show_download=False, show_column_explorer=False
+                _facts, selection=None, page_size=20, wrapped_columns=["what", "detail"], **wording.TABLE
             ),
         ]
     mo.vstack([wanted, listed, *_known])

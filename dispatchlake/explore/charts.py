@@ -19,8 +19,12 @@ MAP_WIDTH = 760
 MAP_HEIGHT = 560
 
 _BLUE = "#2563a8"
-_SCHEME = "tableau10"
-_STATES = {"complete": "#3b7f5c", "gap": "#d1242f", "not read whole": "#c9ced6"}
+_STATES = {
+    "complete": "#2f7552",
+    "complete, none": "#e4ece8",
+    "not read whole": "#e0b64c",
+    "gap": "#d1242f",
+}
 
 _WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
@@ -47,7 +51,7 @@ def volume_chart(grain: str, rows: Sequence[Row]) -> Any:
         .encode(
             x=alt.X(f"utc{_TIME_UNITS[grain]}(start):T", title=None, axis=alt.Axis(labelOverlap="greedy")),
             y=alt.Y("sum(incidents):Q", title=f"CAD incidents per {grain}"),
-            color=alt.Color("center:N", title=None, scale=alt.Scale(scheme=_SCHEME)),
+            color=alt.Color("center:N", title=None, scale=alt.Scale(scheme="tableau10")),
             tooltip=[
                 alt.Tooltip("center:N"),
                 alt.Tooltip("when:N", title="local time"),
@@ -62,13 +66,13 @@ _TIME_UNITS = {"hour": "yearmonthdatehours", "day": "yearmonthdate", "week": "ye
 
 
 def rhythm_chart(rows: Sequence[Row]) -> Any:
-    """Return hours of the day against days of the week, one panel a center."""
+    """Return the average of each hour of the week, one panel a center."""
     values = [
         {
             "center": row["center_id"],
             "weekday": _WEEKDAYS[row["weekday"] - 1],
             "hour": row["hour"],
-            "incidents": row["incidents"],
+            "average": row["incidents"] / row["days"],
         }
         for row in rows
     ]
@@ -78,12 +82,12 @@ def rhythm_chart(rows: Sequence[Row]) -> Any:
         .encode(
             x=alt.X("hour:O", title="hour, local", scale=alt.Scale(domain=list(range(24)))),
             y=alt.Y("weekday:O", title=None, sort=_WEEKDAYS, scale=alt.Scale(domain=_WEEKDAYS)),
-            color=alt.Color("incidents:Q", title="incidents", scale=alt.Scale(scheme="blues")),
+            color=alt.Color("average:Q", title="an hour", scale=alt.Scale(scheme="blues")),
             tooltip=[
                 alt.Tooltip("center:N"),
                 alt.Tooltip("weekday:N"),
                 alt.Tooltip("hour:O"),
-                alt.Tooltip("incidents:Q", format=","),
+                alt.Tooltip("average:Q", format=",.1f", title="CAD incidents, on average"),
             ],
         )
         .properties(width=430, height=150)
@@ -97,14 +101,13 @@ def map_chart(cells: Sequence[Row], *, stretch: float) -> Any:
     south, north = min(row["lat"] for row in cells), max(row["lat_end"] for row in cells)
     ratio = (east - west) * stretch / (north - south)
     width = min(MAP_WIDTH, MAP_HEIGHT * ratio)
-    place = "Q"
     return _finished(
         alt.Chart(_inline([dict(row) for row in cells]))
         .mark_rect()
         .encode(
-            x=alt.X(f"lng:{place}", title="longitude", scale=alt.Scale(domain=[west, east], nice=False)),
+            x=alt.X("lng:Q", title="longitude", scale=alt.Scale(domain=[west, east], nice=False)),
             x2="lng_end",
-            y=alt.Y(f"lat:{place}", title="latitude", scale=alt.Scale(domain=[south, north], nice=False)),
+            y=alt.Y("lat:Q", title="latitude", scale=alt.Scale(domain=[south, north], nice=False)),
             y2="lat_end",
             color=alt.Color(
                 "incidents:Q", title="CAD incidents", scale=alt.Scale(scheme="yelloworangered", type="log")
@@ -120,7 +123,7 @@ def map_chart(cells: Sequence[Row], *, stretch: float) -> Any:
 
 
 def response_chart(rows: Sequence[Row]) -> Any:
-    """Return a line from the median to the 90th percentile for each group; groups without either are absent."""
+    """Return a bar from the median to the 90th percentile for each group; groups without are left out."""
     values = [
         {
             "group": row["grouped"],
@@ -176,8 +179,10 @@ def completeness_chart(rows: Sequence[Row]) -> Any:
                 title=None,
                 scale=alt.Scale(domain=list(_STATES), range=list(_STATES.values())),
             ),
-            opacity=alt.Opacity(
-                "records:Q", title="records", scale=alt.Scale(range=[0.35, 1]), legend=None
+            opacity=alt.condition(
+                "datum.state == 'complete'",
+                alt.Opacity("records:Q", scale=alt.Scale(range=[0.45, 1]), legend=None),
+                alt.value(1),
             ),
             tooltip=[
                 alt.Tooltip("center:N"),

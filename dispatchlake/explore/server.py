@@ -34,7 +34,6 @@ _NOBODY_ELSE = (
 _HEADERS = [
     (b"content-security-policy", _NOBODY_ELSE),
     (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
 ]
 
 

@@ -31,30 +31,39 @@ MEASURES = {
     "call received to closed": "call_to_close_s",
 }
 GROUPINGS = {
-    "center": "center_id",
-    "kind of agency": "agency_type",
     "type of incident": "incident_type",
     "priority": "priority",
+    "kind of agency": "agency_type",
+    "center": "center_id",
 }
 LISTINGS = {"CAD incidents": "cad_incidents", "incidents": "incident_events"}
 
+TABLE = {
+    "show_download": False,
+    "show_column_summaries": False,
+    "show_data_types": False,
+    "show_search": False,
+}
+"""How tables are shown: to be looked at. `dispatchlake export` takes data out, and says what that means."""
+
 VOLUME_NOTE = (
     "CAD incidents by their time of creation, by each center's own clock. Where clocks go back an hour, that "
-    "hour counts twice as much; the last bar may still be filling."
+    "hour is twice as long; the last bar, and the first and last day of the week's hours, may be half full."
 )
 
 COMPLETENESS_NOTE = (
-    f"The last {COMPLETENESS_DAYS} of the days chosen. Green: everything that was created in the hour has been "
-    "read; the paler, the fewer records. Grey: not all of it, or not yet. Red: it was read whole, and has at "
-    "most a tenth of what is usual at that hour of the week. The type does not matter here."
+    f"The last {COMPLETENESS_DAYS} of the days chosen. Green: everything that was created in the hour has "
+    "been read; the paler, the fewer, and nearly white, none. Amber: not all of it, or not yet. Red: it was "
+    "read whole, and has at most a tenth of what is usual at that hour of the week. Types do not matter here."
 )
 
 
 def headline(count: int, filters: Filters, snapshot: Snapshot) -> str:
     """Return what is looked at, in one sentence."""
+    centers = f"{len(filters.centers)} center{'' if len(filters.centers) == 1 else 's'}"
     return (
-        f"**{count:,}** CAD incidents of {len(filters.centers)} centers, {filters.first_date:%d %b %Y} to "
-        f"{filters.last_date:%d %b %Y} (local days). {str(snapshot).capitalize()}; reload for a newer one."
+        f"**{count:,}** CAD incidents of {centers}, {filters.first_date:%-d %b %Y} to "
+        f"{filters.last_date:%-d %b %Y} (local days). The lake is at {snapshot}; reload for later."
     )
 
 
@@ -80,7 +89,7 @@ def response_note(rows: Sequence[Row]) -> str:
 
 def shown_incidents(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return rows as the table shows them: at most so many, times as text by the center's clock."""
-    return [
+    listed = [
         {
             "local time": _clock(row["local_created_at"]),
             "center": row["center_id"],
@@ -96,6 +105,7 @@ def shown_incidents(rows: Sequence[Row]) -> list[dict[str, Any]]:
         }
         for row in rows[:MOST_LISTED]
     ]
+    return [{name: "" if value is None else value for name, value in row.items()} for row in listed]
 
 
 def shown_facts(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -105,12 +115,12 @@ def shown_facts(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "local time": _clock(row["local_at"]),
             "kind": row["kind"],
             "what": row["what"],
-            "detail": row["detail"],
+            "detail": row["detail"] or "",
             "source": row["source"],
         }
         for row in rows
     ]
 
 
-def _clock(local: datetime | None) -> str | None:
-    return None if local is None else f"{local:%Y-%m-%d %H:%M:%S}"
+def _clock(local: datetime | None) -> str:
+    return "" if local is None else f"{local:%Y-%m-%d %H:%M:%S}"

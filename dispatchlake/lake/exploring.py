@@ -1,13 +1,14 @@
 """What the explorer shows, asked of the lake: aggregates and short lists only, however many rows there are.
 
-Every answer is rows of plain values, at most some thousands: what a browser draws at once. Times by a center's
-clock are zone-less.
+Every answer is rows of plain values, at most some thousands: what a browser draws at once. Times by a
+center's clock are zone-less.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -35,12 +36,13 @@ MAP_CELLS = 60
 """Cells along the longer side of a map."""
 
 _LEAST_CELL_DEGREES = 0.002
-"""Of latitude, some 200 m: where coordinates have been rounded to 3 decimals, finer cells would be stripes."""
+"""Of latitude, some 200 m: of coordinates rounded to 3 decimals, finer cells would make stripes."""
 
 _IN_FRAME = (0.005, 0.995)
 """Quantiles that a map's frame is drawn at: one wrong coordinate would make a map of the world."""
 
 COMPLETENESS_DAYS = 31
+FIRST_LOOK_DAYS = 28
 
 Measure = Literal["call_to_dispatch_s", "dispatch_to_on_scene_s", "call_to_on_scene_s", "call_to_close_s"]
 Grouping = Literal["center_id", "agency_type", "incident_type", "priority"]
@@ -84,9 +86,8 @@ class Filters:
         """Return when those days begin and end (excluded) at a center, as instants."""
         zone = ZoneInfo(center.time_zone)
         after = self.last_date + timedelta(days=1)
-        return tuple(  # type: ignore[return-value]  # two of them
-            datetime.combine(day, time(), zone).astimezone(UTC) for day in (self.first_date, after)
-        )
+        since, until = (datetime.combine(day, time(), zone) for day in (self.first_date, after))
+        return since.astimezone(UTC), until.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +168,17 @@ class Explorer:
         return grain, self._by_clock(filters, f"date_trunc('{grain}', local_at)", "local_start")
 
     def rhythm(self, filters: Filters) -> list[Row]:
-        """Return `center_id`, `weekday` (1 is Monday), `hour` by the center's clock, and `incidents`."""
-        rows = self._by_clock(
-            filters, "{'weekday': isodow(local_at), 'hour': hour(local_at)}", "at_hour"
-        )
-        return [{**row.pop("at_hour"), **row} for row in rows]
+        """Return for each hour of the week how many CAD incidents there are, of how many such hours.
+
+        Columns: `center_id`, `weekday` (1 is Monday), `hour` by the center's clock, `incidents`, and `days`:
+        how often that weekday lies in the days looked at.
+        """
+        rows = self._by_clock(filters, "{'weekday': isodow(local_at), 'hour': hour(local_at)}", "at_hour")
+        days = Counter((filters.first_date + timedelta(days=n)).isoweekday() for n in range(filters.days))
+        return [{**(hour := row.pop("at_hour")), "days": days[hour["weekday"]], **row} for row in rows]
 
     def _by_clock(self, filters: Filters, bucket: str, name: str) -> list[Row]:
-        """Count by something of local time; converted are quarters of an hour, not rows: see `views.common`."""
+        """Count by something of local time; quarters of an hour are converted, not rows (`views.common`)."""
         condition, values = _condition(filters)
         return self._ask(
             f"""WITH counted AS (
@@ -218,31 +222,35 @@ class Explorer:
         return MapFrame(cells, stretch, frame["n"] - frame["placed"], frame["placed"] - inside)
 
     def response_times(self, filters: Filters, *, measure: Measure, by: Grouping) -> list[Row]:
-        """Return for each group, the largest first: how many CAD incidents, how many timed, and percentiles.
+        """Return the groups with most timed CAD incidents: how many, how many of them timed, and percentiles.
 
         Columns: `grouped`, `incidents`, `timed`, `p50_s`, `p90_s`; seconds, null where none is timed.
         """
         condition, values = _condition(filters)
-        group = by if by in {"center_id", "agency_type"} else f"center_id || ': ' || coalesce({by}, 'none')"
+        group: str = by
+        if by in {"incident_type", "priority"} and len(filters.centers) > 1:  # the centers' own words
+            group = f"center_id || ': ' || coalesce({by}, 'none')"
         return self._ask(
             f"""SELECT coalesce({group}, 'none') AS grouped, count(*) AS incidents,
                 count({measure}) AS timed,
                 quantile_cont({measure}, 0.5) AS p50_s, quantile_cont({measure}, 0.9) AS p90_s
             FROM response_times WHERE {condition}
-            GROUP BY 1 ORDER BY incidents DESC, grouped LIMIT {MOST_GROUPS}""",
+            GROUP BY 1 ORDER BY timed DESC, incidents DESC, grouped LIMIT {MOST_GROUPS}""",
             values,
         )
 
     def completeness(self, filters: Filters, resource: str) -> list[Row]:
         """Return the hours of a listing in the last days looked at: what has been read, and what is missing.
 
-        Columns: `center_id`, `local_hour`, `records`, `expected`, `state`.
+        Columns: `center_id`, `local_hour`, `records`, `expected`, and `state`: complete; complete, none; not
+        read whole; or gap.
         """
         first = max(filters.first_date, filters.last_date - timedelta(days=COMPLETENESS_DAYS - 1))
         return self._ask(
             """SELECT center_id, local_hour, sum(records)::BIGINT AS records, sum(expected) AS expected,
                 CASE WHEN bool_or(is_gap) THEN 'gap'
-                    WHEN bool_and(is_complete) THEN 'complete' ELSE 'not read whole' END AS state
+                    WHEN NOT bool_and(is_complete) THEN 'not read whole'
+                    WHEN sum(records) = 0 THEN 'complete, none' ELSE 'complete' END AS state
             FROM completeness
             WHERE resource = $resource AND center_id IN (SELECT unnest($centers))
                 AND local_hour >= $first AND local_hour < $after
@@ -278,7 +286,7 @@ class Explorer:
         return self._ask(
             f"""SELECT local_at, kind, what, detail, source FROM incident_timeline
             WHERE center_id = $center_id AND incident_id = $incident_id
-            ORDER BY at LIMIT {MOST_FACTS}""",
+            ORDER BY "at" LIMIT {MOST_FACTS}""",
             {"center_id": center_id, "incident_id": incident_id},
         )
 
@@ -288,8 +296,21 @@ class Explorer:
                 answer = self._connection.execute(query, dict(values))
                 names = [column[0] for column in answer.description]
                 return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+            except duckdb.CatalogException as error:
+                raise LakeError(
+                    "The lake lacks what this version's explorer asks: none as new has written to it yet. "
+                    f"Run dispatchlake maintain once. ({first_line(error)})"
+                ) from error
             except duckdb.Error as error:
                 raise LakeError(f"The lake could not be asked. {first_line(error)}") from error
+
+
+def first_look(centers: Sequence[CenterSpan]) -> Filters:
+    """Return what to look at before anybody has chosen: the last weeks, of the centers that have any."""
+    newest = max(center.last_date for center in centers)
+    since = newest - timedelta(days=FIRST_LOOK_DAYS - 1)
+    recent = tuple(center for center in centers if center.last_date >= since)
+    return Filters(recent, max(since, min(center.first_date for center in recent)), newest)
 
 
 def _condition(filters: Filters) -> tuple[str, dict[str, Any]]:
