@@ -1,8 +1,9 @@
 """Lakes of many months, built in bulk through the product's own tables, kept, and lent out as copies.
 
 Records are those of `rows`, made in SQL: number n of a center was created n minutes after the first and has
-the same id there and here, so that a server can say that it has changed. A center's month is one file, as
-after maintenance. Built again when the product's layout changes.
+the same id there and here, so that a server can say that it has changed. Every other one belongs to an
+incident, and some of those have two locations of its caller. A center's month is one file, as after
+maintenance. Built again when the product's layout changes.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from dispatchlake.model import RESOURCES
 from dispatchlake.windows import Window
 
 CENTERS = 5
+ZONES = ("America/Chicago", "America/Los_Angeles", "America/New_York", "America/Denver", "America/Phoenix")
 _SPACING_S = 60
 _MEMORY_MB = 2048
 
@@ -82,6 +84,9 @@ def _build(folder: Path, rows: int) -> None:
             for first in range(0, per_center, per_insert):
                 _insert(connection, center_id, first, min(first + per_insert, per_center))
             _mark_as_read(connection, center_id, per_center)
+            connection.execute(
+                "INSERT INTO centers VALUES (?, ?, ?, now())", [center_id, center_id, ZONES[number]]
+            )
     finally:
         connection.close()
 
@@ -91,6 +96,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, center_id: str, first: int, e
     known = {
         "center_id": "$center",
         "cad_incident_id": "id",
+        "incident_id": "CASE WHEN chance % 2 = 0 THEN md5(id)::UUID::VARCHAR END",
         "cad_partner_incident_id": "format('{:02}-{:07}', year(created_at) % 100, n)",
         "agency_type": f"{list(made_up.AGENCY_TYPES)}[chance % 3 + 1]",
         "incident_type": f"{list(made_up.INCIDENT_TYPES)}[chance % {len(made_up.INCIDENT_TYPES)} + 1]",
@@ -127,6 +133,16 @@ def _insert(connection: duckdb.DuckDBPyConnection, center_id: str, first: int, e
     )
     for table in (CAD_INCIDENTS.versions, CAD_INCIDENTS.current):
         connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM made ORDER BY created_at")
+    connection.execute(
+        """INSERT INTO caller_locations BY NAME
+        SELECT center_id, incident_id || '-' || fix AS location_id, incident_id,
+            lat + 0.001 * (2 - fix) AS lat, lng, ['WPH1', 'WPH2'][fix] AS class_of_service,
+            'ali' AS location_source, created_at + to_seconds(10 * fix) AS created_at,
+            md5(incident_id || fix) AS version_hash, received_at, 'webhook' AS source, raw_id
+        FROM made, unnest([1, 2]) AS fixes(fix)
+        WHERE incident_id IS NOT NULL AND alarm_level = 0 AND right(incident_id, 1) IN ('0', '1')
+        ORDER BY created_at"""
+    )
 
 
 def _mark_as_read(connection: duckdb.DuckDBPyConnection, center_id: str, count: int) -> None:

@@ -1,8 +1,9 @@
 """What views have in common: columns that mean the same everywhere, local time, spans of time in seconds.
 
-DuckDB converts to local time, and subtracts instants, through ICU: a microsecond a row, a hundred times what
-arithmetic takes. So durations are differences of microseconds, and only distinct quarters of an hour are
-converted: every time zone is a whole number of them from UTC, and so is every change of its clocks.
+DuckDB converts to local time, and subtracts instants, through ICU: a microsecond a row, ten times what the
+rest of a question takes. So durations are differences of microseconds, and what is converted is distinct
+quarters of an hour (every time zone is a whole number of them from UTC, and so is every change of a clock),
+or the two ends of each UTC day: on most days the clock is as far ahead at both.
 """
 
 from __future__ import annotations
@@ -43,6 +44,36 @@ def quarter_start(number: str) -> str:
 def local(instant: str) -> str:
     """Return an instant by the center's clock, as SQL; for one row an incident, or few."""
     return f"({instant}) AT TIME ZONE {ZONE}"
+
+
+_DAY_US = 86_400_000_000
+_DAY = f"floor(epoch_us(created_at) / {_DAY_US}.0)::BIGINT"
+
+
+def ahead_by_day(table: str) -> str:
+    """Return how far each center's clock is ahead of UTC on each UTC day that a table has records of, as SQL.
+
+    To be joined by `local_created` and `on_day`: `ahead_us` in microseconds, null where the clock is changed
+    on that day; `zone` says how to convert then.
+    """
+    start, end = (f"make_timestamptz({day} * {_DAY_US})" for day in ("day", "(day + 1)"))
+    ahead = "epoch_us({0} AT TIME ZONE zone) - epoch_us({0})".format
+    return f"""SELECT center_id, day, zone,
+        CASE WHEN {ahead(start)} = {ahead(end)} THEN {ahead(start)} END AS ahead_us
+    FROM (
+        SELECT center_id, day, {ZONE} AS zone
+        FROM (SELECT DISTINCT center_id, {_DAY} AS day FROM {table})
+            LEFT JOIN centers USING (center_id))"""
+
+
+def on_day(table: str) -> str:
+    """Return the condition that joins `days`, made by `ahead_by_day`, to its table, as SQL."""
+    return f"days.center_id = {table}.center_id AND days.day = {_DAY}"
+
+
+LOCAL_CREATED_AT = """CASE WHEN ahead_us IS NOT NULL THEN make_timestamp(epoch_us(created_at) + ahead_us)
+            ELSE created_at AT TIME ZONE zone END"""
+"""created_at by the center's clock, where `days` has been joined."""
 
 
 def seconds_between(start: str, end: str) -> str:

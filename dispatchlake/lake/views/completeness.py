@@ -158,9 +158,8 @@ _ASKED = (
     Column("listing", "VARCHAR", "incident_events or cad_incidents."),
     Column("t", "TIMESTAMPTZ", "The moment asked about."),
 )
-_IS_COMPLETE = f"""(SELECT coalesce(bool_or(t::TIMESTAMPTZ >= complete_since
-        AND t::TIMESTAMPTZ <= complete_through), false)
-    FROM ({COMPLETE_SPANS_QUERY}) WHERE center_id = center AND resource = listing)"""
+_IS_WITHIN = "coalesce(bool_or(t::TIMESTAMPTZ BETWEEN complete_since AND complete_through), false)"
+_OF_LISTING = f"FROM ({COMPLETE_SPANS_QUERY}) WHERE center_id = center AND resource = listing"
 
 COMPLETENESS_MACROS: tuple[Macro, ...] = (
     Macro(
@@ -169,7 +168,7 @@ COMPLETENESS_MACROS: tuple[Macro, ...] = (
         "known of it.",
         _ASKED,
         (Column("is_complete", "BOOLEAN", "Whether a count until t counts everything."),),
-        _IS_COMPLETE,
+        f"(SELECT {_IS_WITHIN} {_OF_LISTING})",
         "SELECT is_complete('houston-tx', 'cad_incidents', TIMESTAMPTZ '2024-03-01 00:00:00 UTC')",
         is_table=False,
     ),
@@ -179,9 +178,10 @@ COMPLETENESS_MACROS: tuple[Macro, ...] = (
         "in a condition, the question is refused and not answered with too little.",
         _ASKED,
         (Column("require_complete", "TIMESTAMPTZ", "t, where it is complete."),),
-        f"""CASE WHEN {_IS_COMPLETE} THEN t::TIMESTAMPTZ
+        # Within the subquery, which is asked even where there is no record to compare.
+        f"""(SELECT CASE WHEN {_IS_WITHIN} THEN t::TIMESTAMPTZ
     ELSE error(concat('The listing ', listing, ' of center ', center, ' has not been read whole until ',
-        t::VARCHAR, '. See the view completeness, or ask about an earlier time.')) END""",
+        t::VARCHAR, '. See the view completeness, or ask about an earlier time.')) END {_OF_LISTING})""",
         "SELECT count(*) FROM cad_incidents WHERE center_id = 'houston-tx' AND created_at < "
         "require_complete('houston-tx', 'cad_incidents', TIMESTAMPTZ '2024-03-01 00:00:00 UTC')",
         is_table=False,

@@ -12,9 +12,11 @@ from dispatchlake.lake.views.common import (
     INCIDENT_TYPE,
     LATITUDE,
     LOCAL_CREATED,
+    LOCAL_CREATED_AT,
     LONGITUDE,
     PRIORITY,
-    local,
+    ahead_by_day,
+    on_day,
     seconds_between,
 )
 
@@ -39,14 +41,15 @@ RESPONSE_TIMES = View(
         LATITUDE,
         LONGITUDE,
     ),
-    f"""SELECT center_id, cad_incident_id, agency_type, incident_type, priority, created_at,
-        {local("created_at")} AS local_created_at,
+    f"""WITH days AS ({ahead_by_day("cad_incidents")})
+    SELECT cad_incidents.center_id, cad_incident_id, agency_type, incident_type, priority, created_at,
+        {LOCAL_CREATED_AT} AS local_created_at,
         {seconds_between("call_received_at", "dispatched_at")} AS call_to_dispatch_s,
         {seconds_between("dispatched_at", "on_scene_at")} AS dispatch_to_on_scene_s,
         {seconds_between("call_received_at", "on_scene_at")} AS call_to_on_scene_s,
         {seconds_between("call_received_at", "closed_at")} AS call_to_close_s,
         lat, lng
-    FROM cad_incidents LEFT JOIN centers USING (center_id)""",
+    FROM cad_incidents JOIN days ON {on_day("cad_incidents")}""",
     ("center_id", "cad_incident_id"),
     "SELECT center_id, median(call_to_dispatch_s), quantile_cont(call_to_dispatch_s, 0.9) "
     "FROM response_times GROUP BY ALL",
@@ -67,9 +70,10 @@ CALL_DURATIONS = View(
             "began.",
         ),
     ),
-    f"""SELECT center_id, incident_id, created_at, {local("created_at")} AS local_created_at,
+    f"""WITH days AS ({ahead_by_day("incidents")})
+    SELECT incidents.center_id, incident_id, created_at, {LOCAL_CREATED_AT} AS local_created_at,
         {seconds_between("created_at", "audio_call_ended_at")} AS duration_s
-    FROM incidents LEFT JOIN centers USING (center_id)""",
+    FROM incidents JOIN days ON {on_day("incidents")}""",
     ("center_id", "incident_id"),
     "SELECT center_id, median(duration_s) FROM call_durations GROUP BY ALL",
 )
@@ -110,7 +114,7 @@ RESPONSE_PERCENTILES = Macro(
             WHERE created_at >= since::TIMESTAMPTZ AND created_at < until::TIMESTAMPTZ
             GROUP BY center_id, agency_type, priority))
     WHERE one.n > 0""",
-    "FROM response_percentiles('2024-03-01 00:00 UTC', '2024-04-01 00:00 UTC') "
+    "FROM response_percentiles('2024-03-01 00:00:00 UTC', '2024-04-01 00:00:00 UTC') "
     "WHERE measure = 'call_to_dispatch_s'",
     key=("center_id", "agency_type", "priority", "measure"),
 )

@@ -36,20 +36,18 @@ _CAD_TIMES = (
 
 def _ordered(columns: Iterable[str]) -> str:
     """Return that one of some times comes before one that it should come after, as SQL; nulls aside."""
-    return " OR ".join(
-        f"coalesce(epoch_us({after}) < epoch_us({before}), false)" for before, after in pairwise(columns)
-    )
+    return " OR ".join(f"coalesce({after} < {before}, false)" for before, after in pairwise(columns))
 
 
 def _stands_for_none(columns: Iterable[str]) -> str:
-    return " OR ".join(f"coalesce(epoch_us({name}) < {FIRST_PLAUSIBLE_US}, false)" for name in columns)
+    return f"epoch_us(least({', '.join(columns)})) < {FIRST_PLAUSIBLE_US}"
 
 
 # An hour: clocks differ a little, and a stamp may be rounded up.
 _IN_FUTURE = f"epoch_us(created_at) > epoch_us(received_at) + {_HOUR_US}"
 _ZERO = "lat = 0 AND lng = 0"
 _NO_PLACE = "lat IS NULL OR lng IS NULL"
-_UPDATED_FIRST = "epoch_us(updated_at) < epoch_us(created_at)"
+_UPDATED_FIRST = "updated_at < created_at"
 _CREATED_NEVER = f"epoch_us(created_at) < {FIRST_PLAUSIBLE_US}"
 
 
@@ -71,7 +69,7 @@ _CHECKED = (
         "incidents",
         {
             "no_phone_number": "coalesce(caller_phone_number, '') = ''",
-            "call_ends_before_it_begins": "epoch_us(audio_call_ended_at) < epoch_us(created_at)",
+            "call_ends_before_it_begins": "audio_call_ended_at < created_at",
             "updated_before_created": _UPDATED_FIRST,
             "created_in_the_future": _IN_FUTURE,
             "date_that_stands_for_none": _stands_for_none(("created_at", "audio_call_ended_at")),

@@ -7,9 +7,11 @@ from dispatchlake.lake.views.common import (
     AGENCY_TYPE,
     CENTER,
     INCIDENT_TYPE,
+    LOCAL_CREATED_AT,
     LOCAL_DATE,
-    ZONE,
+    ahead_by_day,
     local,
+    on_day,
     quarter,
     quarter_start,
 )
@@ -48,8 +50,6 @@ VOLUME_BY_HOUR = View(
     "WHERE listing = 'cad_incidents' GROUP BY 1 ORDER BY 1",
 )
 
-# Counted by UTC day first. Where a clock is set within a UTC day, its quarters are converted one by one; on
-# all other days the clock is one and the same number of microseconds ahead.
 VOLUME_BY_TYPE = View(
     "volume_by_type",
     "One row per center, local day, kind of agency and incident type: how many CAD incidents were created.",
@@ -60,25 +60,11 @@ VOLUME_BY_TYPE = View(
         INCIDENT_TYPE,
         Column("incidents", "BIGINT", "CAD incidents created on that day.", is_additive=True),
     ),
-    f"""WITH days AS (
-        SELECT center_id, day, {ZONE} AS zone,
-            epoch_us(make_timestamptz(day * 86400000000) AT TIME ZONE {ZONE}) - day * 86400000000 AS ahead_us,
-            epoch_us(make_timestamptz((day + 1) * 86400000000) AT TIME ZONE {ZONE})
-                - (day + 1) * 86400000000 AS ahead_at_end_us
-        FROM (
-            SELECT DISTINCT center_id, floor(epoch_us(created_at) / 86400000000.0)::BIGINT AS day
-            FROM cad_incidents)
-            LEFT JOIN centers USING (center_id))
+    f"""WITH days AS ({ahead_by_day("cad_incidents")})
     SELECT center_id, local_date, agency_type, incident_type, count(*) AS incidents
     FROM (
-        SELECT cad.center_id, agency_type, incident_type,
-            CASE WHEN ahead_us = ahead_at_end_us
-                THEN DATE '1970-01-01'
-                    + floor((epoch_us(created_at) + ahead_us) / 86400000000.0)::INTEGER
-                ELSE (created_at AT TIME ZONE zone)::DATE END AS local_date
-        FROM cad_incidents AS cad JOIN days
-            ON days.center_id = cad.center_id
-            AND days.day = floor(epoch_us(cad.created_at) / 86400000000.0)::BIGINT)
+        SELECT cad_incidents.center_id, agency_type, incident_type, ({LOCAL_CREATED_AT})::DATE AS local_date
+        FROM cad_incidents JOIN days ON {on_day("cad_incidents")})
     GROUP BY ALL""",
     ("center_id", "local_date", "agency_type", "incident_type"),
     "SELECT incident_type, sum(incidents) FROM volume_by_type "

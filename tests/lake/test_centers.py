@@ -1,0 +1,76 @@
+"""What the lake knows of centers: written when it changes, and only then."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from dispatchlake.lake import CenterFacts, Lake
+from tests.lake.conftest import Ask
+
+HOUSTON = CenterFacts("houston-tx", "Houston", "America/Chicago")
+DENVER = CenterFacts("denver-co", "Denver", "America/Denver")
+
+
+def known(ask: Ask) -> list[tuple[object, ...]]:
+    return ask("SELECT center_id, name, time_zone FROM centers ORDER BY ALL")
+
+
+def snapshots(ask: Ask) -> list[tuple[object, ...]]:
+    return ask("SELECT max(snapshot_id) FROM lake.snapshots()")
+
+
+def forget(lake: Lake) -> None:
+    """Let this process ask the lake again, as another would."""
+    lake._connection.execute("DROP TABLE memory.main.known_centers")
+
+
+def test_centers_are_written_once(lake: Lake, ask: Ask) -> None:
+    lake.remember_centers([HOUSTON, DENVER])
+    before = snapshots(ask)
+
+    lake.remember_centers([HOUSTON])
+    forget(lake)
+    lake.remember_centers([DENVER, HOUSTON])
+
+    assert known(ask) == [
+        ("denver-co", "Denver", "America/Denver"),
+        ("houston-tx", "Houston", "America/Chicago"),
+    ]
+    assert snapshots(ask) == before
+
+
+def test_what_changed_takes_the_place_of_what_was_said(lake: Lake, ask: Ask) -> None:
+    lake.remember_centers([HOUSTON, DENVER])
+    moved = CenterFacts("denver-co", "Denver North", "America/Phoenix")
+
+    lake.remember_centers([HOUSTON, moved])
+    lake.remember_centers([DENVER])
+    lake.remember_centers([moved])
+
+    assert known(ask) == [
+        ("denver-co", "Denver North", "America/Phoenix"),
+        ("houston-tx", "Houston", "America/Chicago"),
+    ]
+
+
+def test_a_time_zone_that_sql_does_not_know_counts_as_utc_and_the_log_says_so(
+    lake: Lake, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = CenterFacts("odd", "Odd", "Mars/Olympus")
+    with caplog.at_level(logging.WARNING):
+        lake.remember_centers([odd])
+    before = snapshots(ask)
+    forget(lake)
+    lake.remember_centers([odd])
+
+    assert known(ask) == [("odd", "Odd", "UTC")]
+    assert "odd" in caplog.text
+    assert snapshots(ask) == before
+
+
+def test_what_is_said_of_no_center_is_nothing(lake: Lake, ask: Ask) -> None:
+    lake.remember_centers([])
+
+    assert known(ask) == []
