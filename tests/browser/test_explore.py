@@ -42,7 +42,7 @@ def test_every_picture_is_drawn_and_nobody_else_is_asked(
     """The browser is in another time zone than any center: what it shows is the centers' time."""
     explorer.see(re.compile("3,630 CAD incidents of 1 center, 6 Jul 2024 to 8 Jul 2024"))
     explorer.see_pictures(2, beside=re.compile("^CAD incidents by their time of creation"))
-    explorer.picture("explore-volume", height=930)
+    explorer.picture("explore-volume", height=990)
 
     explorer.show("Map")
     explorer.see_pictures(1, beside=re.compile("0 have no coordinates, [0-9]+ lie far from the others"))
@@ -58,7 +58,7 @@ def test_every_picture_is_drawn_and_nobody_else_is_asked(
     explorer.choose("Centers", "San Diego Police Department", "San Francisco Fire Department")
     explorer.show("Completeness")
     explorer.see_pictures(1, beside=re.compile("^The last 31 of the days chosen"))
-    explorer.picture("explore-completeness", height=700)
+    explorer.picture("explore-completeness", height=760)
 
     assert explorer.asked
     assert all(
