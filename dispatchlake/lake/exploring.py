@@ -27,6 +27,9 @@ from dispatchlake.lake.views.common import local, quarter, quarter_start
 
 Row = dict[str, Any]
 
+MEMORY_LIMIT_MB = 2048
+"""For DuckDB; of a lake of ten million CAD incidents no picture needs as much."""
+
 MOST_TYPES = 200
 MOST_GROUPS = 20
 MOST_LISTED = 200
@@ -121,7 +124,9 @@ class Explorer:
         Raises:
             ConfigError: There is no lake yet.
         """
-        return cls(connect(lake_dir))
+        connection = connect(lake_dir)
+        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
+        return cls(connection)
 
     def close(self) -> None:
         """Let go of the lake."""

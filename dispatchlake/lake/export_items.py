@@ -19,6 +19,10 @@ class Item:
     name: str
     query: str | None = None
 
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):  # it becomes a file, or a table
+            raise ConfigError(f"{self.name} is no name: letters, digits and _ make one, a letter first.")
+
 
 def item_of(text: str) -> Item:
     """Return what a text means: the name of a table or view, NAME=QUERY, or a query alone.

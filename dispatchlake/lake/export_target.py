@@ -59,17 +59,23 @@ def check_free(target: Target, *, overwrite: bool) -> None:
         ConfigError: Something is there that is not to be overwritten, or never is.
     """
     path = target.path
-    if not path.exists():
+    if path.name in {"", ".."}:
+        raise ConfigError(f"{path} is no name for an export. Name a file, or a folder to be made.")
+    if not path.exists() or _is_empty_folder(path, target):
         return
     if target.is_folder != path.is_dir():
         raise LakeError(f"{path} could not be written. It is a {'folder' if path.is_dir() else 'file'}.")
-    if target.is_folder and any(path.iterdir()) and not (path / MANIFEST).exists():
+    if target.is_folder and not (path / MANIFEST).exists():
         raise ConfigError(
             f"{path} has files that no export has written (there is no {MANIFEST}): such a folder is never "
             "overwritten. Name another."
         )
     if not overwrite:
         raise already_there(path)
+
+
+def _is_empty_folder(path: Path, target: Target) -> bool:
+    return target.is_folder and path.is_dir() and not any(path.iterdir())
 
 
 def already_there(path: Path) -> ConfigError:
@@ -105,23 +111,24 @@ def whole_or_nothing(target: Target, *, overwrite: bool) -> Iterator[Path]:
         yield made
         with _explained(path):
             _close_to_others(made)
-            _put_in_place(made, path, overwrite=overwrite)
+            _put_in_place(made, target, overwrite=overwrite)
             catalog_file.sync(path.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
         lock.release()
 
 
-def _put_in_place(made: Path, path: Path, *, overwrite: bool) -> None:
-    if overwrite and not made.is_dir():
-        made.replace(path)
-    elif overwrite and path.exists():  # a folder takes the place of an empty one only
+def _put_in_place(made: Path, target: Target, *, overwrite: bool) -> None:
+    path = target.path
+    if not path.exists() or _is_empty_folder(path, target):
+        made.rename(path)
+    elif not overwrite:
+        raise already_there(path)
+    elif target.is_folder:  # one takes the place of an empty one only
         path.rename(made.with_name("replaced"))
         made.rename(path)
-    elif path.exists():
-        raise already_there(path)
     else:
-        made.rename(path)
+        made.replace(path)
 
 
 def _empty(work: Path) -> None:

@@ -125,13 +125,26 @@ class Writer:
         for (comment,) in comments:
             if comment:
                 self._connection.execute(f"COMMENT ON TABLE {table} IS {quoted(comment)}")
-        columns = self._connection.execute(
+        for column, comment in self._column_comments(name):
+            self._connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {quoted(comment)}')
+
+    def _column_comments(self, name: str) -> list[tuple[str, str]]:
+        """Return what the lake says of a table's columns; of a view's, only the dictionary says anything."""
+        of_table = self._connection.execute(
             """SELECT column_name, comment FROM duckdb_columns()
             WHERE database_name = 'lake' AND table_name = $name AND comment IS NOT NULL""",
             {"name": name},
         ).fetchall()
-        for column, comment in columns:
-            self._connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {quoted(comment)}')
+        has_dictionary = self._connection.execute(
+            "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'dictionary'"
+        ).fetchone()
+        if of_table or not has_dictionary:
+            return of_table
+        return self._connection.execute(
+            """SELECT column_name, meaning FROM lake.dictionary
+            WHERE object = $name AND role = 'column' AND meaning IS NOT NULL""",
+            {"name": name},
+        ).fetchall()
 
     def _write_info(self, items: Sequence[Item], snapshot: Snapshot, rows: Mapping[str, int]) -> None:
         table = f"{_TARGET}.main.{INFO}"

@@ -115,6 +115,11 @@ def test_a_duckdb_file_stands_alone_and_explains_itself(landed: Path, out: Path)
             "SELECT comment FROM duckdb_tables() WHERE table_name = 'complete_through'"
         ).fetchall()
         assert of_view.startswith("One row per center and resource")
+        ((of_column,),) = file.sql(
+            "SELECT comment FROM duckdb_columns() WHERE table_name = 'complete_through' "
+            "AND column_name = 'complete_through'"
+        ).fetchall()
+        assert of_column
         assert file.sql("SELECT name, rows, query, snapshot FROM export_info").fetchall() == [
             ("incidents", 2, None, exported.snapshot.number),
             ("complete_through", 1, None, exported.snapshot.number),
@@ -298,6 +303,26 @@ def test_what_is_not_there_is_named(landed: Path, out: Path, what: Sequence[str]
         write(landed, out / "a.csv", *what)
 
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", [".", "..", "/"])
+def test_what_names_no_file_is_refused(
+    landed: Path, out: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.chdir(out)
+
+    with pytest.raises(ConfigError, match="no name for an export"):
+        write(landed, Path(path), "incidents", overwrite=True)
+    with pytest.raises(ConfigError, match="is no name"):
+        Item("../a", "SELECT 1")
+
+
+def test_an_empty_folder_may_be_filled(landed: Path, out: Path) -> None:
+    (out / "mine").mkdir()
+
+    write(landed, out / "mine", "incidents")
+
+    assert {path.name for path in (out / "mine").iterdir()} == {"export.json", "incidents.parquet"}
 
 
 def test_two_things_of_one_name_are_refused(landed: Path, out: Path) -> None:
