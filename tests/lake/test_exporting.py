@@ -334,16 +334,18 @@ def test_two_things_of_one_name_are_refused(landed: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "sql",
+    ("sql", "name"),
     [
-        "FROM incident",
-        "SELECT incident_id::INTEGER FROM incidents",
-        "DELETE FROM incidents",
-        "ATTACH ':memory:' AS x",
-        "SELECT 1; SELECT 2; SELEC",
+        ("SELECT incident_id::INTEGER FROM incidents", "answer.csv"),
+        ("SELECT incident_id::INTEGER FROM incidents", "answer.parquet"),
+        ("SELECT incident_id::INTEGER FROM incidents", "answer.duckdb"),
+        ("SELECT incident_id::INTEGER FROM incidents", "answers"),
+        ("FROM incident", "answer.csv"),
+        ("DELETE FROM incidents", "answer.csv"),
+        ("ATTACH ':memory:' AS x", "answer.csv"),
+        ("SELECT 1; SELECT 2; SELEC", "answer.csv"),
     ],
 )
-@pytest.mark.parametrize("name", ["answer.csv", "answer.parquet", "answer.duckdb", "answers"])
 def test_a_question_that_cannot_be_answered_leaves_no_file(
     landed: Path, out: Path, sql: str, name: str
 ) -> None:
