@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down demo demo-reset test guarantees screenshots bench dictionary check lint types layers locks format lock clean
+.PHONY: help up down demo demo-reset explore test guarantees screenshots bench dictionary check lint types layers locks format lock clean
 
 help:            ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -25,6 +25,9 @@ demo: $(VENV)/.runtime  ## real dispatch records, from login to SQL, on this mac
 
 demo-reset:      ## forget the demo's lake and start over
 	@rm -rf data/demo
+
+explore: $(VENV)/.explore  ## the lake in pictures, in a browser (EXPLORE_ARGS="--port 4213 --no-browser")
+	@$(BIN)/dispatchlake explore $(EXPLORE_ARGS)
 
 test: $(VENV)/.dev  ## run the tests
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
@@ -63,7 +66,8 @@ LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-e
 
 lock:            ## resolve the dependencies anew (needs uv)
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
-	$(LOCK) requirements/runtime.txt --group dev -o requirements/dev.txt
+	$(LOCK) requirements/runtime.txt --extra explore pyproject.toml -o requirements/explore.txt
+	$(LOCK) requirements/explore.txt --group dev -o requirements/dev.txt
 	$(LOCK) --group build -o requirements/build.txt
 
 clean:           ## remove the environment and caches, never data
@@ -79,6 +83,11 @@ $(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml
 	@$(INSTALL) --no-deps --require-hashes -r requirements/build.txt
 	@$(INSTALL) --no-deps --require-hashes -r requirements/runtime.txt
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.explore: requirements/explore.txt $(VENV)/.runtime
+	@echo "Installing the explorer (once) ..."
+	@$(INSTALL) --no-deps --require-hashes -r requirements/explore.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime

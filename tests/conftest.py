@@ -11,6 +11,7 @@ from hypothesis import settings as hypothesis_settings
 
 from dispatchlake.cli.prefect_api import prefect_api
 from dispatchlake.settings import Settings
+from tests.demo_lake import make_demo_lake
 from tests.sandbox_process import SandboxProcess
 
 # On a busy machine an example may take its time; that is no finding.
@@ -37,6 +38,15 @@ def sandbox(_sandbox_process: SandboxProcess) -> SandboxProcess:
     """A sandbox whose clock is at zero; each test puts centers of its own, under ids of their own."""
     _sandbox_process.call("POST", "clock", {"elapsed_s": 0})
     return _sandbox_process
+
+
+@pytest.fixture(scope="session")
+def demo_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The lake that two demos make, for reading only; it takes ten seconds to make.
+
+    Tests that ask for it must carry `@pytest.mark.xdist_group("demo")`: one such lake per test run.
+    """
+    return make_demo_lake(tmp_path_factory.mktemp("demo") / "data")
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,15 @@ app.command(
 app.command(
     "dispatchlake.cli.dictionary:dictionary", help="Say what the lake's tables, views and columns mean."
 )
+app.command(
+    "dispatchlake.cli.export:export", help="Write tables, views or answers to files, as of one moment."
+)
+app.command(
+    "dispatchlake.cli.opening:opening_sql", help="Print the SQL that opens the lake in any other DuckDB."
+)
+app.command(
+    "dispatchlake.cli.explore:explore", help="Show the lake in pictures, in a browser on this machine."
+)
 app.command("dispatchlake.cli.quarantine:quarantine", help="Show why records were set aside, and what to do.")
 app.command("dispatchlake.cli.replay:replay", help="Read archived pages again with today's parser.")
 app.command("dispatchlake.cli.verify:verify", help="Prove that no archived page was changed or removed.")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.markup import escape
 
+from dispatchlake.cli.instants import parse_instant
 from dispatchlake.cli.prefect_api import prefect_api
 from dispatchlake.cli.terminal import console, table, waiting
-from dispatchlake.errors import ConfigError
 from dispatchlake.model import ArchivedName
 from dispatchlake.settings import Settings, load_settings
 
@@ -46,8 +45,8 @@ def replay(
     selection = Selection(
         center_ids=tuple(centers),
         resources=tuple(resource or ()),
-        received_since=_parse_instant(received_since),
-        received_until=_parse_instant(received_until),
+        received_since=parse_instant(received_since),
+        received_until=parse_instant(received_until),
         only_quarantined=quarantined,
     )
     settings = load_settings()
@@ -96,18 +95,3 @@ def _show(summaries: list[ReplaySummary]) -> None:
             )
     if left := sum(one.quarantined for one in summaries):
         console.print(f"{left:,} of these records cannot be typed: dispatchlake quarantine", soft_wrap=True)
-
-
-def _parse_instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(
-            f"{text} is not a time. Write a day (2024-02-29, UTC) or a time with its zone "
-            "(2024-02-29T14:05:00Z)."
-        ) from None
-    if len(text) == len("2024-02-29"):
-        return instant.replace(tzinfo=UTC)
-    return instant

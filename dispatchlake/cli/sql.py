@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dispatchlake.cli.export import tell
 from dispatchlake.cli.terminal import console, errors
 from dispatchlake.errors import ConfigError, DispatchLakeError
 
@@ -25,6 +26,7 @@ def sql(
     *,
     csv: Path | None = None,
     parquet: Path | None = None,
+    exact: bool = False,
     restricted: bool = False,
 ) -> None:
     """Ask the lake a question in SQL, or open it for many; read-only, also while a load runs.
@@ -33,14 +35,14 @@ def sql(
 
     Args:
         query: The question; without one, an interactive prompt opens.
-        csv: Write the answer to this CSV file instead of showing it.
-        parquet: Write the answer to this Parquet file instead of showing it.
+        csv: Write the answer to this CSV file instead of showing it; one of that name is replaced.
+        parquet: Write the answer to this Parquet file instead of showing it; the same.
+        exact: Leave texts in CSV as they are, even where a spreadsheet would run them as a formula.
         restricted: Ask the restricted zone, which has everything; who asks is noted in the access log.
     """
-    from dispatchlake.lake.reading import export, reading_session
+    from dispatchlake.lake.reading import reading_session
 
     zone: Zone = "restricted" if restricted else "open"
-
     if csv and parquet:
         raise ConfigError("Give --csv or --parquet, not both.")
     target = csv or parquet
@@ -50,8 +52,13 @@ def sql(
         with reading_session(zone=zone, tool=_TOOL) as session:
             _prompt(session, "restricted> " if restricted else "lake> ")
     elif target:
-        rows = export(query, target, "csv" if csv else "parquet", zone=zone, tool=_TOOL)
-        errors.print(f"{rows:,} rows written to {target}", soft_wrap=True)
+        from dispatchlake.lake.export_items import Item
+        from dispatchlake.lake.export_target import Target
+        from dispatchlake.lake.exporting import Source, export
+
+        file, source = Target(target, "csv" if csv else "parquet"), Source(zone=zone, tool=_TOOL)
+        exported = export([Item("answer", query)], file, overwrite=True, exact=exact, source=source)
+        tell(exported, exact=exact)
     else:
         with reading_session(zone=zone, tool=_TOOL) as session:
             _show(session, query)

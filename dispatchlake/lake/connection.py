@@ -21,6 +21,12 @@ are, which at our memory limit takes a third more processor time."""
 _BEGUN_ANEW: Counter[Path] = Counter()
 """How often this process has given up the DuckDB of a lake for another."""
 
+_SESSION = ("SET TimeZone = 'UTC'",)
+
+_SETTINGS = ("SET GLOBAL sqlite_disable_multithreaded_scans = true",)
+"""Else each scan of a table of the catalog may open it anew, and one query see several states of it: harmless
+while rows are only added, wrong counts while files are merged or rows flushed."""
+
 _ATTACHING = threading.Lock()
 """DuckDB has the name of a database that is still being attached: another thread would meet half of it."""
 
@@ -82,15 +88,35 @@ def begin_anew(lake_dir: Path) -> None:
     _BEGUN_ANEW[lake_dir] += 1
 
 
-def connect_reader(lake_dir: Path) -> duckdb.DuckDBPyConnection:
+def connect_reader(lake_dir: Path, *, snapshot: int | None = None) -> duckdb.DuckDBPyConnection:
     """Open the lake for reading: a DuckDB of its own, as large as the machine allows.
+
+    Args:
+        lake_dir: Home of the catalog and its data.
+        snapshot: Number of the only snapshot to be seen; without it, always the newest.
 
     Raises:
         LakeError: The catalog cannot be read as one.
         ConfigError: An extension is missing for this platform.
     """
     config = {"temp_directory": str(reader_scratch_dir())}
-    return _connect(lake_dir, ":memory:", config, "READ_ONLY")
+    options = "READ_ONLY" if snapshot is None else f"READ_ONLY, SNAPSHOT_VERSION {snapshot}"
+    return _connect(lake_dir, ":memory:", config, options)
+
+
+def opening_statements(lake_dir: Path) -> str:
+    """Return SQL that opens the lake for reading in a DuckDB of somebody else's, as `connect_reader` does.
+
+    The extensions are named by the files of this installation, or where it has none, installed by DuckDB.
+    """
+    statements = [
+        *extensions.loading_statements(),
+        *_SESSION,
+        *_SETTINGS,
+        _attach_statement(lake_dir, "READ_ONLY"),
+        "USE lake",
+    ]
+    return "".join(f"{statement};\n" for statement in statements)
 
 
 def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) -> duckdb.DuckDBPyConnection:
@@ -98,9 +124,8 @@ def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) ->
     try:
         _begin_session(connection)
         connection.execute("SET preserve_insertion_order = false")
-        # Else each scan of a table of the catalog may open it anew, and one query see several states of it:
-        # harmless while rows are only added, wrong counts while files are merged or rows flushed.
-        connection.execute("SET GLOBAL sqlite_disable_multithreaded_scans = true")
+        for statement in _SETTINGS:
+            connection.execute(statement)
         with _ATTACHING:
             _attach(connection, lake_dir, options)
     except BaseException:
@@ -110,23 +135,28 @@ def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) ->
 
 
 def _begin_session(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("SET TimeZone = 'UTC'")
+    for statement in _SESSION:
+        connection.execute(statement)
     connection.execute("SET enable_progress_bar = false")
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, lake_dir: Path, options: str) -> None:
-    catalog = catalog_path(lake_dir)
-    source = quoted(f"ducklake:sqlite:{catalog}")
-    # The catalog remembers where its data lay when it was made; where it is now counts.
-    options += f", DATA_PATH {quoted(lake_dir / 'data')}, OVERRIDE_DATA_PATH true"
-    options += f", META_BUSY_TIMEOUT {_BUSY_TIMEOUT_MS}"
     try:
-        connection.execute(f"ATTACH IF NOT EXISTS {source} AS lake ({options})")
+        connection.execute(_attach_statement(lake_dir, options))
         connection.execute("USE lake")
     except duckdb.Error as error:
         raise LakeError(
-            f"The lake's catalog cannot be opened: {catalog}. {_advice(error)} ({first_line(error)})"
+            f"The lake's catalog cannot be opened: {catalog_path(lake_dir)}. {_advice(error)} "
+            f"({first_line(error)})"
         ) from error
+
+
+def _attach_statement(lake_dir: Path, options: str) -> str:
+    source = quoted(f"ducklake:sqlite:{catalog_path(lake_dir)}")
+    # The catalog remembers where its data lay when it was made; where it is now counts.
+    options += f", DATA_PATH {quoted(lake_dir / 'data')}, OVERRIDE_DATA_PATH true"
+    options += f", META_BUSY_TIMEOUT {_BUSY_TIMEOUT_MS}"
+    return f"ATTACH IF NOT EXISTS {source} AS lake ({options})"
 
 
 def _advice(error: duckdb.Error) -> str:

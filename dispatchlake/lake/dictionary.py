@@ -147,7 +147,7 @@ def read(name: str | None = None, *, lake_dir: Path | None = None) -> list[Entry
     """
     names = ", ".join(field.name for field in fields(Entry))
     which = "object = $name" if name else "role = 'object'"
-    with reading.connect(lake_dir) as connection:
+    with reading.connect_unnoted(lake_dir) as connection:
         try:
             rows = connection.execute(
                 f"SELECT {names} FROM dictionary WHERE {which} ORDER BY kind, object, position",

@@ -41,6 +41,16 @@ def connect(name: str, config: dict[str, str]) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def loading_statements() -> list[str]:
+    """Return the statements that load the extensions in any DuckDB of this version."""
+    files = {extension: _packaged(extension) for extension in _EXTENSIONS}
+    return [
+        statement
+        for extension, file in files.items()
+        for statement in ([f"LOAD {quoted(file)}"] if file else [f"INSTALL {extension}", f"LOAD {extension}"])
+    ]
+
+
 @functools.cache
 def _packaged(extension: str) -> Path | None:
     """Return the file that the extension's package has for this DuckDB and platform."""

@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import duckdb
 import pandas as pd
@@ -19,8 +18,7 @@ import pyarrow as pa
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import migrations
 from dispatchlake.lake.access_log import AccessLog
-from dispatchlake.lake.connection import catalog_path, connect_reader
-from dispatchlake.lake.sql import quoted
+from dispatchlake.lake.connection import catalog_path, connect_reader, opening_statements
 from dispatchlake.settings import Zone, load_settings
 
 
@@ -28,8 +26,18 @@ from dispatchlake.settings import Zone, load_settings
 class Session:
     """A lake open for reading, and the log of what is asked of it if that must be noted."""
 
+    lake_dir: Path
     connection: duckdb.DuckDBPyConnection
     log: AccessLog | None
+
+    def note(self, sql: str) -> None:
+        """Note a query that is about to be asked, if this lake's must be.
+
+        Raises:
+            ConfigError: It must be noted, and cannot be.
+        """
+        if self.log:
+            self.log.note(sql)
 
     def ask(self, sql: str) -> duckdb.DuckDBPyRelation:
         """Return the answer to a query.
@@ -38,13 +46,12 @@ class Session:
             LakeError: It has none.
             ConfigError: It must be noted, and cannot be.
         """
-        if self.log:
-            self.log.note(sql)
-        return _answer(self.connection, sql)
+        self.note(sql)
+        return answer(self.connection, sql)
 
     def show(self, sql: str, *, max_rows: int, max_width: int) -> None:
         """Print a query's answer as DuckDB draws it, within so many rows and characters a line."""
-        with _own_words():
+        with own_words():
             self.ask(sql).show(max_rows=max_rows, max_width=max_width, null_value="·")
 
 
@@ -84,15 +91,19 @@ def reading_session(
         yield session
 
 
-def connect_unnoted(lake_dir: Path | None = None) -> duckdb.DuckDBPyConnection:
+def connect_unnoted(
+    lake_dir: Path | None = None, *, snapshot: int | None = None
+) -> duckdb.DuckDBPyConnection:
     """Return a connection for our own machinery, which shows nothing of a record: nothing is noted.
 
-    Without a folder it is to the restricted zone.
+    Args:
+        lake_dir: Folder of a lake; None means the restricted zone's.
+        snapshot: Number of the only snapshot to be seen; without it, always the newest.
     """
     lake_dir = lake_dir or load_settings().lake_dir
     if not catalog_path(lake_dir).exists():
         raise no_lake(lake_dir)
-    connection = connect_reader(lake_dir)
+    connection = connect_reader(lake_dir, snapshot=snapshot)
     try:
         _check_layout(connection, lake_dir)
     except BaseException:
@@ -120,7 +131,7 @@ def _open_session(lake_dir: Path | None, zone: Zone | None, tool: str) -> Sessio
     except BaseException:
         connection.close()
         raise
-    return Session(connection, log)
+    return Session(lake_dir, connection, log)
 
 
 def _refuse_other(lake_dir: Path, zone: Zone | None, *, is_open: bool) -> None:
@@ -173,7 +184,7 @@ def no_lake(folder: Path) -> ConfigError:
 
 def query_arrow(sql: str, *, lake_dir: Path | None = None, zone: Zone | None = None) -> pa.Table:
     """Return a query's answer as an Arrow table."""
-    with reading_session(lake_dir, zone=zone) as session, _own_words():
+    with reading_session(lake_dir, zone=zone) as session, own_words():
         return session.ask(sql).to_arrow_table()
 
 
@@ -185,40 +196,27 @@ def query_frame(sql: str, *, lake_dir: Path | None = None, zone: Zone | None = N
 
 def show(connection: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int, max_width: int) -> None:
     """Print a query's answer as DuckDB draws it, within so many rows and characters a line."""
-    with _own_words():
-        _answer(connection, sql).show(max_rows=max_rows, max_width=max_width, null_value="·")
+    with own_words():
+        answer(connection, sql).show(max_rows=max_rows, max_width=max_width, null_value="·")
 
 
-def export(
-    sql: str,
-    target: Path,
-    form: Literal["csv", "parquet"],
-    *,
-    lake_dir: Path | None = None,
-    zone: Zone | None = None,
-    tool: str = "Python",
-) -> int:
-    """Write a query's answer to a file, streaming; return its number of rows.
+def opening_sql(lake_dir: Path | None = None, *, zone: Zone | None = None) -> str:
+    """Return statements that open a lake in another program's DuckDB, of the version named in them.
 
-    The file appears whole or not at all.
+    Of a restricted lake that is noted, as one access: what is asked by them, we do not see. Takes and raises
+    what `connect` does.
     """
-    options = {"csv": "FORMAT csv, HEADER", "parquet": "FORMAT parquet, COMPRESSION zstd"}[form]
-    partial = target.with_name(f".{target.name}.partial")
-    with reading_session(lake_dir, zone=zone, tool=tool) as session, _own_words():
-        session.connection.register("answer", session.ask(sql))
-        try:
-            copied = session.connection.execute(
-                f"COPY (FROM answer) TO {quoted(partial)} ({options})"
-            ).fetchone()
-            partial.replace(target)
-        except (duckdb.IOException, OSError) as error:
-            raise LakeError(f"{target} could not be written. {error}") from None
-        finally:
-            partial.unlink(missing_ok=True)
-    return int(copied[0]) if copied else 0
+    with connect(lake_dir, zone=zone, tool="opening-sql"):
+        folder = lake_dir or load_settings().zone_dir(zone or "open")
+    return f"-- For DuckDB {duckdb.__version__} on this machine; read-only.\n{opening_statements(folder)}"
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
+def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
+    """Return a query's answer, not yet computed.
+
+    Raises:
+        LakeError: It is a statement that has none.
+    """
     relation = connection.sql(sql)
     if relation is None:
         raise LakeError("The query has no answer: it is not a SELECT, FROM, SHOW or DESCRIBE.")
@@ -226,7 +224,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyR
 
 
 @contextlib.contextmanager
-def _own_words() -> Iterator[None]:
+def own_words() -> Iterator[None]:
     """Pass DuckDB's own words on: they point into the query, which the person reading them wrote."""
     try:
         yield

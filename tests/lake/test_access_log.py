@@ -15,8 +15,11 @@ import pytest
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake.access_log import shape_hash
 from dispatchlake.lake.custody import verify
+from dispatchlake.lake.export_items import Item
+from dispatchlake.lake.export_target import Target
+from dispatchlake.lake.exporting import Source, export
 from dispatchlake.lake.quarantined import quarantine_reasons
-from dispatchlake.lake.reading import connect, export, query_arrow, query_frame
+from dispatchlake.lake.reading import connect, query_arrow, query_frame
 from dispatchlake.lake.standing import read_status
 from dispatchlake.settings import Settings
 from tests.lake.published import PHONE, home_with_two_zones
@@ -68,7 +71,11 @@ def test_a_restricted_read_says_who_when_with_what_and_which_tables(zones: Setti
 
 def test_every_way_to_read_it_is_noted(zones: Settings, tmp_path: Path) -> None:
     query_frame("FROM incidents", zone="restricted")
-    export("FROM status", tmp_path / "x.csv", "csv", zone="restricted", tool="dispatchlake sql")
+    export(
+        [Item("answer", "FROM status")],
+        Target(tmp_path / "x.csv", "csv"),
+        source=Source(zone="restricted", tool="dispatchlake sql"),
+    )
     query_arrow("FROM runs", lake_dir=zones.lake_dir)
     connect(zone="restricted").close()
     with pytest.raises(LakeError):

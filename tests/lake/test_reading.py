@@ -1,23 +1,20 @@
-"""The analyst's side: read-only, in UTC, DuckDB's own hints, files that are whole or not there."""
+"""The analyst's side: read-only, in UTC, DuckDB's own hints."""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import Lake
-from dispatchlake.lake.reading import connect, export, query_arrow, query_frame, show
+from dispatchlake.lake.reading import connect, query_arrow, query_frame, show
 from tests.lake.pages import incident, instant, load, stamp
 from tests.lake.scripts import Script
 
@@ -103,14 +100,11 @@ def test_an_answer_is_a_frame_of_aware_times(landed: Path) -> None:
     assert str(frame["updated_at"].dt.tz) == "UTC"
 
 
-def test_no_rows_are_an_answer_too(landed: Path, tmp_path: Path) -> None:
+def test_no_rows_are_an_answer_too(landed: Path) -> None:
     nothing = "FROM incidents WHERE false"
 
     assert query_arrow(nothing, lake_dir=landed).num_rows == 0
     assert query_frame(nothing, lake_dir=landed).empty
-    assert export(nothing, tmp_path / "none.csv", "csv", lake_dir=landed) == 0
-    assert export(nothing, tmp_path / "none.parquet", "parquet", lake_dir=landed) == 0
-    assert pq.read_table(tmp_path / "none.parquet").num_rows == 0
 
 
 @pytest.mark.parametrize(
@@ -134,18 +128,9 @@ def test_a_question_that_cannot_be_answered_gets_duckdbs_hint(landed: Path, sql:
     assert hint in str(caught.value)
 
 
-@pytest.mark.parametrize("sql", ["FROM incident", "SELECT incident_id::INTEGER FROM incidents"])
-def test_a_question_that_cannot_be_answered_leaves_no_file_and_no_frame(
-    landed: Path, tmp_path: Path, sql: str
-) -> None:
+def test_a_question_that_cannot_be_answered_gives_no_frame(landed: Path) -> None:
     with pytest.raises(LakeError, match="The query cannot be answered"):
-        query_frame(sql, lake_dir=landed)
-    forms: tuple[Literal["csv", "parquet"], ...] = ("csv", "parquet")
-    for form in forms:
-        with pytest.raises(LakeError, match="The query cannot be answered"):
-            export(sql, tmp_path / "answer", form, lake_dir=landed)
-
-    assert list(tmp_path.iterdir()) == [], "no file, not even a part of one"
+        query_frame("SELECT incident_id::INTEGER FROM incidents", lake_dir=landed)
 
 
 def test_an_answer_is_drawn_for_a_terminal(
@@ -164,58 +149,6 @@ def test_an_answer_is_drawn_for_a_terminal(
     assert "2024-03-01 00:01:00+00" in drawn
     with pytest.raises(LakeError, match="Did you mean"):
         show(reader, "FROM incident", max_rows=9, max_width=80)
-
-
-QUESTION = "SELECT incident_id, caller_phone_number, updated_at, extra FROM incidents ORDER BY incident_id"
-
-
-@pytest.mark.parametrize("name", ["answer.csv", "it's an answer.csv", "with spaces; é 100%.csv"])
-def test_an_answer_is_exported_as_csv(landed: Path, tmp_path: Path, name: str) -> None:
-    target = tmp_path / name
-
-    assert export(QUESTION, target, "csv", lake_dir=landed) == 2
-
-    with target.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["incident_id"] for row in rows] == ["i1", "i2"]
-    assert [row["caller_phone_number"] for row in rows] == ["+15550100", ""]
-    assert [datetime.fromisoformat(row["updated_at"]) for row in rows] == [instant(0), instant(3600)]
-    assert json.loads(rows[0]["extra"]) == {"note": 'says "hi",\nit\'s'}
-    assert list(tmp_path.iterdir()) == [target]
-
-
-@pytest.mark.parametrize("name", ["answer.parquet", "it's an answer.parquet"])
-def test_an_answer_is_exported_as_parquet(landed: Path, tmp_path: Path, name: str) -> None:
-    target = tmp_path / name
-
-    assert export(QUESTION, target, "parquet", lake_dir=landed) == 2
-
-    table = pq.ParquetFile(target).read()
-    assert table["incident_id"].to_pylist() == ["i1", "i2"]
-    assert table["updated_at"].to_pylist() == [instant(0), instant(3600)]
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_an_export_replaces_what_was_there_and_only_when_it_is_whole(landed: Path, tmp_path: Path) -> None:
-    target = tmp_path / "answer.csv"
-    target.write_text("from yesterday")
-
-    with pytest.raises(LakeError):
-        export("SELECT incident_id::INTEGER FROM incidents", target, "csv", lake_dir=landed)
-    assert target.read_text() == "from yesterday"
-
-    export("SELECT incident_id FROM incidents ORDER BY ALL", target, "csv", lake_dir=landed)
-    assert target.read_text() == "incident_id\ni1\ni2\n"
-
-
-def test_an_export_into_no_folder_or_over_a_folder_is_refused(landed: Path, tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-
-    for target in (tmp_path / "no" / "such" / "folder.csv", tmp_path / "folder"):
-        with pytest.raises(LakeError, match="could not be written"):
-            export("SELECT 1", target, "csv", lake_dir=landed)
-
-    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
 
 
 ANYWHERE = """
