@@ -49,7 +49,6 @@ class Settings(BaseSettings):
             key in the file of secrets.
         coordinate_decimals: Decimal places that coordinates keep in the open zone; 3 are about 100 m.
         open_late_after_s: An open zone that is behind the restricted one for longer is late, in seconds.
-        encrypt_lake: Whether the restricted zone's files are encrypted; counts when the lake is made.
     """
 
     model_config = SettingsConfigDict(env_prefix="DISPATCHLAKE_", frozen=True, extra="ignore")
@@ -74,7 +73,6 @@ class Settings(BaseSettings):
     token_key: Annotated[SecretStr, Field(min_length=32)] | None = None
     coordinate_decimals: Annotated[int, Field(ge=0, le=5)] = 3
     open_late_after_s: Annotated[float, Field(gt=0)] = 3600.0
-    encrypt_lake: bool = False
 
     @property
     def lake_dir(self) -> Path:

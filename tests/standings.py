@@ -7,6 +7,7 @@ from typing import Any
 
 from dispatchlake.deliveries import Waiting, judge_webhook
 from dispatchlake.lake.standing import ListingStatus, WebhookStatus
+from dispatchlake.open_zone import OpenZone
 from dispatchlake.status import Disk, Overview, judge
 
 NOW = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
@@ -70,10 +71,12 @@ def view(
     used: float = 0.5,
     full_share: float = 0.9,
     waited_s: float = 0.0,
+    behind_s: float = 0.0,
 ) -> Overview:
     """Return the overview of these listings and webhooks, all registered, on a disk that is used so far.
 
-    Where `waited_s` is given, two deliveries wait, the older for so long.
+    Where `waited_s` is given, two deliveries wait, the older for so long; where `behind_s` is, the open zone
+    is behind for that.
     """
     standings = tuple(
         judge(one, is_enabled=True, late_after_s=LATE_AFTER_S)
@@ -85,4 +88,5 @@ def view(
     )
     disk = Disk(round(1000 * 10**9 * (1 - used)), 1000 * 10**9, full_share)
     waiting = Waiting(2, at - timedelta(seconds=waited_s), waited_s) if waited_s else Waiting()
-    return Overview(at, standings, disk, waiting, webhooks)
+    open_zone = OpenZone(at - timedelta(seconds=behind_s), behind_s)
+    return Overview(at, standings, disk, waiting, webhooks, open_zone=open_zone)

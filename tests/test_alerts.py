@@ -165,6 +165,16 @@ def test_deliveries_that_wait_are_told_once_and_when_they_are_landed_again(telle
     assert teller.told == []
 
 
+def test_an_open_zone_that_is_late_is_told_once_and_when_it_is_published_again(teller: Teller) -> None:
+    assert teller.look(view(behind_s=3600)) == []
+    assert teller.look(view(behind_s=3601, at=NOW + EVERY)) == [(Condition.OPEN_ZONE_LATE, "")]
+    assert "The open zone has been behind the restricted one for 60 min" in teller.bodies[0]
+    assert "dispatchlake publish" in teller.bodies[0]
+    assert teller.look(view(behind_s=3900, at=NOW + 2 * EVERY)) == []
+    assert teller.look(view(at=NOW + 3 * EVERY)) == [(RECOVERED, "")]
+    assert teller.told == []
+
+
 KINDS = {"ok": listing, "failing": failing, "silent": silent}
 
 

@@ -189,6 +189,30 @@ def test_landing_goes_on_after_trouble_tells_it_once_and_stops_when_asked(
     assert len(told) == 3
 
 
+def test_what_has_landed_is_published_and_tried_again_where_that_failed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(settings, delivery(incident_metadata()))
+    told: list[str] = []
+    stop = Stop()
+    publish = landing.publish
+    outcomes = iter([LakeError("The open zone is full."), None])
+
+    def publish_or_fail(settings: Settings) -> Any:
+        if error := next(outcomes):
+            raise error
+        stop.ask()
+        return publish(settings)
+
+    monkeypatch.setattr(landing, "publish", publish_or_fail)
+
+    keep_landing(settings, every_s=0.001, stop=stop, tell=told.append)
+
+    assert told[0].startswith("The open zone is full.")
+    with connect(settings.open_dir, zone="open") as reader:
+        assert reader.execute("SELECT count(*) FROM incidents").fetchall() == [(1,)]
+
+
 def test_asked_to_stop_it_lands_the_batch_under_way_and_no_other(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,7 +85,7 @@ def test_a_listing_is_in_one_state() -> None:
 def test_every_name_says_its_unit_and_that_it_is_ours() -> None:
     families = list(text_string_to_metric_families(to_text(SEEN)))
 
-    assert len(families) == 21
+    assert len(families) == 22
     for family in families:
         assert family.name.startswith("dispatchlake_")
         assert family.documentation.endswith(".")

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from dispatchlake.errors import ConfigError
 from dispatchlake.settings import Settings, load_settings
@@ -43,6 +44,9 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         "METRICS_FILE": "/tmp/dispatchlake.prom",
         "FETCH_MEDIA": "true",
         "MEDIA_MAX_MB": "20",
+        "TOKEN_KEY": "k" * 32,
+        "COORDINATE_DECIMALS": "2",
+        "OPEN_LATE_AFTER_S": "30",
     }
     assert {name.lower() for name in given} == set(Settings.model_fields)
     for name, value in given.items():
@@ -68,6 +72,9 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         metrics_file=Path("/tmp/dispatchlake.prom"),
         fetch_media=True,
         media_max_mb=20,
+        token_key=SecretStr("k" * 32),
+        coordinate_decimals=2,
+        open_late_after_s=30,
     )
 
 

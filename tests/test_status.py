@@ -118,3 +118,11 @@ def test_deliveries_that_wait_too_long_are_in_the_headline_and_not_well() -> Non
 
     assert not late.is_well
     assert late.headline() == "1 of 1 listings are ok. webhook deliveries wait"
+
+
+def test_an_open_zone_that_is_behind_for_too_long_is_in_the_headline_and_not_well() -> None:
+    assert view(listing(), behind_s=3599).is_well
+    late = view(listing(), behind_s=3601)
+
+    assert not late.is_well
+    assert late.headline() == "1 of 1 listings are ok. the open zone is late"

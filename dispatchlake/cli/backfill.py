@@ -81,7 +81,7 @@ def _run(**parameters: Any) -> bool:
         raise outcome if isinstance(outcome, ConfigError) else ConfigError(str(state.message)) from outcome
     _show(outcome)
     console.print(f"[bold]{escape(str(state.message))}[/]", soft_wrap=True)
-    return not any(result.error for result in outcome)
+    return bool(state.is_completed())
 
 
 def _show(results: list[Any]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from dispatchlake.cli.terminal import console, table, waiting
-from dispatchlake.errors import ConfigError
+from dispatchlake.errors import ConfigError, LakeError
 
 if TYPE_CHECKING:  # Prefect takes seconds to import, and its environment must be set up before
     from tasks.artifacts import CellResult
@@ -29,6 +29,7 @@ def ingest_with_progress(
 
     Raises:
         ConfigError: There was nothing to run.
+        LakeError: Every cell landed, and what comes after that failed.
     """
     # Whoever waits at a terminal would rather be told now than have it tried again in some minutes.
     os.environ.setdefault("DISPATCHLAKE_RETRY_TASKS", "false")
@@ -43,6 +44,8 @@ def ingest_with_progress(
     results: list[CellResult] = list(outcome)
     show_results(results)
     console.print(f"[bold]{state.message}[/]")
+    if not state.is_completed() and not any(result.error for result in results):
+        raise LakeError("All that was read has landed, and the run ended with a trouble: see above.")
     return results
 
 

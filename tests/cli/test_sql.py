@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,24 @@ def test_the_lake_cannot_be_changed_from_there(lake: str, settings: Settings) ->
 
     assert result.returncode == 1
     assert len(query_frame("FROM cad_incidents")) == 300
+
+
+def test_the_open_zone_is_asked_unless_the_restricted_is_named_which_is_noted(
+    lake: str, settings: Settings
+) -> None:
+    question = "SELECT count(*) AS calls FROM raw_pages WHERE center_id = 'somebody'"
+    log = settings.access_dir / "restricted.jsonl"
+
+    assert run("sql", question).returncode == 0
+    assert not log.exists()
+    assert run("sql", "SELECT max(extra) FROM cad_incidents").stdout.count("·") == 1, "hidden"
+    assert run("sql", "--restricted", question).returncode == 0
+    assert run("sql", "--restricted", stdin=f"{question};\nFROM media;\n").returncode == 0
+
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(entry["tool"], entry["tables"]) for entry in entries] == [
+        ("dispatchlake sql", ["raw_pages"]),
+        ("dispatchlake sql", ["raw_pages"]),
+        ("dispatchlake sql", ["media"]),
+    ]
+    assert "somebody" not in log.read_text()

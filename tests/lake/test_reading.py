@@ -14,7 +14,9 @@ import pytest
 
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import Lake
+from dispatchlake.lake.publishing import publish
 from dispatchlake.lake.reading import connect, query_arrow, query_frame, show
+from dispatchlake.settings import Settings
 from tests.lake.pages import incident, instant, load, stamp
 from tests.lake.scripts import Script
 
@@ -79,6 +81,8 @@ def test_without_a_folder_the_settings_say_where_the_lake_is(
     monkeypatch.setenv("DISPATCHLAKE_DATA_DIR", str(tmp_path))
     with Lake.open(tmp_path / "lake") as lake:
         load(lake, incident("here"))
+
+    publish(Settings(data_dir=tmp_path))
 
     assert query_arrow("SELECT incident_id FROM incidents").to_pylist() == [{"incident_id": "here"}]
 

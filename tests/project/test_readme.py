@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dispatchlake.ingest import ingest_cell
+from dispatchlake.lake.publishing import publish
 from dispatchlake.settings import Settings
 from tests.centers import put_center
 from tests.command_line import run_process
@@ -60,6 +61,7 @@ def test_every_command_and_option_is_known(command: str) -> None:
 def test_the_python_lines_run(sandbox: SandboxProcess, settings: Settings) -> None:
     center = put_center(sandbox)
     ingest_cell(center, "incident_events", settings=settings, run_id="r")
+    publish(settings)
     (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict[str, object] = {}
 
