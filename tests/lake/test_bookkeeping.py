@@ -293,7 +293,7 @@ def test_a_run_that_landed_has_a_row_of_what_it_brought(center: Center) -> None:
     )
     assert rows == [
         ("second", "incident_events", "landed", None, 2, 4, 1, 1, 1, 1, instant(-9), instant(5),
-         "ingest", None, 0)
+         "ingest", None, 0, None)
     ]  # fmt: skip
     ((started_at, seconds),) = center.ask("SELECT started_at, seconds FROM runs WHERE run_id = 'second'")
     assert before <= started_at <= datetime.now(UTC)
@@ -321,6 +321,7 @@ def test_a_run_that_failed_has_a_row_with_its_reason(center: Center) -> None:
             "ingest",
             "CenterUnavailable",
             2,
+            None,
         )
     ]
     ((seconds,),) = center.ask("SELECT seconds FROM runs")
