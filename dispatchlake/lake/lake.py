@@ -21,6 +21,7 @@ from dispatchlake.lake import (
     backfilled,
     bookkeeping,
     commit,
+    ledger,
     log_holder,
     media_files,
     migrations,
@@ -29,7 +30,9 @@ from dispatchlake.lake import (
 from dispatchlake.lake.archive import ArchivedPage, archive_pages
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
+from dispatchlake.lake.forgetting import delivery_without_forgotten, without_forgotten
 from dispatchlake.lake.landing import LandedDeliveries, land, type_or_set_aside
+from dispatchlake.lake.ledger import Ledger
 from dispatchlake.lake.media_files import MediaLink, MediaOutcome
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import record_type_of
@@ -62,6 +65,10 @@ class _Reading:
     started_at: datetime
     took: timedelta
     logins: int
+
+
+class _Erased(CatalogBusy):
+    """Something was erased while this was read, which must not bring it back."""
 
 
 class Lake:
@@ -161,10 +168,13 @@ class Lake:
         started_at, started_s = datetime.now(UTC), time.monotonic()
         staging = Staging(self._connection, record_type_of(cell.resource))
         last: list[ArchivedPage] = []
+        erased = ledger.read(self._lake_dir)
+        if forgotten := erased.forgotten(cell.center_id):
+            pages = (without_forgotten(page, cell.resource, forgotten) for page in pages)
         try:
             with (
                 reading_ahead(type_batches(pages, cell.resource)) as batches,
-                reading_ahead(self._archived(batches, run_id=run_id)) as archived,
+                reading_ahead(self._archived(batches, erased, run_id=run_id)) as archived,
             ):
                 for batch, typed in archived:
                     last = batch.pages if batch.is_last else []
@@ -176,11 +186,11 @@ class Lake:
                 archive_pages(self._connection, last, run_id=run_id)
                 return self._commit(cell, staging, reading)
 
-            return self._transact(write)
+            return self._transact(write, erased=erased)
         except (DispatchLakeError, duckdb.Error):  # the lake takes nothing
             raise
         except Exception:  # a fault of ours: the pages are kept all the same, to be replayed
-            self._transact(partial(archive_pages, self._connection, last, run_id=run_id))
+            self._transact(partial(archive_pages, self._connection, last, run_id=run_id), erased=erased)
             raise
         finally:
             staging.close()
@@ -192,10 +202,20 @@ class Lake:
             deliveries: Each center's in the order received, each with the id that it has had since then.
             run_id: Kept with each in the archive.
         """
-        typed = type_or_set_aside(deliveries)
-        return self._transact(partial(land, self._connection, deliveries, typed, run_id=run_id))
+        while True:
+            erased = ledger.read(self._lake_dir)
+            kept = _without_forgotten(deliveries, erased)
+            typed = type_or_set_aside([one for one in kept if one.page.received is None])
+            try:
+                return self._transact(
+                    partial(land, self._connection, kept, typed, run_id=run_id), erased=erased
+                )
+            except _Erased:  # they are at hand: look again
+                continue
 
-    def _archived(self, batches: Iterable[TypedBatch], *, run_id: str) -> Iterator[TypedBatch]:
+    def _archived(
+        self, batches: Iterable[TypedBatch], erased: Ledger, *, run_id: str
+    ) -> Iterator[TypedBatch]:
         """Archive each batch and hand it on; all but the last, which is archived with what is made of it.
 
         Nearly every load has one batch, and a commit costs as much as the rest of it.
@@ -205,7 +225,8 @@ class Lake:
             for batch, typed in batches:
                 if not batch.is_last:
                     connection = connection or session.enter_context(another_session(self._connection))
-                    self._transact(partial(archive_pages, connection, batch.pages, run_id=run_id), connection)
+                    archive = partial(archive_pages, connection, batch.pages, run_id=run_id)
+                    self._transact(archive, connection, erased=erased)
                 yield batch, typed
 
     def _commit(self, cell: Cell, staging: Staging, reading: _Reading) -> LoadSummary:
@@ -301,8 +322,10 @@ class Lake:
         Raises:
             ConfigError: A center is named that has no archived page.
         """
+        erased = ledger.read(self._lake_dir)
+        transact = partial(self._transact, erased=erased)
         with _duckdb_errors():
-            return replay(self._connection, self._transact, selection or Selection(), resources or {})
+            return replay(self._connection, transact, selection or Selection(), resources or {})
 
     def selected_centers(self, selection: Selection) -> list[str]:
         """Return the centers a replay of the selection would read pages of.
@@ -319,16 +342,47 @@ class Lake:
         with held(self._lock), _duckdb_errors():
             yield self._connection
 
-    def _transact(self, write: Callable[[], T], connection: duckdb.DuckDBPyConnection | None = None) -> T:
-        """Run `write` in one transaction, under the lock that orders the writers of a SQLite catalog."""
+    @property
+    def _lake_dir(self) -> Path:
+        return Path(self._lock.lock_file).parent
+
+    def _transact(
+        self,
+        write: Callable[[], T],
+        connection: duckdb.DuckDBPyConnection | None = None,
+        *,
+        erased: Ledger | None = None,
+    ) -> T:
+        """Run `write` in one transaction, under the lock that orders the writers of a SQLite catalog.
+
+        Args:
+            write: What to do.
+            connection: The lake's own if not given.
+            erased: What was known to be erased when that which is written was read: nothing may have been
+                added, or it would come back.
+        """
         connection = connection or self._connection
         with held(self._lock), _duckdb_errors():
+            if erased is not None and ledger.mark_of(self._lake_dir) != erased.mark:
+                raise _Erased(
+                    "Calls were erased while this was read: nothing of it was written. The next run reads again."
+                )
             try:
                 with transaction(connection):
                     return write()
             except duckdb.Error:  # perhaps a refused COMMIT
-                begin_anew(Path(self._lock.lock_file).parent)
+                begin_anew(self._lake_dir)
                 raise
+
+
+def _without_forgotten(deliveries: Sequence[ArchivedPage], erased: Ledger) -> list[ArchivedPage]:
+    centers = {one.page.center_id: erased.forgotten(one.page.center_id) for one in deliveries}
+    return [
+        one
+        if (forgotten := centers[one.page.center_id]) is None
+        else delivery_without_forgotten(one, forgotten)
+        for one in deliveries
+    ]
 
 
 def open_lake(settings: Settings) -> Lake:

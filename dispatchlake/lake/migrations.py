@@ -14,9 +14,13 @@ from dispatchlake.lake.record_types import EVENT_TYPES
 from dispatchlake.lake.schemas import (
     ALERTS,
     CHAIN_HEADS,
+    ERASURE_KEYS,
+    ERASURES,
     INCIDENT_SIGHTINGS,
+    LEGAL_HOLDS,
     MEDIA_FILES,
     RAW_PAGES,
+    RETENTION_RULES,
     RUNS,
     TABLES,
     VIEWS,
@@ -87,7 +91,16 @@ def _add_deliveries(connection: duckdb.DuckDBPyConnection) -> None:
     _renew_comments(connection)
 
 
+def _add_erasure(connection: duckdb.DuckDBPyConnection) -> None:
+    _add_columns(connection, RAW_PAGES, ("redacted_at", "redacted_sha256", "redaction_id"))
+    for table in (ERASURES, ERASURE_KEYS, LEGAL_HOLDS, RETENTION_RULES):
+        if not _exists(connection, table.name):
+            _create_table(connection, table)
+    _renew_comments(connection)
+
+
 CHAIN = "0003 chain of pages"
+ERASURE = "0009 erasure"
 
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0001 first tables": _create_first_tables,
@@ -97,6 +110,7 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0005 light compression": _compress_lightly,
     "0006 status": _add_status,
     "0007 deliveries": _add_deliveries,
+    ERASURE: _add_erasure,
 }
 
 
@@ -161,7 +175,10 @@ def _add_columns(connection: duckdb.DuckDBPyConnection, table: Table, names: Col
 
 
 def _renew_comments(connection: duckdb.DuckDBPyConnection) -> None:
-    """Say of every table and column what this version says, where the lake says something else."""
+    """Say of every table and column what this version says, where the lake says something else.
+
+    Those that a later step adds are not there yet.
+    """
     tables = dict(
         connection.execute(
             "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = 'lake'"
@@ -172,10 +189,10 @@ def _renew_comments(connection: duckdb.DuckDBPyConnection) -> None:
     ).fetchall()
     columns = {(table, column): comment for table, column, comment in rows}
     for table in TABLES:
-        if tables[table.name] != table.comment:
+        if tables.get(table.name, table.comment) != table.comment:
             connection.execute(f"COMMENT ON TABLE {table.name} IS {quoted(table.comment)}")
         for column in table.columns:
-            if columns[table.name, column.name] != column.full_comment:
+            if columns.get((table.name, column.name), column.full_comment) != column.full_comment:
                 _comment_on(connection, table, column)
 
 

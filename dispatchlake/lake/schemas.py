@@ -135,7 +135,12 @@ RAW_PAGES = Table(
     (
         Column("raw_id", "VARCHAR", "Id of the page or delivery."),
         _CENTER,
-        Column("resource", "VARCHAR", "Listing it belongs to; webhook:incident-events or webhook:cad."),
+        Column(
+            "resource",
+            "VARCHAR",
+            "Listing it belongs to; webhook:incident-events or webhook:cad; erasure for "
+            "a page of ours that says which bodies records were cut out of.",
+        ),
         Column("run_id", "VARCHAR", "Run that fetched it: runs.run_id; of a delivery, the landing."),
         Column("sequence", "BIGINT", "Position in its listing, from 1; 1 for a delivery."),
         Column("url_path", "VARCHAR", "Path it was fetched from or delivered to, without the query."),
@@ -154,6 +159,17 @@ RAW_PAGES = Table(
             "VARCHAR",
             "SHA-256 over previous_sha256 and this page's facts, body_sha256 among them; how it is computed: "
             "docs/chain-of-custody.md.",
+        ),
+        Column("redacted_at", "TIMESTAMPTZ", "When records were last cut out of body (UTC); null if never."),
+        Column(
+            "redacted_sha256",
+            "VARCHAR",
+            "SHA-256 of body as it is now, where records were cut out of it; body_sha256 stays as it came.",
+        ),
+        Column(
+            "redaction_id",
+            "VARCHAR",
+            "The page of the chain that says so: raw_pages.raw_id, of the resource erasure.",
         ),
     ),
     ("center_id", "year(received_at)", "month(received_at)", "day(received_at)"),
@@ -283,6 +299,7 @@ MEDIA_FILES = Table(
             "state",
             "VARCHAR",
             "fetched; expired: the link opens nothing any more, until a later delivery has a fresh one; "
+            "removed: its time of retention is over; "
             "refused: it leads where we do not go, or to more than we take; failed: tried again for 2 hours.",
         ),
         Column("path", "VARCHAR", "Where the file is, below the folder of media files; null unless fetched."),
@@ -293,6 +310,58 @@ MEDIA_FILES = Table(
         Column("tried_at", "TIMESTAMPTZ", "When the last attempt began (UTC)."),
     ),
     ("center_id",),
+)
+
+ERASURES = Table(
+    "erasures",
+    "One row per call that was erased, one per CAD incident that was part of one, and one per run of "
+    "retention that removed something; nothing of the records. Key: erasure_id, subject_hash.",
+    (
+        Column("erasure_id", "VARCHAR", "Id of the erasure."),
+        _CENTER,
+        Column("kind", "VARCHAR", "incident, cad_incident or retention."),
+        Column(
+            "subject_hash",
+            "VARCHAR",
+            "HMAC-SHA-256 of center, kind and id under this lake's own key; empty for retention.",
+        ),
+        Column("reason", "VARCHAR", "Why, as whoever asked for it said; for retention its class."),
+        Column("requested_by", "VARCHAR", "Who asked for it: the account that ran the command."),
+        Column("begun_at", "TIMESTAMPTZ", "When it was asked for (UTC)."),
+        Column("erased_at", "TIMESTAMPTZ", "When all was removed (UTC); null while it is unfinished."),
+        Column("counts", "JSON", "Rows removed by table, pages redacted and media files removed."),
+    ),
+)
+
+ERASURE_KEYS = Table(
+    "erasure_keys",
+    "At most one row: the key of erasures.subject_hash, as erasures.json beside the catalog has it. Who "
+    "copies erasures to others leaves it here.",
+    (Column("key", "VARCHAR", "32 bytes, hexadecimal."),),
+)
+
+LEGAL_HOLDS = Table(
+    "legal_holds",
+    "One row per incident that may be neither erased nor removed by retention. Key: center_id, incident_id.",
+    (
+        _CENTER,
+        Column("incident_id", "VARCHAR", "incidents.incident_id."),
+        Column("reason", "VARCHAR", "Why, as whoever asked for it said."),
+        Column("held_by", "VARCHAR", "Who asked for it: the account that ran the command."),
+        Column("held_at", "TIMESTAMPTZ", "Since when (UTC)."),
+    ),
+)
+
+RETENTION_RULES = Table(
+    "retention_rules",
+    "One row per rule of how long something is kept; without a row it is kept. Key: center_id, class.",
+    (
+        Column("center_id", "VARCHAR", "Dispatch center; empty for all that have no rule of their own."),
+        Column("class", "VARCHAR", "records, caller-data, raw or media: docs/erasure-and-retention.md."),
+        Column("days", "DOUBLE", "How long it is kept, in days."),
+        Column("set_by", "VARCHAR", "Who set it: the account that ran the command."),
+        Column("set_at", "TIMESTAMPTZ", "When (UTC)."),
+    ),
 )
 
 TABLES: tuple[Table, ...] = (
@@ -308,6 +377,10 @@ TABLES: tuple[Table, ...] = (
     RUNS,
     ALERTS,
     MEDIA_FILES,
+    ERASURES,
+    ERASURE_KEYS,
+    LEGAL_HOLDS,
+    RETENTION_RULES,
 )
 
 VIEWS: Mapping[str, tuple[str, str]] = {

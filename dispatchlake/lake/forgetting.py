@@ -1,0 +1,139 @@
+"""Records that are erased, told apart from others: cut out of a page before it is archived or typed.
+
+The same judgement when a page comes and when one that is archived is gone through. A record is a call's if it
+has the incident's id as its own or as `incident_id`, or the id of a CAD incident that was part of the call as
+its own; and it is too old if it was created before the center's cut-off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from dispatchlake.lake.archive import ArchivedPage
+from dispatchlake.lake.events import DISCRIMINATORS
+from dispatchlake.lake.ledger import Forgotten
+from dispatchlake.lake.record_types import CAD_INCIDENTS
+from dispatchlake.lake.timestamps import parse_instants
+from dispatchlake.model import RESOURCES, BodyAsReceived, Page, Resource
+from dispatchlake.payload import PayloadError, cut_records, decode_json, decode_payload
+
+RETENTION = "retention"
+"""Instead of an erasure's id, where a record is too old."""
+
+
+def without_forgotten(page: Page, resource: Resource, forgotten: Forgotten) -> Page:
+    """Return a page without the records that are not taken; the very same one if it has none.
+
+    Raises:
+        PayloadError: Its records cannot be told apart in its body.
+    """
+    found = find_forgotten(page.records, resource, forgotten)
+    if not found:
+        return page
+    return replace(
+        page,
+        records=[record for number, record in enumerate(page.records) if number not in found],
+        body=cut_records(page.body, resource.records_key, found),
+        received=as_received(page.body, found.values()),
+    )
+
+
+def delivery_without_forgotten(delivery: ArchivedPage, forgotten: Forgotten) -> ArchivedPage:
+    """Return a delivery, with an empty body if what it tells of is not taken."""
+    because = forgotten_delivery(delivery.page.body, forgotten)
+    if because is None:
+        return delivery
+    received = as_received(delivery.page.body, [because])
+    return ArchivedPage(delivery.raw_id, replace(delivery.page, body=b"", received=received))
+
+
+def as_received(body: bytes, because: Any) -> BodyAsReceived:
+    """Return what is kept of a body that something is cut out of."""
+    return BodyAsReceived(hashlib.sha256(body).hexdigest(), len(body), tuple(sorted(set(because))))
+
+
+def cut_body(body: bytes, resource: Resource | str, forgotten: Forgotten) -> tuple[bytes, set[str]]:
+    """Return an archived body without what is not taken, and which erasures that fell under; it may be none.
+
+    Args:
+        body: As archived.
+        resource: The listing it is a page of, or the name of the webhook it was delivered to.
+        forgotten: What is not taken.
+    """
+    if isinstance(resource, str):
+        because = forgotten_delivery(body, forgotten) if resource in DISCRIMINATORS else None
+        return (body, set()) if because is None else (b"", {because})
+    try:
+        records = decode_payload(body, resource.records_key).records
+    except PayloadError:  # a page that was never understood holds nothing that is
+        return body, set()
+    found = find_forgotten(records, resource, forgotten)
+    return (cut_records(body, resource.records_key, found), set(found.values())) if found else (body, set())
+
+
+def find_forgotten(records: Sequence[Any], resource: Resource, forgotten: Forgotten) -> dict[int, str]:
+    """Return the places of records that are not taken, and the erasure that each falls under."""
+    found: dict[int, str] = {}
+    if forgotten.cutoff is not None:
+        found = dict.fromkeys(_too_old(records, resource.created_field, forgotten), RETENTION)
+    is_cad = resource.name == CAD_INCIDENTS.resource
+    kind = "cad_incident" if is_cad else "incident"
+    for number, record in enumerate(records):
+        if type(record) is not dict:
+            continue
+        because = _because_of(forgotten, kind, record.get(resource.id_field))
+        if because is None and is_cad:
+            because = _because_of(forgotten, "incident", record.get("incident_id"))
+        if because is not None:
+            found[number] = because
+    return found
+
+
+def forgotten_delivery(body: bytes, forgotten: Forgotten) -> str | None:
+    """Return the erasure that a delivery falls under, or None."""
+    try:
+        content = decode_json(body)
+    except PayloadError:
+        return None
+    if type(content) is not dict:
+        return None
+    for name in ("incident_id", "id"):
+        if (because := _because_of(forgotten, "incident", content.get(name))) is not None:
+            return because
+    is_old = forgotten.cutoff is not None and _too_old([content], "created_at", forgotten)
+    return RETENTION if is_old else None
+
+
+def _because_of(forgotten: Forgotten, kind: Any, identity: object) -> str | None:
+    if type(identity) is int:  # a server that sends numbers is taken at its word
+        identity = str(identity)
+    return forgotten.because_of(kind, identity) if type(identity) is str else None
+
+
+def _too_old(records: Sequence[Any], created_field: str, forgotten: Forgotten) -> list[int]:
+    values = [record.get(created_field) if type(record) is dict else None for record in records]
+    texts = pa.array([_writable(value) for value in values], pa.string())
+    cutoff = forgotten.cutoff
+    return [
+        number
+        for number, created_at in enumerate(parse_instants(texts).to_pylist())
+        if created_at is not None and cutoff is not None and created_at < cutoff
+    ]
+
+
+def _writable(value: object) -> str | None:
+    """Return a text that Arrow takes; a lone surrogate is in no time."""
+    return value if type(value) is str and value.isascii() else None
+
+
+def listing_of(name: str, center_id: str, resources: Any) -> Resource | str:
+    """Return how pages of a name are read: as a listing, as configured or as declared, or as deliveries."""
+    if name in DISCRIMINATORS:
+        return name
+    listing = resources.get((center_id, name)) or RESOURCES.get(name)
+    return name if listing is None else listing
