@@ -27,18 +27,18 @@ RETENTION = "retention"
 
 
 def without_forgotten(page: Page, resource: Resource, forgotten: Forgotten) -> Page:
-    """Return a page without the records that are not taken; the very same one if it has none.
-
-    Raises:
-        PayloadError: Its records cannot be told apart in its body.
-    """
+    """Return a page without the records that are not taken; the very same one if it has none."""
     found = find_forgotten(page.records, resource, forgotten)
     if not found:
         return page
+    try:
+        body = cut_records(page.body, resource.records_key, found)
+    except PayloadError:  # better no body than one with what is erased
+        body = b""
     return replace(
         page,
         records=[record for number, record in enumerate(page.records) if number not in found],
-        body=cut_records(page.body, resource.records_key, found),
+        body=body,
         received=as_received(page.body, found.values()),
     )
 

@@ -22,6 +22,7 @@ from dispatchlake.lake import (
     bookkeeping,
     commit,
     ledger,
+    ledger_table,
     log_holder,
     media_files,
     migrations,
@@ -82,8 +83,21 @@ class Lake:
         self._leave = leave
 
     @classmethod
-    def open(cls, lake_dir: Path, *, memory_limit_mb: int = 112, lock_wait_s: float = 120.0) -> Lake:
+    def open(
+        cls,
+        lake_dir: Path,
+        *,
+        memory_limit_mb: int = 112,
+        lock_wait_s: float = 120.0,
+        is_derived: bool = False,
+    ) -> Lake:
         """Open the lake, creating it or bringing it to this version's layout if need be.
+
+        Args:
+            lake_dir: Home of the lake.
+            memory_limit_mb: DuckDB's memory budget in this process.
+            lock_wait_s: How long a commit waits for another writer, in seconds.
+            is_derived: Whether it was made from another lake: then its layout is left as it is.
 
         Raises:
             ConfigError: The folder cannot be written.
@@ -99,7 +113,8 @@ class Lake:
             lake = cls(connection, lock, undo.pop_all().close)
         try:
             with _duckdb_errors():
-                lake._migrate()
+                if not is_derived:
+                    lake._migrate()
         except BaseException:
             begin_anew(lake_dir)
             lake.close()
@@ -117,6 +132,10 @@ class Lake:
             if done != set(migrations.MIGRATIONS):
                 with held(self._lock):
                     migrations.migrate(self._connection)
+            if ledger_table.reconciled(self._connection, self.lake_dir) is not None:
+                with held(self._lock):
+                    if (known := ledger_table.reconciled(self._connection, self.lake_dir)) is not None:
+                        ledger.write(self.lake_dir, known)
             self._connection.execute(f"CREATE TABLE {_IS_CURRENT} (nothing BOOLEAN)")
 
     def __enter__(self) -> Self:
@@ -168,7 +187,7 @@ class Lake:
         started_at, started_s = datetime.now(UTC), time.monotonic()
         staging = Staging(self._connection, record_type_of(cell.resource))
         last: list[ArchivedPage] = []
-        erased = ledger.read(self._lake_dir)
+        erased = ledger.read(self.lake_dir)
         if forgotten := erased.forgotten(cell.center_id):
             pages = (without_forgotten(page, cell.resource, forgotten) for page in pages)
         try:
@@ -203,7 +222,7 @@ class Lake:
             run_id: Kept with each in the archive.
         """
         while True:
-            erased = ledger.read(self._lake_dir)
+            erased = ledger.read(self.lake_dir)
             kept = _without_forgotten(deliveries, erased)
             typed = type_or_set_aside([one for one in kept if one.page.received is None])
             try:
@@ -322,7 +341,7 @@ class Lake:
         Raises:
             ConfigError: A center is named that has no archived page.
         """
-        erased = ledger.read(self._lake_dir)
+        erased = ledger.read(self.lake_dir)
         transact = partial(self._transact, erased=erased)
         with _duckdb_errors():
             return replay(self._connection, transact, selection or Selection(), resources or {})
@@ -342,8 +361,19 @@ class Lake:
         with held(self._lock), _duckdb_errors():
             yield self._connection
 
+    @contextlib.contextmanager
+    def session(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield the connection, to read by and for `transact`."""
+        with _duckdb_errors():
+            yield self._connection
+
+    def transact(self, write: Callable[[], T]) -> T:
+        """Run `write`, which uses the connection of `session`, in one transaction under the writers' lock."""
+        return self._transact(write)
+
     @property
-    def _lake_dir(self) -> Path:
+    def lake_dir(self) -> Path:
+        """Return the home of the lake."""
         return Path(self._lock.lock_file).parent
 
     def _transact(
@@ -363,20 +393,22 @@ class Lake:
         """
         connection = connection or self._connection
         with held(self._lock), _duckdb_errors():
-            if erased is not None and ledger.mark_of(self._lake_dir) != erased.mark:
+            if erased is not None and ledger.mark_of(self.lake_dir) != erased.mark:
                 raise _Erased(
-                    "Calls were erased while this was read: nothing of it was written. The next run reads again."
+                    "Calls were erased while this was read: nothing of it was written. "
+                    "The next run reads again."
                 )
             try:
                 with transaction(connection):
                     return write()
             except duckdb.Error:  # perhaps a refused COMMIT
-                begin_anew(self._lake_dir)
+                begin_anew(self.lake_dir)
                 raise
 
 
 def _without_forgotten(deliveries: Sequence[ArchivedPage], erased: Ledger) -> list[ArchivedPage]:
-    centers = {one.page.center_id: erased.forgotten(one.page.center_id) for one in deliveries}
+    center_ids = {one.page.center_id for one in deliveries}
+    centers = {center_id: erased.forgotten(center_id) for center_id in center_ids}
     return [
         one
         if (forgotten := centers[one.page.center_id]) is None

@@ -13,11 +13,11 @@ import hmac
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import orjson
 
@@ -31,7 +31,9 @@ SubjectKind = Literal["incident", "cad_incident", "retention"]
 Mark = tuple[int, int, int]
 """Tells one state of the file from any other."""
 
-_NO_FILE: Mark = (0, 0, 0)
+NO_FILE: Mark = (0, 0, 0)
+"""Of a lake that has no such file."""
+
 _LAYOUT = 1
 
 
@@ -136,7 +138,7 @@ def mark_of(lake_dir: Path) -> Mark:
     try:
         status = path_of(lake_dir).stat()
     except FileNotFoundError:
-        return _NO_FILE
+        return NO_FILE
     return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
@@ -151,7 +153,7 @@ def read(lake_dir: Path) -> Ledger:
 
 @lru_cache(maxsize=8)
 def _read(lake_dir: Path, mark: Mark) -> Ledger:
-    if mark == _NO_FILE:
+    if mark == NO_FILE:
         return Ledger(secrets.token_bytes(32), mark)
     try:
         content = orjson.loads(path_of(lake_dir).read_bytes())
@@ -222,5 +224,5 @@ def as_row(erasure: Erasure) -> list[object]:
 
 def from_row(row: Sequence[Any]) -> Erasure:
     """Return the erasure that a row of the table is."""
-    *rest, counts = row
-    return Erasure(*rest, cast("dict[str, int]", orjson.loads(counts)))
+    names = [one.name for one in fields(Erasure)]
+    return Erasure(**{**dict(zip(names, row, strict=True)), "counts": orjson.loads(row[-1])})

@@ -36,6 +36,19 @@ def compact(path: str) -> dict[str, Any]:
         }
 
 
+def scrub(path: str) -> dict[str, Any]:
+    """Write the file anew, so that nothing is left in free pages or in the gaps of others; empty the log."""
+    with _open(path) as catalog:
+        pages = _pragma(catalog, "page_count")
+        catalog.execute("VACUUM")
+        freed_pages = pages - _pragma(catalog, "page_count")
+        busy = _pragma(catalog, "wal_checkpoint(TRUNCATE)")
+        return {
+            "freed_bytes": max(0, freed_pages) * _pragma(catalog, "page_size"),
+            "log_is_empty": not busy,
+        }
+
+
 def copy(source: str, target: str) -> dict[str, Any]:
     """Copy a database as it is at one moment, whoever has it open, to a file that stands alone."""
     with _open(source) as catalog, contextlib.closing(sqlite3.connect(target, isolation_level=None)) as sink:
@@ -63,7 +76,12 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-VERBS: dict[str, Callable[..., dict[str, Any]]] = {"compact": compact, "copy": copy, "hold": hold}
+VERBS: dict[str, Callable[..., dict[str, Any]]] = {
+    "compact": compact,
+    "scrub": scrub,
+    "copy": copy,
+    "hold": hold,
+}
 
 if __name__ == "__main__":
     try:
