@@ -13,7 +13,15 @@ from datetime import timedelta
 from enum import StrEnum
 
 from dispatchlake.lake.told import Told
-from dispatchlake.status import DISK_ADVICE, WAITING_ADVICE, Overview, Standing, State, in_words
+from dispatchlake.status import (
+    DISK_ADVICE,
+    ERASING_ADVICE,
+    WAITING_ADVICE,
+    Overview,
+    Standing,
+    State,
+    in_words,
+)
 
 AGAIN_AFTER = timedelta(days=1)
 """How soon a condition that holds is told again."""
@@ -28,6 +36,7 @@ class Condition(StrEnum):
     QUARANTINE_GREW = "quarantine-grew"
     DISK_NEARLY_FULL = "disk-nearly-full"
     DELIVERIES_WAIT = "deliveries-wait"
+    ERASURE_UNFINISHED = "erasure-unfinished"
 
 
 RECOVERED = "recovered"
@@ -95,6 +104,8 @@ def _holding(view: Overview) -> dict[tuple[str, str], list[Standing]]:
         holding["", Condition.DISK_NEARLY_FULL] = []
     if view.waiting.is_late:
         holding["", Condition.DELIVERIES_WAIT] = []
+    if view.erasing.is_stuck:
+        holding["", Condition.ERASURE_UNFINISHED] = []
     return dict(holding)
 
 
@@ -115,6 +126,8 @@ def _ended(
             alerts.append(Alert(RECOVERED, "", "The disk has room again", view.disk.why))
         elif one.condition == Condition.DELIVERIES_WAIT:
             alerts.append(Alert(RECOVERED, "", "Webhook deliveries are landed again", view.waiting.why))
+        elif one.condition == Condition.ERASURE_UNFINISHED:
+            alerts.append(Alert(RECOVERED, "", "No erasure is unfinished any more", view.erasing.why))
         elif one.condition in _OF_STATE.values() and standing is not None:
             if standing.state is State.FAILING:  # it worked in between and fails again: not over yet
                 kept.append(one)
@@ -131,6 +144,8 @@ def _alert(view: Overview, condition: str, center_id: str, standings: list[Stand
         return Alert(
             condition, "", "Webhook deliveries are not landed", f"{view.waiting.why} {WAITING_ADVICE}"
         )
+    if condition == Condition.ERASURE_UNFINISHED:
+        return Alert(condition, "", "An erasure is unfinished", f"{view.erasing.why} {ERASING_ADVICE}")
     lines: list[str] = []
     for standing in standings:
         listing = standing.listing

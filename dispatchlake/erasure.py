@@ -121,6 +121,12 @@ def unfinished(settings: Settings) -> list[Erasure]:
     return list(ledger.read(settings.lake_dir).unfinished)
 
 
+def undone(settings: Settings) -> bool:
+    """Say whether erasures are to be done, of which some may have been undone by an older catalog."""
+    with open_lake(settings):  # compares the ledger with the catalog
+        return bool(unfinished(settings))
+
+
 def refuse_backups(settings: Settings) -> None:
     """Raise ConfigError if copies of the catalog lie below the data folder: they hold rows of calls."""
     live = {catalog_path(folder).resolve() for folder in _lake_dirs(settings)}

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from dispatchlake.errors import ConfigError
+from dispatchlake.lake import ledger
 from dispatchlake.lake.standing import ListingStatus, read_status
 from dispatchlake.settings import Settings
 from dispatchlake.spool import NAME, Spool
@@ -146,6 +147,41 @@ WAITING_ADVICE = (
     "see that `dispatchlake land --every 15` runs (`dispatchlake up` starts it)."
 )
 
+
+@dataclass(frozen=True, slots=True)
+class Erasing:
+    """The erasures that were begun and are not done.
+
+    Attributes:
+        begun_at: When the first of them was; None if there is none.
+        lasted_s: From then to now, in seconds; 0 if there is none.
+    """
+
+    count: int = 0
+    begun_at: datetime | None = None
+    lasted_s: float = 0.0
+
+    @property
+    def is_stuck(self) -> bool:
+        """Say whether one has been under way for too long."""
+        return self.count > 0 and self.lasted_s > ERASED_WITHIN_S
+
+    @property
+    def why(self) -> str:
+        """Return how many there are, in a sentence."""
+        if not self.count:
+            return "No erasure is unfinished."
+        return f"{self.count:,} erasures are unfinished, the oldest for {in_words(self.lasted_s)}."
+
+
+ERASED_WITHIN_S = 3600.0
+"""An erasure that lasts longer was stopped, or found something that it could not remove."""
+
+ERASING_ADVICE = (
+    "What was asked to be erased may still lie here. Go on with it: dispatchlake erase --unfinished; it says "
+    "what is in the way."
+)
+
 DISK_ADVICE = (
     "Make room, or give the lake a larger disk; `dispatchlake maintain` removes what no kept snapshot needs. "
     "When it is full nothing lands, and what landed stays whole."
@@ -160,6 +196,7 @@ class Overview:
     standings: tuple[Standing, ...]
     disk: Disk
     waiting: Waiting = Waiting()
+    erasing: Erasing = Erasing()
 
     @property
     def bad(self) -> tuple[Standing, ...]:
@@ -185,6 +222,7 @@ class Overview:
             if state is not State.OK and any(s.state is state for s in active)
         ]
         troubles += ["webhook deliveries wait"] if self.waiting.is_late else []
+        troubles += ["an erasure is unfinished"] if self.erasing.is_stuck else []
         troubles += ["the disk is nearly full"] if self.disk.is_nearly_full else []
         return ". ".join([sentence, *troubles])
 
@@ -216,7 +254,26 @@ def overview(
         )
         for name in names
     )
-    return Overview(datetime.now(UTC), standings, measure_disk(settings), measure_waiting(settings))
+    return Overview(
+        datetime.now(UTC),
+        standings,
+        measure_disk(settings),
+        measure_waiting(settings),
+        measure_erasing(settings),
+    )
+
+
+def measure_erasing(settings: Settings) -> Erasing:
+    """Return what is being erased; asks a file, not the lake.
+
+    Raises:
+        LakeError: It cannot be read.
+    """
+    begun = [one.begun_at for one in ledger.read(settings.lake_dir).unfinished]
+    if not begun:
+        return Erasing()
+    lasted_s = max((datetime.now(UTC) - min(begun)).total_seconds(), 0.0)
+    return Erasing(len(set(begun)), min(begun), lasted_s)
 
 
 def measure_waiting(settings: Settings) -> Waiting:

@@ -116,6 +116,11 @@ def _show(view: Overview) -> None:
         console.print(f"\n[bold red]{view.waiting.why}[/]\n  {WAITING_ADVICE}", soft_wrap=True)
     elif view.waiting.count:
         console.print(f"\n{view.waiting.why}", soft_wrap=True)
+    if view.erasing.count:
+        from dispatchlake.status import ERASING_ADVICE
+
+        colour = "bold red" if view.erasing.is_stuck else "yellow"
+        console.print(f"\n[{colour}]{view.erasing.why}[/]\n  {ERASING_ADVICE}", soft_wrap=True)
     if view.disk.is_nearly_full:
         from dispatchlake.status import DISK_ADVICE
 
@@ -154,6 +159,7 @@ def _print_json(view: Overview) -> None:
         "is_well": view.is_well,
         "disk": {**asdict(view.disk), "is_nearly_full": view.disk.is_nearly_full},
         "deliveries": {**asdict(view.waiting), "is_late": view.waiting.is_late},
+        "erasures": {**asdict(view.erasing), "is_stuck": view.erasing.is_stuck},
         "listings": [
             {
                 **asdict(standing.listing),

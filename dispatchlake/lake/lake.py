@@ -21,6 +21,7 @@ from dispatchlake.lake import (
     backfilled,
     bookkeeping,
     commit,
+    holds,
     ledger,
     ledger_table,
     log_holder,
@@ -32,6 +33,7 @@ from dispatchlake.lake.archive import ArchivedPage, archive_pages
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
 from dispatchlake.lake.forgetting import delivery_without_forgotten, without_forgotten
+from dispatchlake.lake.holds import Hold
 from dispatchlake.lake.landing import LandedDeliveries, land, type_or_set_aside
 from dispatchlake.lake.ledger import Ledger
 from dispatchlake.lake.media_files import MediaLink, MediaOutcome
@@ -314,6 +316,23 @@ class Lake:
         """Keep what has been told now, where `before` was what `told` answered."""
         if set(before) != set(now):
             self._transact(partial(write_told, self._connection, before, now))
+
+    def holds(self) -> list[Hold]:
+        """Return the incidents that may not be removed."""
+        with _duckdb_errors():
+            return holds.read_holds(self._connection)
+
+    def hold(self, hold: Hold) -> bool:
+        """Keep an incident from being removed; return False if it is kept already."""
+        return self._transact(partial(holds.add_hold, self._connection, hold))
+
+    def release(self, center_id: str, incident_id: str) -> None:
+        """Let an incident be removed again.
+
+        Raises:
+            ConfigError: It is not held.
+        """
+        self._transact(partial(holds.remove_hold, self._connection, center_id, incident_id))
 
     def media_due(self, *, limit: int) -> list[MediaLink]:
         """Return media that are to be fetched now, the newest first."""

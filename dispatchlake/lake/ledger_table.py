@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from dispatchlake.lake import ledger
+from dispatchlake.lake import ledger, migrations, reading
 from dispatchlake.lake.ledger import Erasure, Ledger
 
 
@@ -21,6 +21,16 @@ def read_table(connection: duckdb.DuckDBPyConnection) -> list[Erasure]:
         FROM erasures ORDER BY begun_at, erasure_id, kind DESC, subject_hash"""
     ).fetchall()
     return [ledger.from_row(row) for row in rows]
+
+
+def read_erasures(lake_dir: Path) -> list[Erasure]:
+    """Return what was erased from a lake, the oldest first; nothing where it has no such table yet.
+
+    Raises:
+        ConfigError: There is no lake yet.
+    """
+    with reading.connect(lake_dir) as connection:
+        return read_table(connection) if migrations.ERASURE in migrations.applied(connection) else []
 
 
 def mirror(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> None:

@@ -280,7 +280,8 @@ ALERTS = Table(
         Column(
             "condition",
             "VARCHAR",
-            "login-failed, late, silent, quarantine-grew, disk-nearly-full or deliveries-wait.",
+            "login-failed, late, silent, quarantine-grew, disk-nearly-full, deliveries-wait or "
+            "erasure-unfinished.",
         ),
         Column("since_at", "TIMESTAMPTZ", "When it was first told (UTC)."),
         Column("told_at", "TIMESTAMPTZ", "When it was last told (UTC)."),
