@@ -150,6 +150,8 @@ def verify(lake_dir: Path | None = None, *, center_ids: tuple[str, ...] = ()) ->
                 "This lake was made by an older version of dispatchlake: its pages have no chain yet. "
                 "The next load gives them one (dispatchlake ingest)."
             )
+        if migrations.ERASURE not in migrations.applied(connection):
+            _lay_over(connection)
         archived = [
             row[0]
             for row in connection.execute(
@@ -159,6 +161,12 @@ def verify(lake_dir: Path | None = None, *, center_ids: tuple[str, ...] = ()) ->
         for center_id in archived:
             if not center_ids or center_id in center_ids:
                 yield _verify(connection, center_id)
+
+
+def _lay_over(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let the pages of a lake that an older version made have the columns of erasure, of which none is set."""
+    none = ", ".join(f"NULL::VARCHAR AS {name}" for name in ("redacted_sha256", "redaction_id"))
+    connection.execute(f"CREATE TEMP VIEW raw_pages AS SELECT *, {none} FROM lake.raw_pages")
 
 
 def _verify(connection: duckdb.DuckDBPyConnection, center_id: str) -> Custody:

@@ -115,7 +115,8 @@ class Center:
 
 def see_one_center(reader: duckdb.DuckDBPyConnection) -> None:
     """Lay a view of the same name over each table, of the rows of the center asked about."""
-    for name in (*(table.name for table in TABLES), *VIEWS):
+    of_centers = [table.name for table in TABLES if "center_id" in {column.name for column in table.columns}]
+    for name in (*of_centers, *VIEWS):
         reader.execute(
             f"""CREATE TEMP VIEW {name} AS
             SELECT * FROM lake.{name} WHERE center_id = getvariable('center')"""
