@@ -86,7 +86,7 @@ def erase(
         raise no_lake(settings.lake_dir)
     refuse_backups(settings)
     land_deliveries(settings)  # what waits is the call's too, and is told of in the chain
-    with _lakes(settings) as (lake, derived):
+    with lakes(settings) as (lake, derived):
         plan = erasing.begin(
             lake, center_id, incident_id, reason=reason, requested_by=requested_by, others=derived
         )
@@ -153,7 +153,8 @@ def _lake_dirs(settings: Settings) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _lakes(settings: Settings) -> Iterator[tuple[Lake, list[Lake]]]:
+def lakes(settings: Settings) -> Iterator[tuple[Lake, list[Lake]]]:
+    """Open the lake, and those that are derived from it as they are."""
     with contextlib.ExitStack() as opened:
         lake = opened.enter_context(open_lake(settings))
         derived = [
@@ -172,25 +173,35 @@ def _lakes(settings: Settings) -> Iterator[tuple[Lake, list[Lake]]]:
 
 def _carry_out(settings: Settings, plan: Plan, resources: Resources) -> ErasureReport:
     land_deliveries(settings)  # what came before the ledger had the call
-    with _lakes(settings) as (lake, derived):
+    with lakes(settings) as (lake, derived):
         counts = Counter(erasing.remove(lake, plan, resources))
         for other in derived:
             removed = erasing.remove_derived(other, plan)
             counts.update({f"open {name}": count for name, count in removed.items()})
         for one in (lake, *derived):
             erasing.clear(one)
-    for folder in _lake_dirs(settings):
-        purge.scrub(folder)
+    scrub(settings)
     if files := _remove_media(settings, plan):
         counts["media files"] = files
-    if (settings.spool_dir / NAME).exists():
-        with Spool.open(settings.spool_dir) as spool:
-            spool.scrub()
     report = _prove(settings, plan, dict(counts))
     if report.is_done:
         with open_lake(settings) as lake:
             erasing.finish(lake, plan, report.counts)
     return report
+
+
+def scrub(settings: Settings) -> None:
+    """Leave nothing of what was deleted in free pages and logs of catalogs and spool; no lake is open here.
+
+    Raises:
+        CatalogBusy: A reader keeps a catalog's log from being emptied.
+        SpoolBusy: Another process is in the way.
+    """
+    for folder in _lake_dirs(settings):
+        purge.scrub(folder)
+    if (settings.spool_dir / NAME).exists():
+        with Spool.open(settings.spool_dir) as spool:
+            spool.scrub()
 
 
 def _remove_media(settings: Settings, plan: Plan) -> int:

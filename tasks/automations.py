@@ -38,7 +38,7 @@ NO_BLOCK = (
     "block of that name in the UI, then: dispatchlake alerts apply"
 )
 
-_FLOWS = ["ingest", "backfill", "replay", "maintain", "check"]
+_FLOWS = ["ingest", "backfill", "replay", "maintain", "retention", "check"]
 _RUN = "{{ flow_run.name }} ({{ flow.name }}): {{ flow_run|ui_url or 'in the UI under Runs' }}"
 _HOUR = timedelta(hours=1)
 _PER_REQUEST = 200

@@ -60,6 +60,11 @@ app.command(
     "dispatchlake.cli.hold:app", name="hold", help="Keep incidents from being erased: add, remove, list."
 )
 app.command(
+    "dispatchlake.cli.retention:app",
+    name="retention",
+    help="Say how long things are kept, and remove what is older: set, unset, show, run.",
+)
+app.command(
     "dispatchlake.cli.maintain:maintain", help="Keep the lake small: merge, expire, remove; any time."
 )
 app.command("dispatchlake.cli.recover:recover", help="End runs whose process is gone; resume those that do.")

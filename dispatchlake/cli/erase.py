@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the lake's packages take a while to import: not for --help
 
 def erase(
     center: str | None = None,
-    incident: str | None = None,
+    incident: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
     reason: str | None = None,
@@ -94,7 +94,7 @@ def erasures() -> None:
             sum(one.counts.values()),
         ]
         for one in read_erasures(load_settings().lake_dir)
-        if one.kind != "cad_incident"
+        if one.kind == "incident"
     ]
     if not rows:
         console.print("Nothing was erased.")

@@ -164,7 +164,7 @@ def verify(lake_dir: Path | None = None, *, center_ids: tuple[str, ...] = ()) ->
 
 
 def _lay_over(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let the pages of a lake that an older version made have the columns of erasure, of which none is set."""
+    """Let the pages of a lake that an older version made have the columns of erasure, none of them set."""
     none = ", ".join(f"NULL::VARCHAR AS {name}" for name in ("redacted_sha256", "redaction_id"))
     connection.execute(f"CREATE TEMP VIEW raw_pages AS SELECT *, {none} FROM lake.raw_pages")
 

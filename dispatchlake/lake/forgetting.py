@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.events import DISCRIMINATORS
-from dispatchlake.lake.ledger import Forgotten
+from dispatchlake.lake.ledger import Forgotten, SubjectKind
 from dispatchlake.lake.record_types import CAD_INCIDENTS
 from dispatchlake.lake.timestamps import parse_instants
 from dispatchlake.model import RESOURCES, BodyAsReceived, Page, Resource
@@ -82,7 +82,13 @@ def find_forgotten(records: Sequence[Any], resource: Resource, forgotten: Forgot
     if forgotten.cutoff is not None:
         found = dict.fromkeys(_too_old(records, resource.created_field, forgotten), RETENTION)
     is_cad = resource.name == CAD_INCIDENTS.resource
-    kind = "cad_incident" if is_cad else "incident"
+    kind: SubjectKind = "cad_incident" if is_cad else "incident"
+    for number in list(found):
+        record = records[number]
+        if _is_held(forgotten, kind, record.get(resource.id_field)) or (
+            is_cad and _is_held(forgotten, "incident", record.get("incident_id"))
+        ):
+            del found[number]
     for number, record in enumerate(records):
         if type(record) is not dict:
             continue
@@ -105,14 +111,27 @@ def forgotten_delivery(body: bytes, forgotten: Forgotten) -> str | None:
     for name in ("incident_id", "id"):
         if (because := _because_of(forgotten, "incident", content.get(name))) is not None:
             return because
+    if any(_is_held(forgotten, "incident", content.get(name)) for name in ("incident_id", "id")):
+        return None
     is_old = forgotten.cutoff is not None and _too_old([content], "created_at", forgotten)
     return RETENTION if is_old else None
 
 
-def _because_of(forgotten: Forgotten, kind: Any, identity: object) -> str | None:
-    if type(identity) is int:  # a server that sends numbers is taken at its word
-        identity = str(identity)
-    return forgotten.because_of(kind, identity) if type(identity) is str else None
+def _because_of(forgotten: Forgotten, kind: SubjectKind, identity: object) -> str | None:
+    text = _text(identity)
+    return None if text is None else forgotten.because_of(kind, text)
+
+
+def _is_held(forgotten: Forgotten, kind: SubjectKind, identity: object) -> bool:
+    text = _text(identity)
+    return text is not None and forgotten.is_held(kind, text)
+
+
+def _text(identity: object) -> str | None:
+    """Return an id as the tables have it: a server that sends numbers is taken at its word."""
+    if type(identity) is int:
+        return str(identity)
+    return identity if type(identity) is str else None
 
 
 def _too_old(records: Sequence[Any], created_field: str, forgotten: Forgotten) -> list[int]:

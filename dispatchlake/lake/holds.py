@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 import duckdb
 
 from dispatchlake.errors import ConfigError
-from dispatchlake.lake.calls import Calls
+from dispatchlake.lake import ledger
+from dispatchlake.lake.calls import Calls, find_calls
+from dispatchlake.lake.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,18 +33,30 @@ def read_holds(connection: duckdb.DuckDBPyConnection) -> list[Hold]:
     return [Hold(*row) for row in rows]
 
 
-def add_hold(connection: duckdb.DuckDBPyConnection, hold: Hold) -> bool:
+def add_hold(connection: duckdb.DuckDBPyConnection, lake_dir: Path, hold: Hold) -> bool:
     """Hold an incident; return False if it is held already. The caller holds a transaction.
 
     An incident that the lake does not know may be held: its records may still come.
     """
     if hold.incident_id in held_incidents(connection, hold.center_id):
         return False
+    known = ledger.read(lake_dir)
+    ledger.write(lake_dir, replace(known, held=known.held | _hashes(connection, known, hold)))
     connection.execute("INSERT INTO legal_holds VALUES (?, ?, ?, ?, ?)", list(astuple(hold)))
     return True
 
 
-def remove_hold(connection: duckdb.DuckDBPyConnection, center_id: str, incident_id: str) -> None:
+def _hashes(connection: duckdb.DuckDBPyConnection, known: Ledger, hold: Hold) -> set[str]:
+    calls = find_calls(connection, hold.center_id, [hold.incident_id])
+    hashes = {known.subject_hash(hold.center_id, "incident", hold.incident_id)}
+    return hashes | {
+        known.subject_hash(hold.center_id, "cad_incident", one) for one in calls.cad_incident_ids
+    }
+
+
+def remove_hold(
+    connection: duckdb.DuckDBPyConnection, lake_dir: Path, center_id: str, incident_id: str
+) -> None:
     """Let go of an incident. The caller holds a transaction.
 
     Raises:
@@ -52,6 +67,14 @@ def remove_hold(connection: duckdb.DuckDBPyConnection, center_id: str, incident_
     connection.execute(
         "DELETE FROM legal_holds WHERE center_id = ? AND incident_id = ?", [center_id, incident_id]
     )
+    # What it kept in the archive is to be gone through by the next run of retention.
+    connection.execute(
+        "UPDATE retention_runs SET cutoff_at = NULL WHERE center_id = ? AND cutoff_at IS NOT NULL",
+        [center_id],
+    )
+    known = ledger.read(lake_dir)
+    left: set[str] = set().union(*(_hashes(connection, known, one) for one in read_holds(connection)))
+    ledger.write(lake_dir, replace(known, held=frozenset(left)))
 
 
 def held_incidents(connection: duckdb.DuckDBPyConnection, center_id: str) -> set[str]:

@@ -324,7 +324,7 @@ class Lake:
 
     def hold(self, hold: Hold) -> bool:
         """Keep an incident from being removed; return False if it is kept already."""
-        return self._transact(partial(holds.add_hold, self._connection, hold))
+        return self._transact(partial(holds.add_hold, self._connection, self.lake_dir, hold))
 
     def release(self, center_id: str, incident_id: str) -> None:
         """Let an incident be removed again.
@@ -332,7 +332,8 @@ class Lake:
         Raises:
             ConfigError: It is not held.
         """
-        self._transact(partial(holds.remove_hold, self._connection, center_id, incident_id))
+        remove = partial(holds.remove_hold, self._connection, self.lake_dir, center_id, incident_id)
+        self._transact(remove)
 
     def media_due(self, *, limit: int) -> list[MediaLink]:
         """Return media that are to be fetched now, the newest first."""

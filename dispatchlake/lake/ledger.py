@@ -26,7 +26,7 @@ from dispatchlake.lake import catalog_file
 
 NAME = "erasures.json"
 
-SubjectKind = Literal["incident", "cad_incident", "retention"]
+SubjectKind = Literal["incident", "cad_incident"]
 
 Mark = tuple[int, int, int]
 """Tells one state of the file from any other."""
@@ -42,7 +42,7 @@ class Erasure:
     """One row of `erasures`.
 
     Attributes:
-        subject_hash: Of what was erased; "" for a run of retention.
+        subject_hash: Of what was erased.
         erased_at: None while it is unfinished.
         counts: Rows removed by table, pages redacted, media files removed.
     """
@@ -65,11 +65,13 @@ class Forgotten:
     Attributes:
         because_of: Returns the id of the erasure that a kind and an id fall under, or None.
         cutoff: Records created before it are not taken; None where all are.
+        is_held: Says of a kind and an id whether it is taken however old.
     """
 
     center_id: str
     because_of: Callable[[SubjectKind, str], str | None]
     cutoff: datetime | None = None
+    is_held: Callable[[SubjectKind, str], bool] = lambda _kind, _identity: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +81,14 @@ class Ledger:
     Attributes:
         mark: Of the file it was read from.
         cutoffs: By center, before when nothing created is taken any more.
+        held: Hashes of what is taken all the same: it is under a legal hold.
     """
 
     key: bytes = field(repr=False)
     mark: Mark
     erasures: tuple[Erasure, ...] = ()
     cutoffs: Mapping[str, datetime] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
 
     @property
     def unfinished(self) -> tuple[Erasure, ...]:
@@ -97,11 +101,7 @@ class Ledger:
 
     def forgotten(self, center_id: str) -> Forgotten | None:
         """Return what of a center is not taken any more; None where everything is."""
-        hashes = {
-            one.subject_hash: one.erasure_id
-            for one in self.erasures
-            if one.center_id == center_id and one.kind != "retention"
-        }
+        hashes = {one.subject_hash: one.erasure_id for one in self.erasures if one.center_id == center_id}
         cutoff = self.cutoffs.get(center_id)
         if not hashes and cutoff is None:
             return None
@@ -109,7 +109,10 @@ class Ledger:
         def because_of(kind: SubjectKind, identity: str) -> str | None:
             return hashes.get(_hash(self.key, center_id, kind, identity)) if hashes else None
 
-        return Forgotten(center_id, because_of, cutoff)
+        def is_held(kind: SubjectKind, identity: str) -> bool:
+            return bool(self.held) and _hash(self.key, center_id, kind, identity) in self.held
+
+        return Forgotten(center_id, because_of, cutoff, is_held)
 
     def with_erasures(self, erasures: Sequence[Erasure]) -> Ledger:
         """Return it with erasures added; one of the same id and subject is replaced."""
@@ -166,6 +169,7 @@ def _read(lake_dir: Path, mark: Mark) -> Ledger:
             mark,
             tuple(_from_json(one) for one in content["erasures"]),
             {center_id: datetime.fromisoformat(at) for center_id, at in content["cutoffs"].items()},
+            frozenset(content["held"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LakeError(
@@ -195,6 +199,7 @@ def write(lake_dir: Path, ledger: Ledger) -> Ledger:
         "key": ledger.key.hex(),
         "erasures": [asdict(one) for one in ledger.erasures],
         "cutoffs": {center_id: at.isoformat() for center_id, at in ledger.cutoffs.items()},
+        "held": sorted(ledger.held),
     }
     write_private(path, orjson.dumps(content))
     return read(lake_dir)

@@ -55,7 +55,7 @@ def reconciled(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> Ledger 
     Where the file is lost, what the table says. Where the table lacks what the file says is done, the catalog
     is older than that: it is to be done again.
     """
-    table = {(one.erasure_id, one.subject_hash): one for one in read_table(connection) if one.subject_hash}
+    table = {(one.erasure_id, one.subject_hash): one for one in read_table(connection)}
     known = ledger.read(lake_dir)
     if not table and not known.erasures:
         return None

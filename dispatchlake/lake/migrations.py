@@ -21,6 +21,7 @@ from dispatchlake.lake.schemas import (
     MEDIA_FILES,
     RAW_PAGES,
     RETENTION_RULES,
+    RETENTION_RUNS,
     RUNS,
     TABLES,
     VIEWS,
@@ -93,7 +94,7 @@ def _add_deliveries(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _add_erasure(connection: duckdb.DuckDBPyConnection) -> None:
     _add_columns(connection, RAW_PAGES, ("redacted_at", "redacted_sha256", "redaction_id"))
-    for table in (ERASURES, ERASURE_KEYS, LEGAL_HOLDS, RETENTION_RULES):
+    for table in (ERASURES, ERASURE_KEYS, LEGAL_HOLDS, RETENTION_RULES, RETENTION_RUNS):
         if not _exists(connection, table.name):
             _create_table(connection, table)
     _renew_comments(connection)

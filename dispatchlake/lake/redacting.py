@@ -7,7 +7,7 @@ holds. What changed is said by a page of ours at the chain's end, written in the
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +22,8 @@ BATCH_BYTES = 8 * 2**20
 BATCH_PAGES = 512
 """Bodies read and written at a time."""
 
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_.:-]")
+
 Transact = Callable[[Callable[[], int]], int]
 
 
@@ -34,6 +36,7 @@ class Redaction:
             none of which means that the page stays as it is.
         naming: Texts of which a page that is concerned has at least one; None means any page may be.
         received_until: Only pages received before then; None for all.
+        received_since: Only pages received then or later; None for all.
         reason: Kept in the chain.
     """
 
@@ -43,6 +46,7 @@ class Redaction:
     run_id: str
     naming: tuple[str, ...] | None = None
     received_until: datetime | None = None
+    received_since: datetime | None = None
 
 
 def redact_pages(connection: duckdb.DuckDBPyConnection, transact: Transact, redaction: Redaction) -> int:
@@ -81,24 +85,21 @@ def _concerned(redaction: Redaction) -> tuple[str, dict[str, object]]:
     if redaction.received_until is not None:
         condition += " AND received_at < $until"
         parameters["until"] = redaction.received_until
+    if redaction.received_since is not None:
+        condition += " AND received_at >= $since"
+        parameters["since"] = redaction.received_since
     if redaction.naming is not None:
-        named = sorted({form for text in redaction.naming for form in _forms(text)})
-        # Cast to a text, a body keeps all ASCII as it is, whatever else is in it.
+        named = sorted({_plain_part(text) for text in redaction.naming})
+        # Cast to a text, a body keeps letters and digits as they are, whatever else is in it.
         names = [f"contains(CAST(body AS VARCHAR), $name_{number})" for number in range(len(named))]
         condition += f" AND ({' OR '.join(names) or 'false'})"
         parameters |= {f"name_{number}": name for number, name in enumerate(named)}
     return condition, parameters
 
 
-def _forms(text: str) -> set[str]:
-    """Return how a text may stand in JSON; of what is not ASCII the longest part that is."""
-    plain = max(_ascii_parts(text), key=len)
-    escaped = json.dumps(plain)[1:-1]
-    return {escaped, escaped.replace("/", "\\/")}
-
-
-def _ascii_parts(text: str) -> list[str]:
-    return "".join(letter if letter.isascii() else "\0" for letter in text).split("\0")
+def _plain_part(text: str) -> str:
+    """Return the longest part of a text that is written as it is in any JSON, and in a body cast to a text."""
+    return max(_NOT_PLAIN.split(text), key=len)
 
 
 def _redact(connection: duckdb.DuckDBPyConnection, redaction: Redaction, first: int, last: int) -> int:

@@ -68,7 +68,12 @@ _PROVENANCE = (
     ),
     Column("received_at", "TIMESTAMPTZ", "When we first received this version (UTC)."),
     Column("source", "VARCHAR", "How it reached us first: rest or webhook."),
-    Column("raw_id", "VARCHAR", "Page or delivery it was first read from: raw_pages.raw_id."),
+    Column(
+        "raw_id",
+        "VARCHAR",
+        "Page or delivery it was first read from: raw_pages.raw_id; null once retention took its caller "
+        "data.",
+    ),
 )
 _BY_MONTH = ("center_id", "year(created_at)", "month(created_at)")
 
@@ -315,18 +320,18 @@ MEDIA_FILES = Table(
 
 ERASURES = Table(
     "erasures",
-    "One row per call that was erased, one per CAD incident that was part of one, and one per run of "
-    "retention that removed something; nothing of the records. Key: erasure_id, subject_hash.",
+    "One row per call that was erased, and one per CAD incident that was part of one; nothing of the "
+    "records. Key: erasure_id, subject_hash.",
     (
         Column("erasure_id", "VARCHAR", "Id of the erasure."),
         _CENTER,
-        Column("kind", "VARCHAR", "incident, cad_incident or retention."),
+        Column("kind", "VARCHAR", "incident or cad_incident."),
         Column(
             "subject_hash",
             "VARCHAR",
-            "HMAC-SHA-256 of center, kind and id under this lake's own key; empty for retention.",
+            "HMAC-SHA-256 of center, kind and id under this lake's own key.",
         ),
-        Column("reason", "VARCHAR", "Why, as whoever asked for it said; for retention its class."),
+        Column("reason", "VARCHAR", "Why, as whoever asked for it said."),
         Column("requested_by", "VARCHAR", "Who asked for it: the account that ran the command."),
         Column("begun_at", "TIMESTAMPTZ", "When it was asked for (UTC)."),
         Column("erased_at", "TIMESTAMPTZ", "When all was removed (UTC); null while it is unfinished."),
@@ -365,6 +370,22 @@ RETENTION_RULES = Table(
     ),
 )
 
+RETENTION_RUNS = Table(
+    "retention_runs",
+    "One row per run of retention, center and class that removed something. Key: run_at, center_id, class.",
+    (
+        _CENTER,
+        Column("class", "VARCHAR", "The rule's class."),
+        Column(
+            "cutoff_at",
+            "TIMESTAMPTZ",
+            "What is older was removed (UTC); null where it is to be gone through again.",
+        ),
+        Column("run_at", "TIMESTAMPTZ", "When (UTC)."),
+        Column("counts", "JSON", "Rows by table, pages redacted as raw_pages, files as media files."),
+    ),
+)
+
 TABLES: tuple[Table, ...] = (
     RAW_PAGES,
     CHAIN_HEADS,
@@ -382,6 +403,7 @@ TABLES: tuple[Table, ...] = (
     ERASURE_KEYS,
     LEGAL_HOLDS,
     RETENTION_RULES,
+    RETENTION_RUNS,
 )
 
 VIEWS: Mapping[str, tuple[str, str]] = {
