@@ -113,6 +113,8 @@ def forgotten_delivery(body: bytes, forgotten: Forgotten) -> str | None:
             return because
     if any(_is_held(forgotten, "incident", content.get(name)) for name in ("incident_id", "id")):
         return None
+    if forgotten.knows_calls and (content.get("incident_id") or content.get("type") == "incident_metadata"):
+        return None
     is_old = forgotten.cutoff is not None and _too_old([content], "created_at", forgotten)
     return RETENTION if is_old else None
 

@@ -66,12 +66,15 @@ class Forgotten:
         because_of: Returns the id of the erasure that a kind and an id fall under, or None.
         cutoff: Records created before it are not taken; None where all are.
         is_held: Says of a kind and an id whether it is taken however old.
+        knows_calls: Whether `because_of` knows each call that is too old: then a delivery that names its
+            incident is judged by that, and not by its own age.
     """
 
     center_id: str
     because_of: Callable[[SubjectKind, str], str | None]
     cutoff: datetime | None = None
     is_held: Callable[[SubjectKind, str], bool] = lambda _kind, _identity: False
+    knows_calls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def _concerned(redaction: Redaction) -> tuple[str, dict[str, object]]:
 
 
 def _plain_part(text: str) -> str:
-    """Return the longest part of a text that is written as it is in any JSON, and in a body cast to a text."""
+    """Return the longest part of a text that stands as it is in any JSON, and in a body cast to a text."""
     return max(_NOT_PLAIN.split(text), key=len)
 
 

@@ -68,14 +68,15 @@ class Due:
         found = [self.cutoffs[one] for one in ("records", "caller-data") if one in self.cutoffs]
         return max(found, default=None)
 
-    def forgotten(self) -> Forgotten:
-        """Return the judgement that a record in a page is too old."""
-        by_kind = {"incident": self.held, "cad_incident": self.held_cad}
+    def forgotten(self, doomed: Collection[tuple[str, str]]) -> Forgotten:
+        """Return the judgement that a record is too old, or of a call that is: of which kinds and ids."""
+        held = {*(("incident", one) for one in self.held), *(("cad_incident", one) for one in self.held_cad)}
         return Forgotten(
             self.center_id,
-            lambda _kind, _identity: None,
+            lambda kind, identity: RETENTION if (kind, identity) in doomed else None,
             self.records_cutoff,
-            lambda kind, identity: identity in by_kind[kind],
+            lambda kind, identity: (kind, identity) in held,
+            knows_calls=True,
         )
 
 
@@ -131,7 +132,8 @@ def redact(
     """Cut old records out of the archive, and empty old bodies; return how many pages that were."""
     pages = 0
     if due.records_cutoff is not None:
-        forgotten = due.forgotten()
+        doom_old(connection, due, due.records_cutoff)  # a record need not say how old it is
+        forgotten = due.forgotten(set(connection.execute("SELECT kind, id FROM doomed").fetchall()))
 
         def cut(resource: str, body: bytes) -> tuple[bytes, Collection[str]]:
             return cut_body(body, listing_of(resource, due.center_id, resources), forgotten)
