@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import orjson
 
 from dispatchlake.errors import LakeError
 from dispatchlake.lake import chain, migrations, reading
@@ -112,7 +113,7 @@ class Redactions:
 
     redacted_at: datetime
     pages: int
-    because: str
+    because: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ def _verify(connection: duckdb.DuckDBPyConnection, center_id: str) -> Custody:
         center_id=center_id,
         pages=found["pages"],
         redacted=found["redacted"],
-        redactions=tuple(Redactions(*row) for row in told),
+        redactions=tuple(Redactions(at, pages, tuple(orjson.loads(because))) for at, pages, because in told),
         body_bytes=found["body_bytes"],
         first_received_at=found["first_received_at"],
         last_received_at=found["last_received_at"],

@@ -217,6 +217,8 @@ def plan_again(lake: Lake) -> list[Plan]:
     """
     planned = {plan.erasure_id for plan in read_plans(lake.lake_dir)}
     with lake.held() as connection:
+        for plan in read_plans(lake.lake_dir):
+            _enter(lake.lake_dir, plan)  # who wrote it may have been killed before
         known = ledger.read(lake.lake_dir)
         left = [one for one in known.unfinished if one.erasure_id not in planned]
         for center_id in sorted({one.center_id for one in left}):
