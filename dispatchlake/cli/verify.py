@@ -45,8 +45,8 @@ def verify(*centers: str) -> None:
     for one in found:
         for cut in one.redactions:
             console.print(
-                f"{one.center_id}: records were cut out of {cut.pages:,} pages on {cut.redacted_at:%F %T}Z, by "
-                f"{', '.join(cut.because)}; everything else of them is as it was written.",
+                f"{one.center_id}: records were cut out of {cut.pages:,} pages on {cut.redacted_at:%F %T}Z, "
+                f"by {', '.join(cut.because)}; everything else of them is as it was written.",
                 soft_wrap=True,
             )
     broken = [one.broken for one in found if one.broken]

@@ -121,21 +121,21 @@ class Custody:
     """One center's archive, recomputed.
 
     Attributes:
-        redacted: Pages that records were cut out of, as the chain tells.
-        redactions: When pages were redacted, how many, and by which erasures.
         head_sha256: Hash of the chain's end; noted elsewhere, it proves this archive later.
         broken: The first broken link, or None when all is as it was written.
+        redacted: Pages that records were cut out of, as the chain tells.
+        redactions: When pages were redacted, how many, and by which erasures.
     """
 
     center_id: str
     pages: int
-    redacted: int
-    redactions: tuple[Redactions, ...]
     body_bytes: int
     first_received_at: datetime | None
     last_received_at: datetime | None
     head_sha256: str
     broken: BrokenLink | None
+    redacted: int = 0
+    redactions: tuple[Redactions, ...] = ()
 
 
 def verify(lake_dir: Path | None = None, *, center_ids: tuple[str, ...] = ()) -> Iterator[Custody]:
