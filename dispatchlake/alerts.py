@@ -15,6 +15,7 @@ from enum import StrEnum
 from dispatchlake.deliveries import WAITING_ADVICE, WebhookStanding, WebhookState
 from dispatchlake.lake.told import Told
 from dispatchlake.open_zone import OPEN_ZONE_ADVICE
+from dispatchlake.pending_erasures import ERASING_ADVICE
 from dispatchlake.quality import Doubt
 from dispatchlake.status import DISK_ADVICE, Overview, State, Subject
 
@@ -33,6 +34,7 @@ class Condition(StrEnum):
     DELIVERIES_WAIT = "deliveries-wait"
     QUALITY_DROPPED = "quality-dropped"
     OPEN_ZONE_LATE = "open-zone-late"
+    ERASURE_UNFINISHED = "erasure-unfinished"
 
 
 RECOVERED = "recovered"
@@ -162,6 +164,8 @@ def _holding(view: Overview) -> dict[tuple[str, str], list[Subject]]:
         holding["", Condition.DELIVERIES_WAIT] = []
     if view.open_zone.is_late:
         holding["", Condition.OPEN_ZONE_LATE] = []
+    if view.erasing.is_stuck:
+        holding["", Condition.ERASURE_UNFINISHED] = []
     return dict(holding)
 
 
@@ -184,6 +188,8 @@ def _ended(
             alerts.append(Alert(RECOVERED, "", "Webhook deliveries are landed again", view.waiting.why))
         elif one.condition == Condition.OPEN_ZONE_LATE:
             alerts.append(Alert(RECOVERED, "", "The open zone is published again", view.open_zone.why))
+        elif one.condition == Condition.ERASURE_UNFINISHED:
+            alerts.append(Alert(RECOVERED, "", "No erasure is unfinished any more", view.erasing.why))
         elif one.condition in _OF_STATE.values() and subject is not None:
             if subject.state is State.FAILING:  # it worked in between and fails again: not over yet
                 kept.append(one)
@@ -202,6 +208,8 @@ def _alert(view: Overview, condition: str, center_id: str, subjects: list[Subjec
         )
     if condition == Condition.OPEN_ZONE_LATE:
         return Alert(condition, "", "The open zone is late", f"{view.open_zone.why} {OPEN_ZONE_ADVICE}")
+    if condition == Condition.ERASURE_UNFINISHED:
+        return Alert(condition, "", "An erasure is unfinished", f"{view.erasing.why} {ERASING_ADVICE}")
     if condition == Condition.QUARANTINE_GREW:
         lines = [f"{one.resource}: {one.notice}" for one in subjects]
         advice = [f"Why, without a record's content: dispatchlake quarantine --center {center_id}"]

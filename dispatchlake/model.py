@@ -245,6 +245,20 @@ def _is_loopback(hostname: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class BodyAsReceived:
+    """What is kept of a body that records were cut out of: its hash and length as it came.
+
+    Attributes:
+        sha256: Hexadecimal.
+        because: Ids of the erasures that the records fell under; `retention` for a rule of retention.
+    """
+
+    sha256: str
+    size_bytes: int
+    because: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One page of a listing, as received, with where it came from.
 
@@ -255,6 +269,7 @@ class Page:
         headers: Response headers of interest (counts, request id, date), lower-case names.
         body: The content as received, after transfer and content decoding.
         records: The decoded records of `body`, so that nothing downstream decodes it again.
+        received: How the body was, where records that are erased have been cut out of it; else None.
     """
 
     center_id: str
@@ -268,3 +283,4 @@ class Page:
     received_at: datetime
     body: bytes = field(repr=False)
     records: list[Any] = field(repr=False)
+    received: BodyAsReceived | None = None

@@ -1,13 +1,14 @@
 """Bytes of a page to its records, the same way when fetched and when replayed.
 
-What belongs here: finding the records in a body. What does not: typing them (`lake.parsing`) and deciding
-what comes next (`api.paging`).
+What belongs here: finding the records in a body, and cutting some out of it. What does not: typing them
+(`lake.parsing`) and deciding what comes next (`api.paging`).
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +57,11 @@ def decode_payload(body: bytes, records_key: str | None) -> Payload:
         return Payload(content, {})
     if not isinstance(content, dict):
         raise PayloadError(f"the body is a JSON {_kind(content)}, not a list of records")
+    key = _name_of_records(content, records_key)
+    return Payload(content[key], {name: value for name, value in content.items() if name != key})
+
+
+def _name_of_records(content: dict[str, Any], records_key: str | None) -> str:
     key = records_key
     if key is None:
         arrays = [name for name, value in content.items() if isinstance(value, list)]
@@ -67,10 +73,78 @@ def decode_payload(body: bytes, records_key: str | None) -> Payload:
         key = arrays[0]
         if key in _NOT_RECORDS:
             raise PayloadError(f"the body is an object whose only array is named {key!r}")
-    records = content.get(key)
-    if not isinstance(records, list):
+    if not isinstance(content.get(key), list):
         raise PayloadError(f"the body has no array named {key!r}")
-    return Payload(records, {name: value for name, value in content.items() if name != key})
+    return key
+
+
+def cut_records(body: bytes, records_key: str | None, positions: Collection[int]) -> bytes:
+    """Return a body without the records at some positions, every other byte of it as it was.
+
+    Args:
+        body: One that `decode_payload` takes.
+        records_key: As for `decode_payload`.
+        positions: Places in `Payload.records`, from 0.
+
+    Raises:
+        PayloadError: It is no page of records.
+    """
+    payload = decode_payload(body, records_key)
+    text = body.decode("utf-8", errors="surrogateescape")
+    try:
+        spans = _spans_of_records(text, records_key)
+    except (ValueError, IndexError, RecursionError) as error:
+        raise PayloadError(f"the records cannot be told apart ({type(error).__name__})") from None
+    if len(spans) != len(payload.records):
+        raise PayloadError("the records cannot be told apart")
+    if not spans:
+        return body
+    gone = set(positions)
+    parts: list[str] = []
+    for number, (start, end) in enumerate(spans):
+        if number in gone:
+            continue
+        if parts:
+            parts.append(text[spans[number - 1][1] : start])  # the comma and what stands around it
+        parts.append(text[start:end])
+    cut = text[: spans[0][0]] + "".join(parts) + text[spans[-1][1] :]
+    return cut.encode("utf-8", errors="surrogateescape")
+
+
+def _spans_of_records(text: str, records_key: str | None) -> list[tuple[int, int]]:
+    """Return where each record stands in a body's text."""
+    start = _after_space(text, 1 if text.startswith("\ufeff") else 0)
+    if text[start] == "[":
+        return _spans_of_items(text, start)
+    arrays: dict[str, int] = {}
+    place = _after_space(text, start + 1)
+    while text[place] != "}":
+        name, place = _DECODER.raw_decode(text, place)
+        place = _after_space(text, _after_space(text, place) + 1)
+        value, end = _DECODER.raw_decode(text, place)
+        arrays.pop(name, None)  # of a name that stands twice the last counts
+        if isinstance(value, list):
+            arrays[name] = place
+        place = _after_space(text, end)
+        place = _after_space(text, place + 1) if text[place] == "," else place
+    return _spans_of_items(text, arrays[records_key] if records_key is not None else min(arrays.values()))
+
+
+def _spans_of_items(text: str, start: int) -> list[tuple[int, int]]:
+    spans = []
+    place = _after_space(text, start + 1)
+    while text[place] != "]":
+        _, end = _DECODER.raw_decode(text, place)
+        spans.append((place, end))
+        place = _after_space(text, end)
+        place = _after_space(text, place + 1) if text[place] == "," else place
+    return spans
+
+
+def _after_space(text: str, place: int) -> int:
+    while text[place] in " \t\n\r":
+        place += 1
+    return place
 
 
 def decode_json(body: bytes) -> Any:
@@ -114,3 +188,9 @@ def _kind(value: object) -> str:
     if value is None:
         return "null"
     return {bool: "boolean", int: "number", float: "number", str: "string"}.get(type(value), "value")
+
+
+_DECODER = json.JSONDecoder(
+    strict=False, parse_constant=lambda _name: None, parse_float=_finite, parse_int=_of_sane_length
+)
+"""Reads what `decode_json` reads, and says where each value ends."""

@@ -232,6 +232,21 @@ class Spool:
         with self._reading() as connection:
             return int(connection.execute("SELECT count(*) FROM deliveries").fetchone()[0])
 
+    def scrub(self) -> None:
+        """Write the file anew and empty its log, so that nothing is left there of what was forgotten.
+
+        Raises:
+            SpoolBusy: Another process is in the way; deliveries are kept and landed all the same.
+            SpoolError: The file is damaged.
+        """
+        with self._reading() as connection:
+            connection.execute("VACUUM")
+            (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise SpoolBusy(
+                f"The log of {self.path} cannot be emptied now: another process reads it. Try again."
+            )
+
     def standings(self) -> dict[tuple[str, DeliveryKind], Standing]:
         """Return how much waits, and since when, by center and kind; nothing of what nothing waits of."""
         with self._reading() as connection:

@@ -22,6 +22,7 @@ from dispatchlake.deliveries import (
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake.standing import Figures, ListingStatus, read_figures
 from dispatchlake.open_zone import OpenZone, measure_open_zone
+from dispatchlake.pending_erasures import Erasing, measure_erasing
 from dispatchlake.quality import UNCHECKED, Quality
 from dispatchlake.settings import Settings
 from dispatchlake.words import in_bytes, in_words
@@ -160,6 +161,7 @@ class Overview:
     webhooks: tuple[WebhookStanding, ...] = ()
     quality: Quality = UNCHECKED
     open_zone: OpenZone = field(default_factory=OpenZone)
+    erasing: Erasing = field(default_factory=Erasing)
 
     @property
     def subjects(self) -> tuple[Subject, ...]:
@@ -193,6 +195,7 @@ class Overview:
             troubles.append(f"nothing is delivered: {', '.join(silent)}")
         troubles += ["webhook deliveries wait"] if self.waiting.is_late else []
         troubles += ["the open zone is late"] if self.open_zone.is_late else []
+        troubles += ["an erasure is unfinished"] if self.erasing.is_stuck else []
         troubles += ["the disk is nearly full"] if self.disk.is_nearly_full else []
         return ". ".join([sentence, *troubles])
 
@@ -237,6 +240,7 @@ def overview(
         together(waiting.values(), settings.deliveries_late_after_s),
         judge_webhooks(settings, figures.webhooks, waiting),
         open_zone=open_zone or measure_open_zone(settings),
+        erasing=measure_erasing(settings),
     )
 
 

@@ -26,6 +26,7 @@ EVENTS = {
     Condition.DELIVERIES_WAIT: "dispatchlake.deliveries.wait",
     Condition.QUALITY_DROPPED: "dispatchlake.quality.dropped",
     Condition.OPEN_ZONE_LATE: "dispatchlake.open-zone.late",
+    Condition.ERASURE_UNFINISHED: "dispatchlake.erasure.unfinished",
     RECOVERED: "dispatchlake.recovered",
 }
 """The event of each condition; its payload has a `subject` and a `body`, sentences of ours."""

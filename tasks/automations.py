@@ -38,7 +38,7 @@ NO_BLOCK = (
     "block of that name in the UI, then: dispatchlake alerts apply"
 )
 
-_FLOWS = ["ingest", "backfill", "replay", "maintain", "check"]
+_FLOWS = ["ingest", "backfill", "replay", "maintain", "retention", "check"]
 _RUN = "{{ flow_run.name }} ({{ flow.name }}): {{ flow_run|ui_url or 'in the UI under Runs' }}"
 _HOUR = timedelta(hours=1)
 _PER_REQUEST = 200
@@ -60,6 +60,10 @@ _TOLD = {
     "open zone late": (
         EVENTS[Condition.OPEN_ZONE_LATE],
         "It has not shown what the restricted zone holds for longer than DISPATCHLAKE_OPEN_LATE_AFTER_S.",
+    ),
+    "erasure unfinished": (
+        EVENTS[Condition.ERASURE_UNFINISHED],
+        "An erasure was begun more than an hour ago and is not done.",
     ),
     "well again": (EVENTS[RECOVERED], "A trouble that was told is over."),
 }

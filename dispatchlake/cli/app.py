@@ -68,6 +68,18 @@ app.command("dispatchlake.cli.quarantine:quarantine", help="Show why records wer
 app.command("dispatchlake.cli.replay:replay", help="Read archived pages again with today's parser.")
 app.command("dispatchlake.cli.verify:verify", help="Prove that no archived page was changed or removed.")
 app.command(
+    "dispatchlake.cli.erase:erase", help="Erase one call everywhere, and prove that nothing of it is left."
+)
+app.command("dispatchlake.cli.erase:erasures", help="List what was erased: when, why, by whom, how much.")
+app.command(
+    "dispatchlake.cli.hold:app", name="hold", help="Keep incidents from being erased: add, remove, list."
+)
+app.command(
+    "dispatchlake.cli.retention:app",
+    name="retention",
+    help="Say how long things are kept, and remove what is older: set, unset, show, run.",
+)
+app.command(
     "dispatchlake.cli.maintain:maintain", help="Keep the lake small: merge, expire, remove; any time."
 )
 app.command("dispatchlake.cli.recover:recover", help="End runs whose process is gone; resume those that do.")

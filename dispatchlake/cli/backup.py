@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dispatchlake.cli.erase import erase
 from dispatchlake.cli.terminal import console, waiting
-from dispatchlake.settings import load_settings
+from dispatchlake.settings import Settings, load_settings
 
 
 def backup(file: Path, /) -> None:
@@ -36,8 +37,9 @@ def restore(file: Path, /) -> None:
     """
     from dispatchlake.lake.backup import restore as put_back
 
+    settings = load_settings()
     with waiting("Checking the backup and the data files it needs ..."):
-        restored = put_back(load_settings(), file)
+        restored = put_back(settings, file)
     made = restored.manifest
     console.print(
         f"Restored: snapshot {made.snapshot:,}, of {made.created_at}. What came later is read again by the "
@@ -49,3 +51,17 @@ def restore(file: Path, /) -> None:
         console.print(
             f"The catalog that was there is kept: {restored.replaced}", soft_wrap=True, markup=False
         )
+    _erase_again(settings)
+
+
+def _erase_again(settings: Settings) -> None:
+    """Erase what was erased after the backup was made, and is in the lake again."""
+    from dispatchlake.erasure import undone
+
+    if undone(settings):
+        console.print(
+            "Calls that were erased since are in it again: they are erased now, and the catalog that was "
+            "kept goes with them.",
+            soft_wrap=True,
+        )
+        erase(unfinished=True)

@@ -52,14 +52,14 @@ def replay(
     settings = load_settings()
     with open_lake(settings) as lake:
         selected = lake.selected_centers(selection)
-        resources = {} if declared_fields else _registered(settings, selected)
+        resources = {} if declared_fields else registered(settings, selected)
         with waiting("Reading archived pages again ..."):
             summaries = lake.replay(selection, resources)
             publish(settings)
     _show(summaries)
 
 
-def _registered(settings: Settings, center_ids: list[str]) -> Resources:
+def registered(settings: Settings, center_ids: list[str]) -> Resources:
     """Return the listings of those of the centers that are registered; where there is no register, none."""
     if not os.environ.get("PREFECT_API_URL") and not (settings.prefect_dir / "prefect.db").exists():
         return {}

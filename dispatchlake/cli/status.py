@@ -19,7 +19,7 @@ from dispatchlake.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # DuckDB takes a while to import: not for --help
     from dispatchlake.deliveries import WebhookStanding
-    from dispatchlake.status import Overview, Register, Standing
+    from dispatchlake.status import Overview, Register, Standing, Subject
 
 _COLOURS = {
     "ok": "green",
@@ -107,16 +107,8 @@ def _show(view: Overview) -> None:
         console.print(table(_COLUMNS, map(_row, view.standings)))
     if view.webhooks:
         console.print(table(_WEBHOOK_COLUMNS, map(_webhook_row, view.webhooks)))
-    for standing in view.subjects:
-        if standing.why:
-            colour = _COLOURS.get(standing.state, "")
-            console.print(
-                f"\n[{colour}]{standing.name} is {standing.state}[/]: {escape(standing.why)}", soft_wrap=True
-            )
-            console.print(f"  {escape(standing.advice)}", soft_wrap=True)
-        if standing.notice:
-            console.print(f"\n[yellow]{standing.name}[/]: {escape(standing.notice)}", soft_wrap=True)
-            console.print(f"  See why: dispatchlake quarantine --center {standing.center_id}", soft_wrap=True)
+    for subject in view.subjects:
+        _show_trouble(subject)
     if view.waiting.is_late:
         from dispatchlake.deliveries import WAITING_ADVICE
 
@@ -127,11 +119,28 @@ def _show(view: Overview) -> None:
         from dispatchlake.open_zone import OPEN_ZONE_ADVICE
 
         console.print(f"\n[bold red]{view.open_zone.why}[/]\n  {OPEN_ZONE_ADVICE}", soft_wrap=True)
+    if view.erasing.count:
+        from dispatchlake.pending_erasures import ERASING_ADVICE
+
+        colour = "bold red" if view.erasing.is_stuck else "yellow"
+        console.print(f"\n[{colour}]{view.erasing.why}[/]\n  {ERASING_ADVICE}", soft_wrap=True)
     if view.disk.is_nearly_full:
         from dispatchlake.status import DISK_ADVICE
 
         console.print(f"\n[bold red]{view.disk.why}[/]\n  {DISK_ADVICE}", soft_wrap=True)
     console.print(f"\n[bold]{view.headline()}.[/]", soft_wrap=True)
+
+
+def _show_trouble(subject: Subject) -> None:
+    if subject.why:
+        colour = _COLOURS.get(subject.state, "")
+        console.print(
+            f"\n[{colour}]{subject.name} is {subject.state}[/]: {escape(subject.why)}", soft_wrap=True
+        )
+        console.print(f"  {escape(subject.advice)}", soft_wrap=True)
+    if subject.notice:
+        console.print(f"\n[yellow]{subject.name}[/]: {escape(subject.notice)}", soft_wrap=True)
+        console.print(f"  See why: dispatchlake quarantine --center {subject.center_id}", soft_wrap=True)
 
 
 def _row(standing: Standing) -> list[Any]:
@@ -180,6 +189,7 @@ def _print_json(view: Overview) -> None:
         "disk": {**asdict(view.disk), "is_nearly_full": view.disk.is_nearly_full},
         "deliveries": {**asdict(view.waiting), "is_late": view.waiting.is_late},
         "open_zone": {**asdict(view.open_zone), "is_late": view.open_zone.is_late},
+        "erasures": {**asdict(view.erasing), "is_stuck": view.erasing.is_stuck},
         "listings": [
             {
                 **asdict(standing.listing),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+
+from dispatchlake.errors import ConfigError
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -25,6 +28,18 @@ def waiting(text: str) -> Iterator[None]:
     else:
         errors.print(text)
         yield
+
+
+def confirmed(question: str) -> bool:
+    """Ask a person and return whether the answer was yes.
+
+    Raises:
+        ConfigError: There is nobody to ask.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{question} There is nobody to ask: say so with --yes.")
+    errors.print(f"{question} [y/N] ", end="", markup=False)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> Table:

@@ -11,8 +11,9 @@ from dispatchlake.errors import ConfigError
 def verify(*centers: str) -> None:
     """Recompute the hash of every archived page and the chain they form, center by center.
 
-    Exit status 1 if any page was changed, removed, added or moved since it was archived; the first broken
-    link of each center is named. How somebody else checks it: docs/chain-of-custody.md.
+    Exit status 1 if any page was changed, removed, added or moved since it was archived, other than by an
+    erasure or a rule of retention that the chain itself tells of; the first broken link of each center is
+    named, and each such redaction is listed. How somebody else checks it: docs/chain-of-custody.md.
 
     Args:
         centers: Ids of the centers to verify; every one that has archived pages if none is given.
@@ -30,6 +31,7 @@ def verify(*centers: str) -> None:
         [
             one.center_id,
             one.pages,
+            one.redacted,
             one.body_bytes,
             one.first_received_at,
             one.last_received_at,
@@ -37,7 +39,16 @@ def verify(*centers: str) -> None:
         ]
         for one in found
     ]
-    console.print(table(["center", "pages", "bytes", "first received", "last received", "chain"], rows))
+    console.print(
+        table(["center", "pages", "redacted", "bytes", "first received", "last received", "chain"], rows)
+    )
+    for one in found:
+        for cut in one.redactions:
+            console.print(
+                f"{one.center_id}: records were cut out of {cut.pages:,} pages on {cut.redacted_at:%F %T}Z, "
+                f"by {', '.join(cut.because)}; everything else of them is as it was written.",
+                soft_wrap=True,
+            )
     broken = [one.broken for one in found if one.broken]
     if broken:
         for link in broken:

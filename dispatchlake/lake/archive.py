@@ -1,19 +1,24 @@
-"""Pages exactly as received, in `raw_pages`, committed before anything is understood of them."""
+"""Pages exactly as received, in `raw_pages`, committed before anything is understood of them.
+
+All but what is erased: a page that came with such a record is archived without it, with the hash that it came
+with; and a page of ours, in the same chain, says so.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import duckdb
 import orjson
 import pyarrow as pa
 
 from dispatchlake.lake import chain
-from dispatchlake.model import Page
+from dispatchlake.model import BodyAsReceived, Page
 
 MAX_PAGES = 64
 MAX_BYTES = 6 * 2**20
@@ -40,8 +45,14 @@ _SCHEMA = pa.schema(
         ("chain_position", pa.int64()),
         ("previous_sha256", pa.string()),
         ("record_sha256", pa.string()),
+        ("redacted_at", pa.timestamp("us", tz="UTC")),
+        ("redacted_sha256", pa.string()),
+        ("redaction_id", pa.string()),
     ]
 )
+
+REDACTIONS = "erasure"
+"""`raw_pages.resource` of a page of ours that says which bodies records were cut out of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,15 @@ class ArchivedPage:
 
     raw_id: str
     page: Page
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A body that something was cut out of: its page, and its hash before and since."""
+
+    raw_id: str
+    was: str
+    now: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +117,7 @@ def archive_pages(connection: duckdb.DuckDBPyConnection, pages: list[ArchivedPag
     if not pages:
         return
     rows = [_row(archived, run_id) for archived in pages]
+    rows += _redactions_on_arrival(pages, rows, run_id)
     chain.link(connection, rows)
     connection.register("archive_batch", pa.Table.from_pylist(rows, schema=_SCHEMA))
     try:
@@ -105,8 +126,61 @@ def archive_pages(connection: duckdb.DuckDBPyConnection, pages: list[ArchivedPag
         connection.unregister("archive_batch")
 
 
+def redaction_page(
+    center_id: str, cuts: Sequence[Cut], *, because: Collection[str], reason: str
+) -> ArchivedPage:
+    """Return the page of the chain that says which bodies of a center records were cut out of.
+
+    It goes into the chain like any other page: so a cut that no page there tells of is no redaction.
+    """
+    now = datetime.now(UTC)
+    content = {
+        "because": sorted(because),
+        "reason": reason,
+        "redacted_at": now.isoformat(),
+        "pages": [{"raw_id": one.raw_id, "was": one.was, "now": one.now} for one in cuts],
+    }
+    page = Page(
+        center_id=center_id,
+        resource=REDACTIONS,
+        sequence=1,
+        url_path="",
+        query={},
+        status=0,
+        headers={},
+        requested_at=now,
+        received_at=now,
+        body=orjson.dumps(content),
+        records=[],
+    )
+    return ArchivedPage(str(uuid.uuid4()), page)
+
+
+def _redactions_on_arrival(
+    pages: list[ArchivedPage], rows: list[dict[str, object]], run_id: str
+) -> list[dict[str, object]]:
+    """Return rows that tell of the pages which came with records that are erased; note them in their rows."""
+    cut = [one for one in zip(pages, rows, strict=True) if one[0].page.received is not None]
+    added = []
+    for center_id in sorted({archived.page.center_id for archived, _ in cut}):
+        own = [(archived, row) for archived, row in cut if archived.page.center_id == center_id]
+        because = {
+            name for archived, _ in own if archived.page.received for name in archived.page.received.because
+        }
+        cuts = [
+            Cut(archived.raw_id, str(row["body_sha256"]), str(row["redacted_sha256"]))
+            for archived, row in own
+        ]
+        record = redaction_page(center_id, cuts, because=because, reason="erased before it came")
+        for _, row in own:
+            row.update(redacted_at=record.page.received_at, redaction_id=record.raw_id)
+        added.append(_row(record, run_id))
+    return added
+
+
 def _row(archived: ArchivedPage, run_id: str) -> dict[str, object]:
     page = archived.page
+    received = page.received or BodyAsReceived(hashlib.sha256(page.body).hexdigest(), len(page.body), ())
     return {
         "raw_id": archived.raw_id,
         "center_id": page.center_id,
@@ -119,7 +193,10 @@ def _row(archived: ArchivedPage, run_id: str) -> dict[str, object]:
         "headers": orjson.dumps(dict(page.headers)).decode(),
         "requested_at": page.requested_at,
         "received_at": page.received_at,
-        "body_bytes": len(page.body),
-        "body_sha256": hashlib.sha256(page.body).hexdigest(),
+        "body_bytes": received.size_bytes,
+        "body_sha256": received.sha256,
         "body": page.body,
+        "redacted_at": None,
+        "redacted_sha256": hashlib.sha256(page.body).hexdigest() if page.received else None,
+        "redaction_id": None,
     }

@@ -35,12 +35,9 @@ def compact(catalog: Path) -> Compacted:
     return Compacted(**_run("compact", catalog))
 
 
-def scrub(catalog: Path) -> bool:
-    """Write the file anew without a trace of what was removed; say whether its log could be emptied too.
-
-    The caller holds the commit lock.
-    """
-    return bool(_run("scrub", catalog)["log_is_empty"])
+def scrub(catalog: Path) -> Compacted:
+    """Write a catalog anew, so that nothing deleted is left in it, and empty its write-ahead log."""
+    return Compacted(**_run("scrub", catalog))
 
 
 def copy(source: Path, target: Path) -> None:
@@ -68,6 +65,21 @@ def read_only(path: Path) -> contextlib.closing[sqlite3.Connection]:
     """Open an SQLite file that nothing has open and nothing writes, such as a backup; leaves no trace."""
     name = urllib.parse.quote(str(path.resolve()))
     return contextlib.closing(sqlite3.connect(f"file:{name}?mode=ro&immutable=1", uri=True))
+
+
+def is_catalog(path: Path) -> bool:
+    """Say whether a file that nobody has open is a lake's catalog, or a backup of one."""
+    try:
+        with path.open("rb") as file:
+            if file.read(16) != b"SQLite format 3\0":
+                return False
+        with read_only(path) as connection:
+            found = connection.execute(
+                "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'ducklake_snapshot'"
+            ).fetchone()
+    except (sqlite3.Error, OSError):
+        return False
+    return found is not None
 
 
 def find_damage(path: Path) -> str | None:

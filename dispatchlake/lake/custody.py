@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import orjson
 
 from dispatchlake.errors import LakeError
 from dispatchlake.lake import chain, migrations, reading
+from dispatchlake.lake.archive import REDACTIONS
 
 _PROBLEMS = {
     "unlinked": "a page without a place in the chain: it was added by other means",
@@ -24,16 +26,44 @@ _PROBLEMS = {
     "doubled": "a second page in this place",
     "altered": "record altered: its facts do not match record_sha256",
     "body": "body does not match its hash",
+    "redacted": "body was changed, and no erasure in the chain says so",
+    "restored": "body is not as an erasure in the chain says that it was left",
     "replaced": "does not follow the page before it: one of the two was replaced or moved",
 }
 
+_ENTRY = """'[{"raw_id": "VARCHAR", "was": "VARCHAR", "now": "VARCHAR"}]'"""
+
+_REDACTIONS = f"""
+told AS (
+    SELECT chain_position AS told_at, redacted_at, because, unnest(pages, recursive := true)
+    FROM (
+        SELECT chain_position, received_at AS redacted_at, content ->> '$.because' AS because,
+            from_json(content -> '$.pages', {_ENTRY}) AS pages
+        FROM (
+            SELECT chain_position, received_at, TRY(decode(body)::JSON) AS content FROM raw_pages
+            WHERE center_id = $center AND resource = '{REDACTIONS}')
+        WHERE content IS NOT NULL)
+), cuts AS (
+    SELECT raw_id, min(told_at) AS first_told_at, arg_min(was, told_at) AS was, arg_max(now, told_at) AS now,
+        bool_and(was = before) AS is_told_whole
+    FROM (
+        SELECT *, lag(now, 1, was) OVER (PARTITION BY raw_id ORDER BY told_at) AS before FROM told)
+    GROUP BY raw_id
+)"""
+"""What pages of ours in the chain say was cut out of others; each cut goes on from where the last ended."""
+
 _VERIFY = f"""
-WITH pages AS (
+WITH {_REDACTIONS}, pages AS (
     SELECT chain_position, raw_id, previous_sha256, record_sha256, received_at,
         octet_length(body) AS size_bytes,
-        sha256(body) = body_sha256 AND octet_length(body) = body_bytes AS is_whole,
+        redacted_sha256 IS NOT NULL AS is_redacted,
+        CASE WHEN redacted_sha256 IS NULL THEN cuts.raw_id IS NULL
+            ELSE redacted_sha256 = cuts.now AND body_sha256 = cuts.was AND is_told_whole
+                AND first_told_at > chain_position END AS is_told,
+        sha256(body) = coalesce(redacted_sha256, body_sha256)
+            AND (redacted_sha256 IS NOT NULL OR octet_length(body) = body_bytes) AS is_whole,
         {chain.record_sha256_sql()} = record_sha256 AS is_unaltered
-    FROM raw_pages WHERE center_id = $center
+    FROM (SELECT * FROM raw_pages WHERE center_id = $center) AS page LEFT JOIN cuts USING (raw_id)
 ), linked AS (
     SELECT *, row_number() OVER chain AS place, lag(record_sha256, 1, '{chain.GENESIS}') OVER chain AS before
     FROM pages WINDOW chain AS (ORDER BY chain_position NULLS LAST, raw_id)
@@ -44,10 +74,13 @@ WITH pages AS (
         WHEN chain_position < place THEN 'doubled'
         WHEN is_unaltered IS NOT TRUE THEN 'altered'
         WHEN is_whole IS NOT TRUE THEN 'body'
+        WHEN is_told IS NOT TRUE AND is_redacted THEN 'redacted'
+        WHEN is_told IS NOT TRUE THEN 'restored'
         WHEN previous_sha256 <> before THEN 'replaced' END AS problem
     FROM linked
 )
-SELECT count(*) AS pages, coalesce(sum(size_bytes), 0)::BIGINT AS body_bytes,
+SELECT count(*) AS pages, count(*) FILTER (is_redacted) AS redacted,
+    coalesce(sum(size_bytes), 0)::BIGINT AS body_bytes,
     min(received_at) AS first_received_at, max(received_at) AS last_received_at,
     min_by({{'place': place, 'position': chain_position, 'raw_id': raw_id, 'problem': problem}}, place)
         FILTER (WHERE problem IS NOT NULL) AS broken,
@@ -75,12 +108,23 @@ class BrokenLink:
 
 
 @dataclass(frozen=True, slots=True)
+class Redactions:
+    """One page of the chain that tells of redactions: when, of how many pages, under which erasures."""
+
+    redacted_at: datetime
+    pages: int
+    because: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Custody:
     """One center's archive, recomputed.
 
     Attributes:
         head_sha256: Hash of the chain's end; noted elsewhere, it proves this archive later.
         broken: The first broken link, or None when all is as it was written.
+        redacted: Pages that records were cut out of, as the chain tells.
+        redactions: When pages were redacted, how many, and by which erasures.
     """
 
     center_id: str
@@ -90,6 +134,8 @@ class Custody:
     last_received_at: datetime | None
     head_sha256: str
     broken: BrokenLink | None
+    redacted: int = 0
+    redactions: tuple[Redactions, ...] = ()
 
 
 def verify(lake_dir: Path | None = None, *, center_ids: tuple[str, ...] = ()) -> Iterator[Custody]:
@@ -105,6 +151,8 @@ def verify(lake_dir: Path | None = None, *, center_ids: tuple[str, ...] = ()) ->
                 "This lake was made by an older version of dispatchlake: its pages have no chain yet. "
                 "The next load gives them one (dispatchlake ingest)."
             )
+        if migrations.ERASURE not in migrations.applied(connection):
+            _lay_over(connection)
         archived = [
             row[0]
             for row in connection.execute(
@@ -116,13 +164,26 @@ def verify(lake_dir: Path | None = None, *, center_ids: tuple[str, ...] = ()) ->
                 yield _verify(connection, center_id)
 
 
+def _lay_over(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let the pages of a lake that an older version made have the columns of erasure, none of them set."""
+    none = ", ".join(f"NULL::VARCHAR AS {name}" for name in ("redacted_sha256", "redaction_id"))
+    connection.execute(f"CREATE TEMP VIEW raw_pages AS SELECT *, {none} FROM lake.raw_pages")
+
+
 def _verify(connection: duckdb.DuckDBPyConnection, center_id: str) -> Custody:
+    told = connection.execute(
+        f"""WITH {_REDACTIONS} SELECT max(redacted_at), count(*), max(because) FROM told
+        GROUP BY told_at ORDER BY told_at""",
+        {"center": center_id},
+    ).fetchall()
     answer = connection.execute(_VERIFY, {"center": center_id})
     names = [column[0] for column in answer.description or []]
     found: dict[str, Any] = dict(zip(names, answer.fetchone() or (), strict=True))
     return Custody(
         center_id=center_id,
         pages=found["pages"],
+        redacted=found["redacted"],
+        redactions=tuple(Redactions(at, pages, tuple(orjson.loads(because))) for at, pages, because in told),
         body_bytes=found["body_bytes"],
         first_received_at=found["first_received_at"],
         last_received_at=found["last_received_at"],

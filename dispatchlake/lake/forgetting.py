@@ -1,49 +1,160 @@
-"""A lake without its past: all snapshots but the newest removed, and every byte that only they needed.
+"""Records that are erased, told apart from others: cut out of a page before it is archived or typed.
 
-For the open zone, once its key or the treatment of a column has changed: what was shown before may say more.
-A query that is at work on an older snapshot fails for want of its files.
+The same judgement when a page comes and when one that is archived is gone through. A record is a call's if it
+has the incident's id as its own or as `incident_id`, or the id of a CAD incident that was part of the call as
+its own; and it is too old if it was created before the center's cut-off.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
-from pathlib import Path
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-import duckdb
+import pyarrow as pa
 
-from dispatchlake.errors import LakeError
-from dispatchlake.lake import catalog_file, removal
-from dispatchlake.lake.connection import catalog_path
-from dispatchlake.lake.inventory import CATALOG
+from dispatchlake.lake.archive import ArchivedPage
+from dispatchlake.lake.events import DISCRIMINATORS
+from dispatchlake.lake.ledger import Forgotten, SubjectKind
+from dispatchlake.lake.record_types import CAD_INCIDENTS
+from dispatchlake.lake.timestamps import parse_instants
+from dispatchlake.model import RESOURCES, BodyAsReceived, Page, Resource
+from dispatchlake.payload import PayloadError, cut_records, decode_json, decode_payload
 
-_AT_ONCE = 5_000
-_NO_AGE = timedelta(0)
+RETENTION = "retention"
+"""Instead of an erasure's id, where a record is too old."""
 
 
-def forget_history(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> None:
-    """Remove all that the newest snapshot does not need; the caller holds the commit lock only.
+def without_forgotten(page: Page, resource: Resource, forgotten: Forgotten) -> Page:
+    """Return a page without the records that are not taken; the very same one if it has none."""
+    found = find_forgotten(page.records, resource, forgotten)
+    if not found:
+        return page
+    try:
+        body = cut_records(page.body, resource.records_key, found)
+    except PayloadError:  # better no body than one with what is erased
+        body = b""
+    return replace(
+        page,
+        records=[record for number, record in enumerate(page.records) if number not in found],
+        body=body,
+        received=as_received(page.body, found.values()),
+    )
 
-    Raises:
-        LakeError: Something of it could not be removed; doing it again does the rest.
+
+def delivery_without_forgotten(delivery: ArchivedPage, forgotten: Forgotten) -> ArchivedPage:
+    """Return a delivery, with an empty body if what it tells of is not taken."""
+    because = forgotten_delivery(delivery.page.body, forgotten)
+    if because is None:
+        return delivery
+    received = as_received(delivery.page.body, [because])
+    return ArchivedPage(delivery.raw_id, replace(delivery.page, body=b"", received=received))
+
+
+def as_received(body: bytes, because: Any) -> BodyAsReceived:
+    """Return what is kept of a body that something is cut out of."""
+    return BodyAsReceived(hashlib.sha256(body).hexdigest(), len(body), tuple(sorted(set(because))))
+
+
+def cut_body(body: bytes, resource: Resource | str, forgotten: Forgotten) -> tuple[bytes, set[str]]:
+    """Return an archived body without what is not taken, and which erasures that fell under; it may be none.
+
+    Args:
+        body: As archived.
+        resource: The listing it is a page of, or the name of the webhook it was delivered to.
+        forgotten: What is not taken.
     """
-    while old := _old_snapshots(connection):
-        connection.execute(f"CALL ducklake_expire_snapshots('lake', versions => {old})").fetchall()
-    more, spared = True, 0
-    while more:
-        removed, more = removal.remove_listed(connection, lake_dir, age=_NO_AGE)
-        spared = removed.spared
-    removal.remove_orphans(connection, lake_dir, removal.find_old(lake_dir, age=_NO_AGE))
-    if spared or not catalog_file.scrub(catalog_path(lake_dir)):
-        raise LakeError(
-            f"What the lake in {lake_dir} held before is not all removed: a reader has it open. Have it "
-            "closed, and do the same again."
-        )
+    if isinstance(resource, str):
+        because = forgotten_delivery(body, forgotten) if resource in DISCRIMINATORS else None
+        return (body, set()) if because is None else (b"", {because})
+    try:
+        records = decode_payload(body, resource.records_key).records
+    except PayloadError:  # a page that was never understood holds nothing that is
+        return body, set()
+    found = find_forgotten(records, resource, forgotten)
+    return (cut_records(body, resource.records_key, found), set(found.values())) if found else (body, set())
 
 
-def _old_snapshots(connection: duckdb.DuckDBPyConnection) -> list[int]:
-    rows = connection.execute(
-        f"""SELECT snapshot_id FROM {CATALOG}.ducklake_snapshot
-        WHERE snapshot_id < (SELECT max(snapshot_id) FROM {CATALOG}.ducklake_snapshot)
-        ORDER BY 1 LIMIT {_AT_ONCE}"""
-    ).fetchall()
-    return [int(row[0]) for row in rows]
+def find_forgotten(records: Sequence[Any], resource: Resource, forgotten: Forgotten) -> dict[int, str]:
+    """Return the places of records that are not taken, and the erasure that each falls under."""
+    found: dict[int, str] = {}
+    if forgotten.cutoff is not None:
+        found = dict.fromkeys(_too_old(records, resource.created_field, forgotten), RETENTION)
+    is_cad = resource.name == CAD_INCIDENTS.resource
+    kind: SubjectKind = "cad_incident" if is_cad else "incident"
+    for number in list(found):
+        record = records[number]
+        if _is_held(forgotten, kind, record.get(resource.id_field)) or (
+            is_cad and _is_held(forgotten, "incident", record.get("incident_id"))
+        ):
+            del found[number]
+    for number, record in enumerate(records):
+        if type(record) is not dict:
+            continue
+        because = _because_of(forgotten, kind, record.get(resource.id_field))
+        if because is None and is_cad:
+            because = _because_of(forgotten, "incident", record.get("incident_id"))
+        if because is not None:
+            found[number] = because
+    return found
+
+
+def forgotten_delivery(body: bytes, forgotten: Forgotten) -> str | None:
+    """Return the erasure that a delivery falls under, or None."""
+    try:
+        content = decode_json(body)
+    except PayloadError:
+        return None
+    if type(content) is not dict:
+        return None
+    for name in ("incident_id", "id"):
+        if (because := _because_of(forgotten, "incident", content.get(name))) is not None:
+            return because
+    if any(_is_held(forgotten, "incident", content.get(name)) for name in ("incident_id", "id")):
+        return None
+    if forgotten.knows_calls and (content.get("incident_id") or content.get("type") == "incident_metadata"):
+        return None
+    is_old = forgotten.cutoff is not None and _too_old([content], "created_at", forgotten)
+    return RETENTION if is_old else None
+
+
+def _because_of(forgotten: Forgotten, kind: SubjectKind, identity: object) -> str | None:
+    text = _text(identity)
+    return None if text is None else forgotten.because_of(kind, text)
+
+
+def _is_held(forgotten: Forgotten, kind: SubjectKind, identity: object) -> bool:
+    text = _text(identity)
+    return text is not None and forgotten.is_held(kind, text)
+
+
+def _text(identity: object) -> str | None:
+    """Return an id as the tables have it: a server that sends numbers is taken at its word."""
+    if type(identity) is int:
+        return str(identity)
+    return identity if type(identity) is str else None
+
+
+def _too_old(records: Sequence[Any], created_field: str, forgotten: Forgotten) -> list[int]:
+    values = [record.get(created_field) if type(record) is dict else None for record in records]
+    texts = pa.array([_writable(value) for value in values], pa.string())
+    cutoff = forgotten.cutoff
+    return [
+        number
+        for number, created_at in enumerate(parse_instants(texts).to_pylist())
+        if created_at is not None and cutoff is not None and created_at < cutoff
+    ]
+
+
+def _writable(value: object) -> str | None:
+    """Return a text that Arrow takes; a lone surrogate is in no time."""
+    return value if type(value) is str and value.isascii() else None
+
+
+def listing_of(name: str, center_id: str, resources: Any) -> Resource | str:
+    """Return how pages of a name are read: as a listing, as configured or as declared, or as deliveries."""
+    if name in DISCRIMINATORS:
+        return name
+    listing = resources.get((center_id, name)) or RESOURCES.get(name)
+    return name if listing is None else listing

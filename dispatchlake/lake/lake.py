@@ -23,6 +23,9 @@ from dispatchlake.lake import (
     bookkeeping,
     centers,
     commit,
+    holds,
+    ledger,
+    ledger_table,
     log_holder,
     media_files,
     migrations,
@@ -32,7 +35,10 @@ from dispatchlake.lake.archive import ArchivedPage, archive_pages
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.centers import CenterFacts
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
+from dispatchlake.lake.forgetting import delivery_without_forgotten, without_forgotten
+from dispatchlake.lake.holds import Hold
 from dispatchlake.lake.landing import land, type_or_set_aside
+from dispatchlake.lake.ledger import Ledger
 from dispatchlake.lake.media_files import ExpiredMedia, MediaAnswer, MediaLink, MediaOutcome
 from dispatchlake.lake.quality import CheckFigures, read_checks
 from dispatchlake.lake.reading_ahead import reading_ahead
@@ -67,6 +73,10 @@ class _Reading:
     logins: int
 
 
+class _Erased(CatalogBusy):
+    """Something was erased while this was read, which must not bring it back."""
+
+
 class Lake:
     """A lake open for writing. One thread at a time; any number of processes, one commit at a time."""
 
@@ -78,8 +88,21 @@ class Lake:
         self._leave = leave
 
     @classmethod
-    def open(cls, lake_dir: Path, *, memory_limit_mb: int = 112, lock_wait_s: float = 120.0) -> Lake:
+    def open(
+        cls,
+        lake_dir: Path,
+        *,
+        memory_limit_mb: int = 112,
+        lock_wait_s: float = 120.0,
+        is_derived: bool = False,
+    ) -> Lake:
         """Open the lake, creating it or bringing it to this version's layout if need be.
+
+        Args:
+            lake_dir: Home of the lake.
+            memory_limit_mb: DuckDB's memory budget in this process.
+            lock_wait_s: How long a commit waits for another writer, in seconds.
+            is_derived: Whether it was made from another lake: then its layout is left as it is.
 
         Raises:
             ConfigError: The folder cannot be written.
@@ -95,7 +118,8 @@ class Lake:
             lake = cls(connection, lock, undo.pop_all().close)
         try:
             with _duckdb_errors():
-                lake._migrate()
+                if not is_derived:
+                    lake._migrate()
         except BaseException:
             begin_anew(lake_dir)
             lake.close()
@@ -111,6 +135,10 @@ class Lake:
             if not migrations.is_current(self._connection):
                 with held(self._lock):
                     migrations.migrate(self._connection)
+            if ledger_table.reconciled(self._connection, self.lake_dir) is not None:
+                with held(self._lock):
+                    if (known := ledger_table.reconciled(self._connection, self.lake_dir)) is not None:
+                        ledger.write(self.lake_dir, known)
             self._connection.execute(f"CREATE TABLE {_IS_CURRENT} (nothing BOOLEAN)")
 
     def __enter__(self) -> Self:
@@ -162,10 +190,13 @@ class Lake:
         started_at, started_s = datetime.now(UTC), time.monotonic()
         staging = Staging(self._connection, record_type_of(cell.resource))
         last: list[ArchivedPage] = []
+        erased = ledger.read(self.lake_dir)
+        if forgotten := erased.forgotten(cell.center_id):
+            pages = (without_forgotten(page, cell.resource, forgotten) for page in pages)
         try:
             with (
                 reading_ahead(type_batches(pages, cell.resource)) as batches,
-                reading_ahead(self._archived(batches, run_id=run_id)) as archived,
+                reading_ahead(self._archived(batches, erased, run_id=run_id)) as archived,
             ):
                 for batch, typed in archived:
                     last = batch.pages if batch.is_last else []
@@ -177,11 +208,11 @@ class Lake:
                 archive_pages(self._connection, last, run_id=run_id)
                 return self._commit(cell, staging, reading)
 
-            return self._transact(write)
+            return self._transact(write, erased=erased)
         except (DispatchLakeError, duckdb.Error):  # the lake takes nothing
             raise
         except Exception:  # a fault of ours: the pages are kept all the same, to be replayed
-            self._transact(partial(archive_pages, self._connection, last, run_id=run_id))
+            self._transact(partial(archive_pages, self._connection, last, run_id=run_id), erased=erased)
             raise
         finally:
             staging.close()
@@ -194,12 +225,21 @@ class Lake:
             run_id: Kept with each in the archive; landings of one id are one row of `runs` for each listing.
         """
         started_at = datetime.now(UTC)
-        typed = type_or_set_aside(deliveries)
-        return self._transact(
-            partial(land, self._connection, deliveries, typed, run_id=run_id, started_at=started_at)
-        )
+        while True:
+            erased = ledger.read(self.lake_dir)
+            kept = _without_forgotten(deliveries, erased)
+            typed = type_or_set_aside([one for one in kept if one.page.received is None])
+            try:
+                return self._transact(
+                    partial(land, self._connection, kept, typed, run_id=run_id, started_at=started_at),
+                    erased=erased,
+                )
+            except _Erased:  # they are at hand: look again
+                continue
 
-    def _archived(self, batches: Iterable[TypedBatch], *, run_id: str) -> Iterator[TypedBatch]:
+    def _archived(
+        self, batches: Iterable[TypedBatch], erased: Ledger, *, run_id: str
+    ) -> Iterator[TypedBatch]:
         """Archive each batch and hand it on; all but the last, which is archived with what is made of it.
 
         Nearly every load has one batch, and a commit costs as much as the rest of it.
@@ -209,7 +249,8 @@ class Lake:
             for batch, typed in batches:
                 if not batch.is_last:
                     connection = connection or session.enter_context(another_session(self._connection))
-                    self._transact(partial(archive_pages, connection, batch.pages, run_id=run_id), connection)
+                    archive = partial(archive_pages, connection, batch.pages, run_id=run_id)
+                    self._transact(archive, connection, erased=erased)
                 yield batch, typed
 
     def _commit(self, cell: Cell, staging: Staging, reading: _Reading) -> LoadSummary:
@@ -289,6 +330,24 @@ class Lake:
         if set(before) != set(now):
             self._transact(partial(write_told, self._connection, before, now))
 
+    def holds(self) -> list[Hold]:
+        """Return the incidents that may not be removed."""
+        with _duckdb_errors():
+            return holds.read_holds(self._connection)
+
+    def hold(self, hold: Hold) -> bool:
+        """Keep an incident from being removed; return False if it is kept already."""
+        return self._transact(partial(holds.add_hold, self._connection, self.lake_dir, hold))
+
+    def release(self, center_id: str, incident_id: str) -> None:
+        """Let an incident be removed again.
+
+        Raises:
+            ConfigError: It is not held.
+        """
+        remove = partial(holds.remove_hold, self._connection, self.lake_dir, center_id, incident_id)
+        self._transact(remove)
+
     def media_due(self, *, limit: int) -> list[MediaLink]:
         """Return media that are to be fetched now, the newest first."""
         with _duckdb_errors():
@@ -334,8 +393,10 @@ class Lake:
         Raises:
             ConfigError: A center is named that has no archived page.
         """
+        erased = ledger.read(self.lake_dir)
+        transact = partial(self._transact, erased=erased)
         with _duckdb_errors():
-            return replay(self._connection, self._transact, selection or Selection(), resources or {})
+            return replay(self._connection, transact, selection or Selection(), resources or {})
 
     def selected_centers(self, selection: Selection) -> list[str]:
         """Return the centers a replay of the selection would read pages of.
@@ -358,16 +419,60 @@ class Lake:
         with _duckdb_errors(), another_session(self._connection) as session, transaction(session):
             yield session
 
-    def _transact(self, write: Callable[[], T], connection: duckdb.DuckDBPyConnection | None = None) -> T:
-        """Run `write` in one transaction, under the lock that orders the writers of a SQLite catalog."""
+    @contextlib.contextmanager
+    def session(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield the connection, to read by and for `transact`."""
+        with _duckdb_errors():
+            yield self._connection
+
+    def transact(self, write: Callable[[], T]) -> T:
+        """Run `write`, which uses the connection of `session`, in one transaction under the writers' lock."""
+        return self._transact(write)
+
+    @property
+    def lake_dir(self) -> Path:
+        """Return the home of the lake."""
+        return Path(self._lock.lock_file).parent
+
+    def _transact(
+        self,
+        write: Callable[[], T],
+        connection: duckdb.DuckDBPyConnection | None = None,
+        *,
+        erased: Ledger | None = None,
+    ) -> T:
+        """Run `write` in one transaction, under the lock that orders the writers of a SQLite catalog.
+
+        Args:
+            write: What to do.
+            connection: The lake's own if not given.
+            erased: What was known to be erased when that which is written was read: nothing may have been
+                added, or it would come back.
+        """
         connection = connection or self._connection
         with held(self._lock), _duckdb_errors():
+            if erased is not None and ledger.mark_of(self.lake_dir) != erased.mark:
+                raise _Erased(
+                    "Calls were erased while this was read: nothing of it was written. "
+                    "The next run reads again."
+                )
             try:
                 with transaction(connection):
                     return write()
             except duckdb.Error:  # perhaps a refused COMMIT
-                begin_anew(Path(self._lock.lock_file).parent)
+                begin_anew(self.lake_dir)
                 raise
+
+
+def _without_forgotten(deliveries: Sequence[ArchivedPage], erased: Ledger) -> list[ArchivedPage]:
+    center_ids = {one.page.center_id for one in deliveries}
+    centers = {center_id: erased.forgotten(center_id) for center_id in center_ids}
+    return [
+        one
+        if (forgotten := centers[one.page.center_id]) is None
+        else delivery_without_forgotten(one, forgotten)
+        for one in deliveries
+    ]
 
 
 def open_lake(settings: Settings, zone: Zone = "restricted") -> Lake:

@@ -51,8 +51,8 @@ def land(
 
     Args:
         connection: Of the lake.
-        deliveries: Those of one center in the order received.
-        typed: What `type_or_set_aside` made of them.
+        deliveries: Those of one center in the order received; those that are erased with an empty body.
+        typed: What `type_or_set_aside` made of the others.
         run_id: Kept with each in the archive; landings of one id are one row of `runs` for each listing.
         started_at: When this landing began.
     """
@@ -61,7 +61,7 @@ def land(
         deliveries = [one for one in deliveries if one.raw_id not in known]
         if not deliveries:
             return LandedDeliveries()
-        typed = type_or_set_aside(deliveries)
+        typed = type_or_set_aside([one for one in deliveries if one.page.received is None])
     archive_pages(connection, list(deliveries), run_id=run_id)
     landed = LandedDeliveries(len(deliveries), quarantined=typed.rejects.num_rows)
     brought = Landed(deliveries)

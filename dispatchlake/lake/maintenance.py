@@ -238,7 +238,7 @@ class _Maintenance:
         rows = 0
         for _, table in self._tables():
             with self._reporting(f"{table}: "), self._turn() as connection:
-                rows += _flush_table(connection, table)
+                rows += flush_table(connection, table)
         return f"{rows:,} rows" if rows else ""
 
     def _expire(self) -> str:
@@ -315,7 +315,8 @@ class _Maintenance:
         return ", ".join(parts)
 
 
-def _flush_table(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+def flush_table(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    """Write a table's inlined rows into files; return how many. The caller holds the commit lock."""
     # One table a call: over all of them at once it ends the process (docs/decisions/0005).
     rows = connection.execute(f"CALL ducklake_flush_inlined_data('lake', table_name => '{table}')").fetchall()
     return sum(int(row[2]) for row in rows)
@@ -328,7 +329,7 @@ def _rewrite_table(connection: duckdb.DuckDBPyConnection, table_id: int, table: 
     rewritten are flushed onto the old file later, and earlier snapshots show rows twice
     (duckdb/ducklake#1406).
     """
-    _flush_table(connection, table)
+    flush_table(connection, table)
     row = connection.execute(
         f"""SELECT count(*), coalesce(sum(f.file_size_bytes), 0) FROM {CATALOG}.ducklake_data_file AS f
         JOIN {CATALOG}.ducklake_delete_file AS d ON d.data_file_id = f.data_file_id

@@ -16,10 +16,15 @@ from dispatchlake.lake.record_types import EVENT_TYPES
 from dispatchlake.lake.schemas import (
     ALERTS,
     CHAIN_HEADS,
+    ERASURE_KEYS,
+    ERASURES,
     INCIDENT_SIGHTINGS,
+    LEGAL_HOLDS,
     MEDIA_FILES,
     PUBLICATION,
     RAW_PAGES,
+    RETENTION_RULES,
+    RETENTION_RUNS,
     RUNS,
     TABLES,
 )
@@ -98,7 +103,16 @@ def _add_publication(connection: duckdb.DuckDBPyConnection) -> None:
     _renew_comments(connection)  # which say what a column may reveal
 
 
+def _add_erasure(connection: duckdb.DuckDBPyConnection) -> None:
+    _add_columns(connection, RAW_PAGES, ("redacted_at", "redacted_sha256", "redaction_id"))
+    for table in (ERASURES, ERASURE_KEYS, LEGAL_HOLDS, RETENTION_RULES, RETENTION_RUNS):
+        if not _exists(connection, table.name):
+            _create_table(connection, table)
+    _renew_comments(connection)
+
+
 CHAIN = "0003 chain of pages"
+ERASURE = "0009 erasure"
 ZONES = "0010 zones"
 
 MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
@@ -110,6 +124,7 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     "0006 status": _add_status,
     "0007 deliveries": _add_deliveries,
     "0008 analysts": _add_analysts_tables,
+    ERASURE: _add_erasure,
     ZONES: _add_publication,
     "0011 webhook status": _add_webhook_status,
 }
@@ -191,7 +206,10 @@ def _add_columns(connection: duckdb.DuckDBPyConnection, table: Table, names: Col
 
 
 def _renew_comments(connection: duckdb.DuckDBPyConnection) -> None:
-    """Say of every table and column what this version says, where the lake says something else."""
+    """Say of every table and column what this version says, where the lake says something else.
+
+    Those that a later step adds are not there yet.
+    """
     tables = dict(
         connection.execute(
             "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = 'lake'"

@@ -18,7 +18,7 @@ import duckdb
 import orjson
 import pyarrow as pa
 
-from dispatchlake.lake import changes, forgetting, migrations
+from dispatchlake.lake import changes, migrations, purge
 from dispatchlake.lake.changes import State
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.declared import Table
@@ -94,7 +94,8 @@ def publish(settings: Settings, *, rebuild: bool = False) -> Publication:
         with source_lake.reading() as source, transaction(target):
             publication, must_forget = _Publisher(source, target, key, settings).run(rebuild=rebuild)
         if must_forget:
-            forgetting.forget_history(target, settings.open_dir)
+            purge.purge(target, settings.open_dir)
+            purge.scrub(settings.open_dir)
             target.execute("UPDATE publication SET must_forget = false")
     publication = replace(publication, is_history_forgotten=must_forget, seconds=time.monotonic() - started_s)
     logger.info("%s.", publication.sentence())

@@ -35,7 +35,12 @@ _PROVENANCE = (
     ),
     Column("received_at", "TIMESTAMPTZ", "When we first received this version (UTC)."),
     Column("source", "VARCHAR", "How it reached us first: rest or webhook."),
-    Column("raw_id", "VARCHAR", "Page or delivery it was first read from: raw_pages.raw_id."),
+    Column(
+        "raw_id",
+        "VARCHAR",
+        "Page or delivery it was first read from: raw_pages.raw_id; null once retention took its caller "
+        "data.",
+    ),
 )
 _BY_MONTH = ("center_id", "year(created_at)", "month(created_at)")
 
@@ -111,7 +116,8 @@ RAW_PAGES = Table(
             "resource",
             "VARCHAR",
             "Listing it belongs to; webhook:incident-events or webhook:cad; incident_events:item: one "
-            "incident, asked for a link to its media.",
+            "incident, asked for a link to its media; erasure: a page of ours that says which bodies records "
+            "were cut out of.",
         ),
         Column("run_id", "VARCHAR", "Run that fetched or landed it: runs.run_id; media: for links to files."),
         Column("sequence", "BIGINT", "Position in its listing, from 1; 1 for a delivery."),
@@ -131,6 +137,17 @@ RAW_PAGES = Table(
             "VARCHAR",
             "SHA-256 over previous_sha256 and this page's facts, body_sha256 among them; how it is computed: "
             "docs/chain-of-custody.md.",
+        ),
+        Column("redacted_at", "TIMESTAMPTZ", "When records were last cut out of body (UTC); null if never."),
+        Column(
+            "redacted_sha256",
+            "VARCHAR",
+            "SHA-256 of body as it is now, where records were cut out of it; body_sha256 stays as it came.",
+        ),
+        Column(
+            "redaction_id",
+            "VARCHAR",
+            "The page of the chain that says so: raw_pages.raw_id, of the resource erasure.",
         ),
     ),
     ("center_id", "year(received_at)", "month(received_at)", "day(received_at)"),
@@ -264,7 +281,7 @@ ALERTS = Table(
             "condition",
             "VARCHAR",
             "login-failed, late, silent, quarantine-grew, quality-dropped, disk-nearly-full, "
-            "deliveries-wait or open-zone-late.",
+            "deliveries-wait, open-zone-late or erasure-unfinished.",
         ),
         Column("since_at", "TIMESTAMPTZ", "When it was first told (UTC)."),
         Column("told_at", "TIMESTAMPTZ", "When it was last told (UTC)."),
@@ -284,6 +301,7 @@ MEDIA_FILES = Table(
             "state",
             "VARCHAR",
             "fetched; expired: the link opens nothing any more, and none is known that does; "
+            "removed: its time of retention is over; "
             "refused: it leads where we do not go, or to more than we take; failed: tried again for 2 hours.",
         ),
         Column(
@@ -329,6 +347,74 @@ PUBLICATION = Table(
     ),
 )
 
+ERASURES = Table(
+    "erasures",
+    "One row per call that was erased, and one per CAD incident that was part of one; nothing of the "
+    "records. Key: erasure_id, subject_hash.",
+    (
+        Column("erasure_id", "VARCHAR", "Id of the erasure."),
+        _CENTER,
+        Column("kind", "VARCHAR", "incident or cad_incident."),
+        Column(
+            "subject_hash",
+            "VARCHAR",
+            "HMAC-SHA-256 of center, kind and id under this lake's own key.",
+        ),
+        Column("reason", "VARCHAR", "Why, as whoever asked for it said."),
+        Column("requested_by", "VARCHAR", "Who asked for it: the account that ran the command."),
+        Column("begun_at", "TIMESTAMPTZ", "When it was asked for (UTC)."),
+        Column("erased_at", "TIMESTAMPTZ", "When all was removed (UTC); null while it is unfinished."),
+        Column("counts", "JSON", "Rows removed by table, pages redacted and media files removed."),
+    ),
+)
+
+ERASURE_KEYS = Table(
+    "erasure_keys",
+    "At most one row: the key of erasures.subject_hash, as erasures.json beside the catalog has it. Who "
+    "copies erasures to others leaves it here.",
+    (Column("key", "VARCHAR", "32 bytes, hexadecimal."),),
+)
+
+LEGAL_HOLDS = Table(
+    "legal_holds",
+    "One row per incident that may be neither erased nor removed by retention. Key: center_id, incident_id.",
+    (
+        _CENTER,
+        Column("incident_id", "VARCHAR", "incidents.incident_id."),
+        Column("reason", "VARCHAR", "Why, as whoever asked for it said."),
+        Column("held_by", "VARCHAR", "Who asked for it: the account that ran the command."),
+        Column("held_at", "TIMESTAMPTZ", "Since when (UTC)."),
+    ),
+)
+
+RETENTION_RULES = Table(
+    "retention_rules",
+    "One row per rule of how long something is kept; without a row it is kept. Key: center_id, class.",
+    (
+        Column("center_id", "VARCHAR", "Dispatch center; empty for all that have no rule of their own."),
+        Column("class", "VARCHAR", "records, caller-data, raw or media: docs/erasure-and-retention.md."),
+        Column("days", "DOUBLE", "How long it is kept, in days."),
+        Column("set_by", "VARCHAR", "Who set it: the account that ran the command."),
+        Column("set_at", "TIMESTAMPTZ", "When (UTC)."),
+    ),
+)
+
+RETENTION_RUNS = Table(
+    "retention_runs",
+    "One row per run of retention, center and class that removed something. Key: run_at, center_id, class.",
+    (
+        _CENTER,
+        Column("class", "VARCHAR", "The rule's class."),
+        Column(
+            "cutoff_at",
+            "TIMESTAMPTZ",
+            "What is older was removed (UTC); null where it is to be gone through again.",
+        ),
+        Column("run_at", "TIMESTAMPTZ", "When (UTC)."),
+        Column("counts", "JSON", "Rows by table, pages redacted as raw_pages, files as media files."),
+    ),
+)
+
 TABLES: tuple[Table, ...] = (
     RAW_PAGES,
     CHAIN_HEADS,
@@ -347,4 +433,9 @@ TABLES: tuple[Table, ...] = (
     DICTIONARY,
     VIEW_EDITIONS,
     PUBLICATION,
+    ERASURES,
+    ERASURE_KEYS,
+    LEGAL_HOLDS,
+    RETENTION_RULES,
+    RETENTION_RUNS,
 )

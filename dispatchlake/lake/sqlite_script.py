@@ -37,10 +37,16 @@ def compact(path: str) -> dict[str, Any]:
 
 
 def scrub(path: str) -> dict[str, Any]:
-    """Leave nothing in the file of what was removed: free pages, and rests in pages that are in use."""
+    """Write the file anew, so that nothing is left in free pages or in the gaps of others; empty the log."""
     with _open(path) as catalog:
+        pages = _pragma(catalog, "page_count")
         catalog.execute("VACUUM")
-        return {"log_is_empty": not _pragma(catalog, "wal_checkpoint(TRUNCATE)")}
+        freed_pages = pages - _pragma(catalog, "page_count")
+        busy = _pragma(catalog, "wal_checkpoint(TRUNCATE)")
+        return {
+            "freed_bytes": max(0, freed_pages) * _pragma(catalog, "page_size"),
+            "log_is_empty": not busy,
+        }
 
 
 def copy(source: str, target: str) -> dict[str, Any]:
@@ -72,9 +78,9 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 VERBS: dict[str, Callable[..., dict[str, Any]]] = {
     "compact": compact,
+    "scrub": scrub,
     "copy": copy,
     "hold": hold,
-    "scrub": scrub,
 }
 
 if __name__ == "__main__":

@@ -20,10 +20,15 @@ TokenKind = Literal["", "phone", "fingerprint", "id or fingerprint"]
 """What is put in the place of a value once it was read: see `tokens`."""
 
 UNPUBLISHED = frozenset(
-    {"raw_pages", "chain_heads", "publication", "service_classes", "dictionary", "view_editions"}
+    {
+        *("raw_pages", "chain_heads"),
+        *("erasures", "erasure_keys", "legal_holds", "retention_rules", "retention_runs"),
+        *("publication", "service_classes", "dictionary", "view_editions"),
+    }
 )
 """Tables that the open zone has without rows of the restricted one: pages as received and the chain over
-them, whose hashes are of whole bodies; and what each lake has of its own, such as the open zone's book."""
+them, whose hashes are of whole bodies; what was removed and must not be; and what each lake has of its own,
+such as the open zone's book."""
 
 _PHONE_LIKE = r"[0-9]([^0-9A-Za-z]{0,2}[0-9]){6}"
 """What looks like a telephone number: seven digits or more, with little between them."""

@@ -52,7 +52,8 @@ def test_a_page_is_archived_with_where_it_came_from(center: Center) -> None:
     center.load_pages([first], run_id="run-1")
 
     rows = center.ask(
-        """SELECT * EXCLUDE (body, body_sha256, body_bytes, chain_position, previous_sha256, record_sha256)
+        """SELECT * EXCLUDE (body, body_sha256, body_bytes, chain_position, previous_sha256, record_sha256,
+            redacted_at, redacted_sha256, redaction_id)
         FROM raw_pages"""
     )
     ((raw_id, *rest),) = rows

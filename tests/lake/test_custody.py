@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -13,14 +14,14 @@ import duckdb
 import pytest
 
 from dispatchlake.errors import ConfigError, LakeError
-from dispatchlake.lake import Lake, chain, migrations
+from dispatchlake.lake import Lake, chain, erasing, migrations
 from dispatchlake.lake.custody import BrokenLink, Custody, verify
 from dispatchlake.lake.reading import connect
 from dispatchlake.lake.schemas import CHAIN_HEADS, RAW_PAGES
 from tests.lake.pages import CENTER, END, Center, cell, incident, load, page, see_one_center
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "chain-of-custody.md").read_text()
-BROKEN_PAGES, BROKEN_HEADS, HEADS = re.findall(r"```sql\n(.*?)```", DOCUMENT, re.DOTALL)
+BROKEN_PAGES, BROKEN_HEADS, HEADS, REDACTED = re.findall(r"```sql\n(.*?)```", DOCUMENT, re.DOTALL)
 
 PAGES = 4
 
@@ -378,3 +379,85 @@ def test_a_chain_needs_no_look_at_the_archive(center: Center) -> None:
     center.load()
 
     assert center.ask("SELECT chain_position, previous_sha256 FROM raw_pages") == [(2, head)]
+
+
+@pytest.fixture(scope="module")
+def redacted(tmp_path_factory: pytest.TempPathFactory, empty_lake: Path) -> Path:
+    """A lake with a call in some pages, of which it was erased, to be copied."""
+    home = tmp_path_factory.mktemp("redacted")
+    lake_dir = Path(shutil.copytree(empty_lake, home / "lake"))
+    with Lake.open(lake_dir) as lake:
+        load(lake, incident("the-call-itself"), incident("i1"))
+        load(lake, incident("i2"))
+        load(lake, incident("the-call-itself", updated=5), incident("i3"))
+        plan = erasing.begin(lake, CENTER, "the-call-itself", reason="court order", requested_by="clerk")
+        assert erasing.remove(lake, plan, {})["raw_pages"] == 2
+    return lake_dir
+
+
+@pytest.fixture
+def redacted_lake(redacted: Path, tmp_path: Path) -> Iterator[Lake]:
+    with Lake.open(Path(shutil.copytree(redacted, tmp_path / "lake"))) as lake:
+        yield lake
+
+
+def checked(lake: Lake) -> tuple[str | None, list[int]]:
+    """Return what is wrong, and the places that the document's own query names."""
+    (found,) = verify(lake.lake_dir)
+    with connect(lake.lake_dir) as reader:
+        places = [row[1] for row in reader.execute(BROKEN_PAGES).fetchall()]
+    return found.broken.problem if found.broken else None, places
+
+
+def test_a_redaction_that_the_chain_tells_of_is_listed_and_all_else_is_whole(redacted_lake: Lake) -> None:
+    (found,) = verify(redacted_lake.lake_dir)
+
+    assert (found.pages, found.redacted, found.broken) == (4, 2, None)
+    (cut,) = found.redactions
+    assert cut.pages == 2
+    assert checked(redacted_lake) == (None, [])
+    with connect(redacted_lake.lake_dir) as reader:
+        ((center_id, pages, _, reason, _because),) = reader.execute(REDACTED).fetchall()
+    assert (center_id, pages, reason) == (CENTER, 2, "court order")
+
+
+BODY = "'[]'::BLOB"
+DONE_AGAIN = "body = '[]'::BLOB, redacted_sha256 = sha256('[]')"
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "problem"),
+    [
+        (f"body = {BODY}", 2, "body does not match its hash"),
+        (f"{DONE_AGAIN}, redacted_at = now()", 2, "no erasure in the chain says so"),
+        (
+            f"{DONE_AGAIN}, redaction_id = (SELECT max(redaction_id) FROM raw_pages)",
+            2,
+            "no erasure in the chain",
+        ),
+        (DONE_AGAIN, 1, "no erasure in the chain says so"),
+        ("redacted_sha256 = NULL", 1, "body does not match its hash"),
+        ("body = encode(replace(decode(body), 'court', 'other'))", 4, "body does not match its hash"),
+    ],
+)
+def test_tampering_does_not_pass_for_a_redaction(
+    redacted_lake: Lake, change: str, place: int, problem: str
+) -> None:
+    redacted_lake._connection.execute(f"UPDATE raw_pages SET {change} WHERE chain_position = {place}")
+
+    found, places = checked(redacted_lake)
+
+    assert found is not None
+    assert problem in found
+    assert places == [place]
+
+
+def test_a_body_that_was_put_back_after_a_redaction_is_named(redacted_lake: Lake) -> None:
+    with redacted_lake.held() as connection:
+        body = b'[{"id": "the-call-itself"}]'
+        digest = hashlib.sha256(body).hexdigest()
+        connection.execute(
+            "UPDATE raw_pages SET body = ?, redacted_sha256 = ? WHERE chain_position = 3", [body, digest]
+        )
+
+    assert checked(redacted_lake) == ("body was changed, and no erasure in the chain says so", [3])

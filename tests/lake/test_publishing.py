@@ -319,7 +319,7 @@ with writers_lock(Path(sys.argv[1]), 5):
 
 KILLED = """
 import os, sys
-from dispatchlake.lake import changes, forgetting, migrations, publishing, tokens
+from dispatchlake.lake import changes, migrations, publishing, purge, tokens
 from dispatchlake.settings import Settings
 from pathlib import Path
 
@@ -348,7 +348,7 @@ print("done")
     [
         ("changes.collect", 2),
         ("tokens.tokenised", 5),
-        ("forgetting.forget_history", 0),
+        ("purge.purge", 0),
     ],
 )
 def test_killed_anywhere_the_next_publication_does_the_rest(zones: Settings, place: str, count: int) -> None:

@@ -1,0 +1,107 @@
+"""Legal holds: incidents that may be neither erased nor removed by retention, until somebody lets go."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from dispatchlake.errors import ConfigError
+from dispatchlake.lake import ledger
+from dispatchlake.lake.calls import Calls, find_calls
+from dispatchlake.lake.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hold:
+    """One row of `legal_holds`."""
+
+    center_id: str
+    incident_id: str
+    reason: str
+    held_by: str
+    held_at: datetime
+
+
+def read_holds(connection: duckdb.DuckDBPyConnection) -> list[Hold]:
+    """Return all holds, by center and incident."""
+    rows = connection.execute(
+        "SELECT center_id, incident_id, reason, held_by, held_at FROM legal_holds ORDER BY ALL"
+    ).fetchall()
+    return [Hold(*row) for row in rows]
+
+
+def add_hold(connection: duckdb.DuckDBPyConnection, lake_dir: Path, hold: Hold) -> bool:
+    """Hold an incident; return False if it is held already. The caller holds a transaction.
+
+    An incident that the lake does not know may be held: its records may still come.
+    """
+    if hold.incident_id in held_incidents(connection, hold.center_id):
+        return False
+    known = ledger.read(lake_dir)
+    ledger.write(lake_dir, replace(known, held=known.held | _hashes(connection, known, hold)))
+    connection.execute("INSERT INTO legal_holds VALUES (?, ?, ?, ?, ?)", list(astuple(hold)))
+    return True
+
+
+def _hashes(connection: duckdb.DuckDBPyConnection, known: Ledger, hold: Hold) -> set[str]:
+    calls = find_calls(connection, hold.center_id, [hold.incident_id])
+    hashes = {known.subject_hash(hold.center_id, "incident", hold.incident_id)}
+    return hashes | {
+        known.subject_hash(hold.center_id, "cad_incident", one) for one in calls.cad_incident_ids
+    }
+
+
+def remove_hold(
+    connection: duckdb.DuckDBPyConnection, lake_dir: Path, center_id: str, incident_id: str
+) -> None:
+    """Let go of an incident. The caller holds a transaction.
+
+    Raises:
+        ConfigError: It is not held.
+    """
+    if incident_id not in held_incidents(connection, center_id):
+        raise ConfigError(f"That incident of {center_id} is not held. See: dispatchlake hold list")
+    connection.execute(
+        "DELETE FROM legal_holds WHERE center_id = ? AND incident_id = ?", [center_id, incident_id]
+    )
+    # What it kept in the archive is to be gone through by the next run of retention.
+    connection.execute(
+        "UPDATE retention_runs SET cutoff_at = NULL WHERE center_id = ? AND cutoff_at IS NOT NULL",
+        [center_id],
+    )
+    known = ledger.read(lake_dir)
+    left: set[str] = set().union(*(_hashes(connection, known, one) for one in read_holds(connection)))
+    ledger.write(lake_dir, replace(known, held=frozenset(left)))
+
+
+def held_incidents(connection: duckdb.DuckDBPyConnection, center_id: str) -> set[str]:
+    """Return the incidents of a center that are held."""
+    rows = connection.execute(
+        "SELECT incident_id FROM legal_holds WHERE center_id = ?", [center_id]
+    ).fetchall()
+    return {row[0] for row in rows}
+
+
+def refuse_held(connection: duckdb.DuckDBPyConnection, calls: Calls) -> None:
+    """Raise ConfigError if a call is held, or shares a CAD incident with one that is."""
+    held = held_incidents(connection, calls.center_id)
+    if held & calls.incident_ids:
+        raise ConfigError(
+            f"That incident of {calls.center_id} is under a legal hold, and nothing was erased. "
+            "Who set it and why: dispatchlake hold list. Once it may go: dispatchlake hold remove"
+        )
+    if not held or not calls.cad_incident_ids:
+        return
+    shared = connection.execute(
+        """SELECT 1 FROM cad_incident_versions WHERE center_id = $center
+            AND cad_incident_id IN (SELECT unnest($cad)) AND incident_id IN (SELECT unnest($held)) LIMIT 1""",
+        {"center": calls.center_id, "cad": sorted(calls.cad_incident_ids), "held": sorted(held)},
+    ).fetchone()
+    if shared:
+        raise ConfigError(
+            f"A CAD incident of that call is linked to another incident of {calls.center_id} that is under a "
+            "legal hold, and nothing was erased. See: dispatchlake hold list"
+        )

@@ -1,0 +1,314 @@
+"""How long things are kept, and taking out of one lake what is older.
+
+Four classes: `records` (incidents and CAD incidents with all that hangs on them, each by its own
+`created_at`), `caller-data` (the row stays, what tells who called and from where goes), `raw` (bodies of
+archived pages, by `received_at`) and `media` (files). Without a rule a thing is kept. What is under a legal
+hold is kept whatever the rules say.
+
+Records that went by their age do not come back: the ledger has the center's cut-off, and a load cuts out of
+its pages what was created before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal, get_args
+
+import duckdb
+import orjson
+
+from dispatchlake.lake import ledger
+from dispatchlake.lake.archive import REDACTIONS
+from dispatchlake.lake.calls import find_calls, tables_of_calls
+from dispatchlake.lake.forgetting import RETENTION, cut_body, listing_of
+from dispatchlake.lake.holds import held_incidents
+from dispatchlake.lake.ledger import Forgotten
+from dispatchlake.lake.redacting import Redaction, Transact, redact_pages
+from dispatchlake.lake.replay import Resources
+from dispatchlake.lake.schemas import TABLES
+from dispatchlake.lake.sql import fetch_row
+
+RetentionClass = Literal["records", "caller-data", "raw", "media"]
+CLASSES: tuple[RetentionClass, ...] = get_args(RetentionClass)
+
+_PERSONAL = frozenset({"phone", "address", "coordinates", "free text"})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Rule:
+    """One row of `retention_rules`; `center_id` is "" where it is for all that have none of their own."""
+
+    center_id: str
+    of: RetentionClass
+    days: float
+    set_by: str
+    set_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What of one center is due.
+
+    Attributes:
+        cutoffs: By class, before when things are due; a class without a rule is not there.
+        held: Incidents that are kept all the same, and the CAD incidents that are part of them.
+    """
+
+    center_id: str
+    cutoffs: Mapping[RetentionClass, datetime]
+    held: frozenset[str] = field(repr=False, default=frozenset())
+    held_cad: frozenset[str] = field(repr=False, default=frozenset())
+
+    @property
+    def records_cutoff(self) -> datetime | None:
+        """Return before when a record's pages and later versions are not kept."""
+        found = [self.cutoffs[one] for one in ("records", "caller-data") if one in self.cutoffs]
+        return max(found, default=None)
+
+    def forgotten(self, doomed: Collection[tuple[str, str]]) -> Forgotten:
+        """Return the judgement that a record is too old, or of a call that is: of which kinds and ids."""
+        held = {*(("incident", one) for one in self.held), *(("cad_incident", one) for one in self.held_cad)}
+        return Forgotten(
+            self.center_id,
+            lambda kind, identity: RETENTION if (kind, identity) in doomed else None,
+            self.records_cutoff,
+            lambda kind, identity: (kind, identity) in held,
+            knows_calls=True,
+        )
+
+
+def read_rules(connection: duckdb.DuckDBPyConnection) -> list[Rule]:
+    """Return all rules, by center and class."""
+    rows = connection.execute(
+        'SELECT center_id, "class", days, set_by, set_at FROM retention_rules ORDER BY ALL'
+    ).fetchall()
+    return [Rule(*row) for row in rows]
+
+
+def set_rule(connection: duckdb.DuckDBPyConnection, rule: Rule) -> None:
+    """Set a rule in the place of the one there was. The caller holds a transaction."""
+    unset_rule(connection, rule.center_id, rule.of)
+    connection.execute(
+        "INSERT INTO retention_rules VALUES (?, ?, ?, ?, ?)",
+        [rule.center_id, rule.of, rule.days, rule.set_by, rule.set_at],
+    )
+
+
+def unset_rule(connection: duckdb.DuckDBPyConnection, center_id: str, of: RetentionClass) -> None:
+    """Remove a rule: the thing is kept from now on. The caller holds a transaction."""
+    connection.execute("""DELETE FROM retention_rules WHERE center_id = ? AND "class" = ?""", [center_id, of])
+
+
+def find_due(connection: duckdb.DuckDBPyConnection, rules: Sequence[Rule], now: datetime) -> list[Due]:
+    """Return the cut-offs of each center that has any, by center."""
+    centers = connection.execute("SELECT center_id FROM chain_heads ORDER BY 1").fetchall()
+    days = {(rule.center_id, rule.of): rule.days for rule in rules}
+    due = []
+    for (center_id,) in centers:
+        cutoffs = {
+            of: now - timedelta(days=kept)
+            for of in CLASSES
+            if (kept := days.get((center_id, of), days.get(("", of)))) is not None
+        }
+        if cutoffs:
+            held = held_incidents(connection, center_id)
+            cad = find_calls(connection, center_id, held).cad_incident_ids if held else frozenset()
+            due.append(Due(center_id, cutoffs, frozenset(held), cad))
+    return due
+
+
+def enter_cutoff(lake_dir: Path, due: Due) -> None:
+    """Let no load bring back what is due. The caller holds the commit lock."""
+    if (cutoff := due.records_cutoff) is not None:
+        ledger.write(lake_dir, ledger.read(lake_dir).with_cutoff(due.center_id, cutoff))
+
+
+def redact(
+    connection: duckdb.DuckDBPyConnection, transact: Transact, due: Due, resources: Resources, *, run_id: str
+) -> int:
+    """Cut old records out of the archive, and empty old bodies; return how many pages that were."""
+    pages = 0
+    if due.records_cutoff is not None:
+        doom_old(connection, due, due.records_cutoff)  # a record need not say how old it is
+        forgotten = due.forgotten(set(connection.execute("SELECT kind, id FROM doomed").fetchall()))
+
+        def cut(resource: str, body: bytes) -> tuple[bytes, Collection[str]]:
+            return cut_body(body, listing_of(resource, due.center_id, resources), forgotten)
+
+        since = last_cutoff(connection, due.center_id)
+        redaction = Redaction(due.center_id, cut, RETENTION, run_id, received_since=since)
+        pages += redact_pages(connection, transact, redaction)
+    if "raw" in due.cutoffs:
+        names = [one.encode() for one in (*due.held, *due.held_cad)]
+
+        def empty(_resource: str, body: bytes) -> tuple[bytes, Collection[str]]:
+            return (body, ()) if any(one in body for one in names) else (b"", (RETENTION,))
+
+        until = due.cutoffs["raw"]
+        redaction = Redaction(due.center_id, empty, RETENTION, run_id, received_until=until)
+        pages += redact_pages(connection, transact, redaction)
+    return pages
+
+
+def last_cutoff(connection: duckdb.DuckDBPyConnection, center_id: str) -> datetime | None:
+    """Return until when all pages received before were gone through: they hold nothing older than that.
+
+    A record is received after it was created. One that was stamped later than it came goes when another run
+    looks there, at the latest with its page's body.
+    """
+    row = connection.execute(
+        """SELECT max(cutoff_at) FROM retention_runs
+        WHERE center_id = ? AND "class" IN ('records', 'caller-data')""",
+        [center_id],
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def doom_old(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetime) -> None:
+    """Let `doomed` name what of a center was created before a cut-off, and is not held.
+
+    An incident that only its locations, media or notes tell of goes once all of these are old.
+    """
+    connection.execute("CREATE OR REPLACE TEMP TABLE doomed (kind VARCHAR, id VARCHAR)")
+    names = tables_of_calls(connection)
+    span = {"center": due.center_id, "cutoff": cutoff}
+    for kind, held in (("incident", due.held), ("cad_incident", due.held_cad)):
+        if f"{kind}s" in names:
+            connection.execute(
+                f"""INSERT INTO doomed SELECT '{kind}', {kind}_id FROM {kind}s
+                WHERE center_id = $center AND created_at < $cutoff
+                    AND {kind}_id NOT IN (SELECT unnest($held))""",
+                {**span, "held": sorted(held)},
+            )
+    children = [one for one in ("caller_locations", "media", "cad_notes", "cad_locations") if one in names]
+    union = " UNION ALL ".join(
+        f"""SELECT incident_id, coalesce(created_at, received_at) AS known_at FROM {one}
+        WHERE center_id = $center"""
+        for one in children
+    )
+    if union:
+        connection.execute(
+            f"""INSERT INTO doomed SELECT 'incident', incident_id FROM ({union})
+            WHERE incident_id NOT IN (SELECT incident_id FROM incidents WHERE center_id = $center)
+                AND incident_id NOT IN (SELECT unnest($held))
+            GROUP BY incident_id HAVING max(known_at) < $cutoff""",
+            {**span, "held": sorted(due.held)},
+        )
+
+
+def null_personal(connection: duckdb.DuckDBPyConnection, center_id: str) -> dict[str, int]:
+    """Take out of the doomed calls' rows what tells who called and from where; return how many rows.
+
+    The page that a row is from has it no more: a replay of that page must not take the row for one that was
+    wrong. The caller holds a transaction.
+    """
+    counts: dict[str, int] = {}
+    personal = {
+        table.name: [one.name for one in table.columns if one.pii in _PERSONAL or one.name == "raw_id"]
+        for table in TABLES
+    }
+    for table, condition in tables_of_calls(connection).items():
+        if not (columns := personal.get(table)):
+            continue
+        row = connection.execute(
+            f"""UPDATE {table} SET {", ".join(f'"{name}" = NULL' for name in columns)}
+            WHERE {condition} AND ({" OR ".join(f'"{name}" IS NOT NULL' for name in columns)})""",
+            {"center": center_id},
+        ).fetchone()
+        if row is not None and row[0]:
+            counts[table] = int(row[0])
+    return counts
+
+
+def remove_loose(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetime) -> dict[str, int]:
+    """Delete old rows that are of no incident we know: records set aside, media that name none.
+
+    The caller holds a transaction.
+    """
+    counts: dict[str, int] = {}
+    span = {"center": due.center_id, "cutoff": cutoff}
+    names_no_held = "NOT EXISTS (SELECT 1 FROM (SELECT unnest($held) AS one) WHERE contains(record, one))"
+    held = {"held": sorted(due.held | due.held_cad)}
+    for table, condition, more in (
+        ("quarantine", f"received_at < $cutoff AND {names_no_held}", held),
+        ("media", "incident_id IS NULL AND coalesce(created_at, received_at) < $cutoff", {}),
+    ):
+        row = connection.execute(
+            f"DELETE FROM {table} WHERE center_id = $center AND {condition}", {**span, **more}
+        ).fetchone()
+        if row is not None and row[0]:
+            counts[table] = int(row[0])
+    return counts
+
+
+def old_media(
+    connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetime
+) -> list[tuple[str, str, str]]:
+    """Return media id, version hash and path of files whose reference was received before a cut-off."""
+    return connection.execute(
+        """SELECT media_id, version_hash, path
+        FROM media_files JOIN media USING (center_id, media_id, version_hash)
+        WHERE center_id = $center AND media.received_at < $cutoff AND path IS NOT NULL
+            AND coalesce(incident_id, '') NOT IN (SELECT unnest($held))""",
+        {"center": due.center_id, "cutoff": cutoff, "held": sorted(due.held)},
+    ).fetchall()
+
+
+def note_removed_media(
+    connection: duckdb.DuckDBPyConnection, center_id: str, files: Sequence[tuple[str, str, str]]
+) -> None:
+    """Say of media files that they were removed. The caller holds a transaction."""
+    for media_id, version_hash, _ in files:
+        connection.execute(
+            """UPDATE media_files SET state = 'removed', path = NULL, size_bytes = NULL, sha256 = NULL
+            WHERE center_id = ? AND media_id = ? AND version_hash = ?""",
+            [center_id, media_id, version_hash],
+        )
+
+
+def doomed_media(connection: duckdb.DuckDBPyConnection, center_id: str) -> list[str]:
+    """Return the paths of the doomed calls' media files."""
+    condition = tables_of_calls(connection)["media_files"]
+    rows = connection.execute(
+        f"SELECT path FROM media_files WHERE path IS NOT NULL AND {condition}", {"center": center_id}
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def count_rows(connection: duckdb.DuckDBPyConnection, center_id: str) -> dict[str, int]:
+    """Return how many rows of each table are the doomed calls'."""
+    counts = {}
+    for table, condition in tables_of_calls(connection).items():
+        (count,) = fetch_row(
+            connection, f"SELECT count(*) FROM {table} WHERE {condition}", {"center": center_id}
+        )
+        counts[table] = count
+    return counts
+
+
+def count_pages(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetime) -> int:
+    """Return how many pages received before a cut-off have a body still."""
+    (count,) = fetch_row(
+        connection,
+        f"""SELECT count(*) FROM raw_pages WHERE center_id = $center AND received_at < $cutoff
+            AND resource <> '{REDACTIONS}' AND octet_length(body) > 0""",
+        {"center": due.center_id, "cutoff": cutoff},
+    )
+    return int(count)
+
+
+def note_run(
+    connection: duckdb.DuckDBPyConnection,
+    due: Due,
+    of: RetentionClass,
+    counts: Mapping[str, int],
+    now: datetime,
+) -> None:
+    """Keep how far a class was gone through. The caller holds a transaction."""
+    connection.execute(
+        "INSERT INTO retention_runs VALUES (?, ?, ?, ?, ?)",
+        [due.center_id, of, due.cutoffs[of], now, orjson.dumps(dict(counts)).decode()],
+    )

@@ -1,0 +1,232 @@
+"""What is kept for longer than the rules say, removed: from the lake, what is derived from it, media, spool.
+
+Shares its steps with `erasure`, but goes by age and not by name, and proves nothing byte by byte: it runs
+every night over all centers. Stopped anywhere and run again it goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import orjson
+
+from dispatchlake.erasure import lakes, scrub
+from dispatchlake.lake import Lake, erasing, ledger, open_lake, retention
+from dispatchlake.lake.calls import remove_rows, tables_of_calls
+from dispatchlake.lake.connection import catalog_path
+from dispatchlake.lake.erasure_plan import plans_dir
+from dispatchlake.lake.reading import no_lake
+from dispatchlake.lake.replay import Resources
+from dispatchlake.lake.retention import Due, RetentionClass, Rule
+from dispatchlake.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_UNDER_WAY = "retention"
+"""Name of the file, beside the plans of erasures, that is there while a run is not done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What one class of one center lost: counts only, safe to show anywhere.
+
+    Attributes:
+        cutoff: What is older was due.
+        counts: Rows by table, pages redacted as `raw_pages`, files removed as `media files`.
+    """
+
+    center_id: str
+    of: RetentionClass
+    cutoff: datetime
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionReport:
+    """What one run removed, or, of a dry run, would remove."""
+
+    removals: tuple[Removal, ...]
+    is_dry_run: bool = False
+
+    def headline(self) -> str:
+        """Return it in one sentence."""
+        if not self.removals:
+            return "There is no rule of retention: everything is kept"
+        total = sum(sum(one.counts.values()) for one in self.removals)
+        verb = "are due" if self.is_dry_run else "were removed"
+        centers = len({one.center_id for one in self.removals})
+        return f"{total:,} rows, pages and files {verb} of {centers} centers"
+
+
+def run(
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    resources: Resources | None = None,
+    now: datetime | None = None,
+) -> RetentionReport:
+    """Remove what is older than the rules say; nothing where there is no rule.
+
+    Args:
+        settings: Where all lies.
+        dry_run: Count the rows and files that are due, and change nothing; pages are not gone through.
+        resources: Listings that a center has configured; any other is as declared.
+        now: Instead of the clock.
+
+    Raises:
+        ConfigError: There is no lake yet.
+        CatalogBusy: A reader keeps the catalog's log from being emptied; the next run does it.
+        LakeError: The lake could not be written.
+    """
+    if not catalog_path(settings.lake_dir).exists():
+        raise no_lake(settings.lake_dir)
+    moment = now or datetime.now(UTC)
+    with lakes(settings) as (lake, derived):
+        with lake.session() as connection:
+            due = retention.find_due(connection, retention.read_rules(connection), moment)
+        if dry_run:
+            return RetentionReport(tuple(one for each in due for one in _count(lake, each)), is_dry_run=True)
+        under_way = plans_dir(settings.lake_dir) / _UNDER_WAY
+        if not due and not under_way.exists():
+            return RetentionReport(())
+        was_stopped = under_way.exists()
+        plans_dir(settings.lake_dir).mkdir(mode=0o700, exist_ok=True)
+        ledger.write_private(under_way, orjson.dumps(moment.isoformat()))
+        removals = [
+            one for each in due for one in _apply(settings, (lake, derived), each, resources or {}, moment)
+        ]
+        if was_stopped or any(one.counts for one in removals):
+            for one in (lake, *derived):
+                erasing.clear(one)
+    scrub(settings)
+    under_way.unlink(missing_ok=True)
+    report = RetentionReport(tuple(removals))
+    logger.info("%s.", report.headline())
+    return report
+
+
+def centers(settings: Settings) -> list[str]:
+    """Return the centers that a rule is about; none where there is no lake."""
+    if not catalog_path(settings.lake_dir).exists():
+        return []
+    with open_lake(settings) as lake, lake.session() as connection:
+        rules = retention.read_rules(connection)
+        return [one.center_id for one in retention.find_due(connection, rules, datetime.now(UTC))]
+
+
+def read_rules(settings: Settings) -> list[Rule]:
+    """Return the rules of retention, by center and class."""
+    with open_lake(settings) as lake, lake.session() as connection:
+        return retention.read_rules(connection)
+
+
+def set_rule(settings: Settings, rule: Rule) -> None:
+    """Set a rule; from the next run on what is older goes, for good."""
+    with open_lake(settings) as lake, lake.session() as connection:
+        lake.transact(partial(retention.set_rule, connection, rule))
+
+
+def unset_rule(settings: Settings, center_id: str, of: RetentionClass) -> None:
+    """Remove a rule. What is gone is gone; what was created before the last cut-off is not taken again."""
+    with open_lake(settings) as lake, lake.session() as connection:
+        lake.transact(partial(retention.unset_rule, connection, center_id, of))
+
+
+def _apply(
+    settings: Settings, all_lakes: tuple[Lake, list[Lake]], due: Due, resources: Resources, now: datetime
+) -> list[Removal]:
+    """Remove what is due of one center: first from what comes in, then from the archive, then from tables."""
+    lake, derived = all_lakes
+    counts: dict[RetentionClass, Counter[str]] = {of: Counter() for of in due.cutoffs}
+    with lake.session() as connection:
+        with lake.held():
+            retention.enter_cutoff(lake.lake_dir, due)
+        run_id = f"retention {uuid.uuid4()}"
+        pages = retention.redact(connection, lake.transact, due, resources, run_id=run_id)
+        if pages:
+            of_pages = next(of for of in ("records", "caller-data", "raw") if of in due.cutoffs)
+            counts[of_pages]["raw_pages"] += pages  # type: ignore[index]
+        if "media" in due.cutoffs:
+            files = retention.old_media(connection, due, due.cutoffs["media"])
+            counts["media"]["media files"] += _unlink(settings, (path for _, _, path in files))
+            lake.transact(partial(retention.note_removed_media, connection, due.center_id, files))
+        if "records" in due.cutoffs:
+            retention.doom_old(connection, due, due.cutoffs["records"])
+            paths = retention.doomed_media(connection, due.center_id)
+            counts["records"]["media files"] += _unlink(settings, paths)
+    for one in (lake, *derived):
+        prefix = "" if one is lake else "open "
+        for of, removed in _from_tables(one, due).items():
+            counts[of].update({f"{prefix}{name}": count for name, count in removed.items()})
+    with lake.session() as connection:
+
+        def note() -> None:
+            for of in due.cutoffs:
+                if counts[of] or of in {"records", "caller-data"}:
+                    retention.note_run(connection, due, of, counts[of], now)
+
+        lake.transact(note)
+    return [
+        Removal(due.center_id, of, cutoff, {name: count for name, count in counts[of].items() if count})
+        for of, cutoff in due.cutoffs.items()
+    ]
+
+
+def _from_tables(lake: Lake, due: Due) -> dict[RetentionClass, dict[str, int]]:
+    removed: dict[RetentionClass, dict[str, int]] = {}
+    with lake.session() as connection:
+        names = tables_of_calls(connection)
+
+        def delete() -> dict[str, int]:
+            retention.doom_old(connection, due, due.cutoffs["records"])
+            return remove_rows(connection, due.center_id)
+
+        def null() -> dict[str, int]:
+            retention.doom_old(connection, due, due.cutoffs["caller-data"])
+            return retention.null_personal(connection, due.center_id)
+
+        if "records" in due.cutoffs:
+            removed["records"] = lake.transact(delete)
+        if "caller-data" in due.cutoffs:
+            removed["caller-data"] = lake.transact(null)
+        cutoff = due.records_cutoff
+        if cutoff is not None and "media" in names:
+            loose = lake.transact(partial(retention.remove_loose, connection, due, cutoff))
+            of: RetentionClass = "caller-data" if "caller-data" in due.cutoffs else "records"
+            removed[of] = dict(Counter(removed[of]) + Counter(loose))
+    return removed
+
+
+def _count(lake: Lake, due: Due) -> list[Removal]:
+    """Return what is due of one center, without a change."""
+    removals = []
+    with lake.session() as connection:
+        for of, cutoff in due.cutoffs.items():
+            counts: dict[str, int] = {}
+            if of == "media":
+                counts["media files"] = len(retention.old_media(connection, due, cutoff))
+            elif of == "raw":
+                counts["raw_pages"] = retention.count_pages(connection, due, cutoff)
+            else:
+                retention.doom_old(connection, due, cutoff)
+                counts = retention.count_rows(connection, due.center_id)
+            removals.append(
+                Removal(due.center_id, of, cutoff, {name: count for name, count in counts.items() if count})
+            )
+    return removals
+
+
+def _unlink(settings: Settings, paths: Iterable[str]) -> int:
+    removed = 0
+    for name in paths:
+        path: Path = settings.media_dir / name
+        removed += path.exists()
+        path.unlink(missing_ok=True)
+    return removed

@@ -1,0 +1,112 @@
+"""A call that a victim erases, and what is left of it and of all else afterwards."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from dispatchlake import erasure
+from dispatchlake.lake import Lake, catalog_file, erasing, ledger, open_lake, purge
+from dispatchlake.lake.custody import verify
+from dispatchlake.lake.reading import connect
+from tests.guarantees.victims import Point, at
+from tests.guarantees.work import settings_of, watched
+from tests.lake.calls import Call
+from tests.lake.deliveries import caller_location, land
+from tests.lake.pages import CENTER, incident, incidents, load
+
+CALL = Call()
+TABLES = ("incidents", "incident_versions", "cad_incidents", "cad_incident_versions", "caller_locations")
+
+STEPS: dict[str, tuple[Any, str]] = {
+    "write the plan": (erasing, "write_plan"),
+    "write the ledger": (ledger, "write"),
+    "remove what is listed": (purge.removal, "remove_listed"),
+    "scrub the catalog": (catalog_file, "scrub"),
+    "search": (erasure, "search"),
+    "forget the plan": (erasing, "forget_plan"),
+}
+"""Calls that a victim may die before or after, beside the statements to DuckDB."""
+
+
+def put_lake(data_dir: Path) -> None:
+    """Make a lake with the call among others, in files and in the catalog."""
+    with open_lake(settings_of(data_dir)) as lake:
+        _grow(lake)
+        with lake.held() as connection:
+            purge.purge(connection, lake.lake_dir)
+        land(lake, *CALL.events()[3:5], caller_location("l2"))
+
+
+def _grow(lake: Lake) -> None:
+    versions = CALL.versions()
+    load(lake, *incidents(120), versions[0])
+    load(lake, versions[1], incident("i3", updated=900))
+    load(lake, *CALL.cad(), incident("other"), resource="cad_incidents")
+    land(lake, caller_location("l1"), *CALL.events()[:3])
+
+
+def erase(data_dir: Path, point: Point | None = None) -> list[str]:
+    """Erase the call; return the statements it took. The point may be one of `STEPS` too."""
+    with ExitStack() as patches:
+        if point is not None and point.statement in STEPS:
+            home, name = STEPS[point.statement]
+            seen = iter(range(1, 1000))
+
+            def is_it(*_: Any, nth: int = point.nth) -> bool:
+                return next(seen) == nth
+
+            patches.enter_context(mock.patch.object(home, name, at(point, getattr(home, name), is_it)))
+            point = None
+        statements = patches.enter_context(watched(point))
+        report = erasure.erase(
+            settings_of(data_dir), CENTER, CALL.incident_id, reason="court order", requested_by="clerk"
+        )
+        assert report.is_done, report.found
+    return statements
+
+
+def finish(data_dir: Path) -> None:
+    """Go on with what is unfinished, as often as somebody does."""
+    for report in erasure.finish_unfinished(settings_of(data_dir)):
+        assert report.is_done, report.found
+
+
+def is_known(data_dir: Path) -> bool:
+    """Say whether the call is known to be erased: so it does not come back."""
+    forgotten = ledger.read(data_dir / "lake").forgotten(CENTER)
+    return forgotten is not None and forgotten.because_of("incident", CALL.incident_id) is not None
+
+
+def left(data_dir: Path) -> set[str]:
+    """Return the files that hold a text of the call."""
+    return {
+        str(path.relative_to(data_dir))
+        for path in data_dir.rglob("*")
+        if path.is_file()
+        for text in CALL.texts
+        if text.encode() in path.read_bytes()
+    }
+
+
+def read_others(data_dir: Path) -> list[tuple[Any, ...]]:
+    """Return all rows that are not the call's; fail where the archive is not whole."""
+    found: list[tuple[Any, ...]] = []
+    with connect(data_dir / "lake") as connection:
+        for table in (
+            "incidents",
+            "incident_versions",
+            "cad_incidents",
+            "cad_incident_versions",
+            "caller_locations",
+        ):
+            key = "cad_incident_id" if table.startswith("cad") else "incident_id"
+            rows = connection.execute(
+                f"SELECT * FROM {table} WHERE {key} NOT IN (?, ?) ORDER BY ALL",
+                [CALL.incident_id, CALL.cad_id],
+            ).fetchall()
+            found += [(table, *row) for row in rows]
+    assert all(custody.broken is None for custody in verify(data_dir / "lake"))
+    return found

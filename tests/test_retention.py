@@ -1,0 +1,268 @@
+"""What is older than the rules say goes, and stays away; all else, and what is held, stays as it was."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatchlake import retention
+from dispatchlake.lake import Lake, MediaLink, MediaOutcome, custody, ledger, open_lake
+from dispatchlake.lake.holds import Hold
+from dispatchlake.lake.reading import query_arrow
+from dispatchlake.lake.retention import CLASSES, RetentionClass, Rule
+from dispatchlake.retention import RetentionReport
+from dispatchlake.settings import Settings
+from tests.command_line import run
+from tests.lake.deliveries import caller_location, incident_metadata, land, note_created
+from tests.lake.pages import CENTER, END, START, incident, load
+
+DAY_S = 86_400.0
+NOW = START + timedelta(days=30)
+PHONE = "+13035550142"
+OLD, YOUNG = "old", "young"
+OF_CENTER = f"center_id = '{CENTER}'"
+OF_OLD = f"{OF_CENTER} AND incident_id = '{OLD}'"
+
+
+def call(identity: str, created_s: float) -> list[dict[str, Any]]:
+    """Return the events of one call."""
+    of = {"incident_id": identity}
+    return [
+        incident_metadata(identity, created=created_s, updated=created_s, caller_phone_number=PHONE),
+        caller_location(f"l-{identity}", captured=created_s, **of),
+        note_created(f"n-{identity}", note=f"a note of {identity}", **of),
+        {"type": "media", "id": f"m-{identity}", "url": "https://media.example.net/x", **of},
+    ]
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of an installation with an old call and a young one, to be copied."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("grown") / "data")
+    with open_lake(settings) as lake:
+        for identity, created_s in ((OLD, 0.0), (YOUNG, 20 * DAY_S)):
+            land(lake, *call(identity, created_s))
+        # One page has both, and a record that nothing can be made of.
+        rest = [
+            incident(identity, created=created_s, updated=created_s + 9, caller_phone_number=PHONE)
+            for identity, created_s in ((OLD, 0.0), (YOUNG, 20 * DAY_S))
+        ]
+        load(lake, *rest, "no object")
+        cads = [
+            incident(f"cad-{one['id']}", created=created_s, address="1 Main Street", lat=1.5, lng=2.5)
+            for one, created_s in zip(rest, (0.0, 20 * DAY_S), strict=True)
+        ]
+        load(lake, *cads, resource="cad_incidents")
+        load(lake, *rest, center_id="center-b")
+        for row in query_arrow(
+            "SELECT center_id, media_id, version_hash FROM media", lake_dir=lake.lake_dir
+        ).to_pylist():
+            path = f"{CENTER}/{row['version_hash']}"
+            (settings.media_dir / CENTER).mkdir(parents=True, exist_ok=True)
+            (settings.media_dir / path).write_bytes(b"a picture")
+            lake.record_media(
+                [MediaOutcome(MediaLink(**row, attempts=0, link=None), "fetched", END, path, 9, "0" * 64)]
+            )
+    return settings.data_dir
+
+
+@pytest.fixture
+def settings(grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    shutil.copytree(grown, tmp_path / "data")
+    monkeypatch.setenv("DISPATCHLAKE_DATA_DIR", str(tmp_path / "data"))
+    return Settings(data_dir=tmp_path / "data", lock_wait_s=30)
+
+
+def keep(settings: Settings, of: RetentionClass, days: float, center_id: str = CENTER) -> RetentionReport:
+    """Set a rule and apply it, 30 days after the old call."""
+    retention.set_rule(settings, Rule(center_id, of, days, "clerk", NOW))
+    return retention.run(settings, now=NOW)
+
+
+def ask(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in query_arrow(sql, lake_dir=settings.lake_dir).to_pylist()]
+
+
+def incidents(settings: Settings, center_id: str = CENTER) -> list[str]:
+    found = ask(settings, f"SELECT incident_id FROM incidents WHERE center_id = '{center_id}' ORDER BY 1")
+    return [identity for (identity,) in found]
+
+
+def assert_whole(settings: Settings) -> None:
+    assert all(one.broken is None for one in custody.verify(settings.lake_dir))
+
+
+def holding(settings: Settings, text: str) -> list[str]:
+    """Return the pages of the center that have a text."""
+    query = (
+        f"""SELECT raw_id FROM raw_pages WHERE center_id = '{CENTER}' AND contains(decode(body), '{text}')"""
+    )
+    return [raw_id for (raw_id,) in ask(settings, query)]
+
+
+def test_without_a_rule_nothing_goes(settings: Settings) -> None:
+    report = retention.run(settings, now=NOW + timedelta(days=36_000))
+
+    assert report.removals == ()
+    assert incidents(settings) == [OLD, YOUNG]
+    assert not (settings.lake_dir / ledger.NAME).exists()
+    assert "everything is kept" in run("retention", "run", "--yes", "--declared-fields").stdout
+
+
+def test_old_records_go_with_all_that_hangs_on_them_and_stay_away(settings: Settings) -> None:
+    report = keep(settings, "records", 14)
+
+    assert incidents(settings) == [YOUNG]
+    assert incidents(settings, "center-b") == [OLD, YOUNG], "another center's rule is its own"
+    for table in ("incident_versions", "incident_sightings", "caller_locations", "cad_notes", "media"):
+        assert not ask(settings, f"FROM {table} WHERE center_id = '{CENTER}' AND incident_id = '{OLD}'"), (
+            table
+        )
+        assert table == "incident_sightings" or ask(
+            settings, f"FROM {table} WHERE incident_id = '{YOUNG}'"
+        ), table
+    assert ask(settings, "SELECT cad_incident_id FROM cad_incidents") == [(f"cad-{YOUNG}",)]
+    assert len(list(settings.media_dir.rglob("*"))) == 2, "the folder, and the young call's file"
+    assert not holding(settings, f'"{OLD}"')
+    assert holding(settings, f'"{YOUNG}"')
+    assert sum(one.counts.get("raw_pages", 0) for one in report.removals) == 6
+    assert_whole(settings)
+
+    with open_lake(settings) as lake:
+        dated = [*call(OLD, 0.0)[:3], *call("older", -5 * DAY_S)[:3]]  # all but the media, of no known age
+        land(lake, *dated, *call("younger", 21 * DAY_S))
+        load(lake, incident(OLD, updated=10**6), incident("younger-2", created=21 * DAY_S))
+        lake.replay()
+    assert incidents(settings) == [YOUNG, "younger", "younger-2"]
+    assert not holding(settings, f'"{OLD}"')
+    assert_whole(settings)
+    again = keep(settings, "records", 14)
+    assert [one.counts for one in again.removals] == [{}]
+
+
+def test_caller_data_goes_and_the_rows_stay_through_a_replay(settings: Settings) -> None:
+    keep(settings, "caller-data", 14)
+
+    def kept() -> list[tuple[Any, ...]]:
+        return ask(
+            settings,
+            f"SELECT incident_id, caller_phone_number FROM incidents WHERE center_id = '{CENTER}' ORDER BY 1",
+        )
+
+    assert kept() == [(OLD, None), (YOUNG, PHONE)]
+    assert ask(settings, "SELECT note_id, note FROM cad_notes ORDER BY 1") == [
+        (f"n-{OLD}", None),
+        (f"n-{YOUNG}", f"a note of {YOUNG}"),
+    ]
+    assert ask(settings, "SELECT cad_incident_id, address, lat FROM cad_incidents ORDER BY 1") == [
+        (f"cad-{OLD}", None, None),
+        (f"cad-{YOUNG}", "1 Main Street", 1.5),
+    ]
+    assert not holding(settings, f'"{OLD}"')
+    with open_lake(settings) as lake:
+        load(lake, incident(OLD, updated=10**6, caller_phone_number=PHONE))
+        lake.replay()
+    assert kept() == [(OLD, None), (YOUNG, PHONE)]
+    assert (
+        len(ask(settings, f"FROM incident_versions WHERE center_id = '{CENTER}' AND incident_id = '{OLD}'"))
+        == 2
+    )
+    assert_whole(settings)
+
+
+def test_old_bodies_go_and_what_they_told_stays_through_a_replay(settings: Settings) -> None:
+    before = ask(settings, "FROM incidents ORDER BY ALL")
+    versions = ask(settings, "FROM incident_versions ORDER BY ALL")
+
+    report = keep(settings, "raw", 14)
+
+    with open_lake(settings) as lake:
+        lake.replay()
+    assert ask(settings, "FROM incidents ORDER BY ALL") == before
+    assert ask(settings, "FROM incident_versions ORDER BY ALL") == versions
+    assert not holding(settings, "created_at")
+    pages = ask(
+        settings, f"SELECT count(*) FROM raw_pages WHERE center_id = '{CENTER}' AND resource <> 'erasure'"
+    )
+    assert pages == [(report.removals[0].counts["raw_pages"],)]
+    assert_whole(settings)
+
+
+def test_old_media_files_go_and_are_not_fetched_again(settings: Settings) -> None:
+    keep(settings, "media", 14)
+
+    assert not [path for path in settings.media_dir.rglob("*") if path.is_file()]
+    assert ask(settings, "SELECT DISTINCT state, path FROM media_files") == [("removed", None)]
+    assert len(ask(settings, "FROM media")) == 2
+
+
+@pytest.mark.parametrize("of", CLASSES)
+def test_what_is_held_stays_whatever_the_rules_say(settings: Settings, of: RetentionClass) -> None:
+    with open_lake(settings) as lake:
+        lake.hold(Hold(CENTER, OLD, "case 17", "clerk", NOW))
+
+    keep(settings, of, 1)
+
+    assert OLD in incidents(settings)
+    assert ask(
+        settings,
+        f"SELECT caller_phone_number FROM incidents WHERE incident_id = '{OLD}' AND center_id = '{CENTER}'",
+    ) == [(PHONE,)]
+    assert holding(settings, f'"{OLD}"')
+    assert [path for path in settings.media_dir.rglob("*") if path.is_file()]
+    with open_lake(settings) as lake:
+        load(lake, incident(OLD, updated=10**6, caller_phone_number=PHONE), incident("old-too"))
+        land(lake, caller_location("another", incident_id=OLD))
+    assert ask(settings, "SELECT location_id FROM caller_locations WHERE location_id = 'another'") == [
+        ("another",)
+    ]
+    with open_lake(settings) as lake:
+        lake.release(CENTER, OLD)
+    retention.run(settings, now=NOW)
+    if of == "records":
+        assert OLD not in incidents(settings)
+        assert not holding(settings, f'"{OLD}"')
+    assert_whole(settings)
+
+
+def test_a_dry_run_counts_and_changes_nothing(settings: Settings) -> None:
+    for of, days in (("records", "14"), ("raw", "14"), ("media", "14")):
+        assert run("retention", "set", of, days).returncode == 0
+    assert "all others" in run("retention", "show").stdout
+    before = ask(settings, "FROM incidents ORDER BY ALL")
+
+    report = retention.run(settings, dry_run=True, now=NOW)
+
+    counts = {(one.center_id, one.of): one.counts for one in report.removals}
+    assert counts[CENTER, "records"]["incidents"] == 1
+    assert counts[CENTER, "media"] == {"media files": 2}
+    assert counts["center-b", "raw"] == {"raw_pages": 1}
+    assert ask(settings, "FROM incidents ORDER BY ALL") == before
+    assert "rows, pages and files are due" in run("retention", "run", "--dry-run").stdout
+    assert run("retention", "unset", "raw").returncode == 0
+    assert "raw" not in run("retention", "show").stdout
+    assert "Give 1 to" in run("retention", "set", "raw", "0").stderr
+
+
+def test_a_run_that_was_stopped_is_finished_by_the_next(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retention.set_rule(settings, Rule("", "records", 14, "clerk", NOW))
+    with monkeypatch.context() as broken:
+        broken.setattr(retention.erasing, "clear", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            retention.run(settings, now=NOW)
+
+    retention.run(settings, now=NOW)
+
+    for path in settings.lake_dir.rglob("*"):
+        if path.is_file():
+            assert f"a note of {OLD}".encode() not in path.read_bytes()
+
+
+def _stop(lake: Lake) -> None:
+    raise KeyboardInterrupt
