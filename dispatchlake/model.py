@@ -88,6 +88,9 @@ class Resource(_Frozen):
     paging: Paging = Paging()
 
 
+ITEM = ":item"
+"""Ends the name that pages of one record have, beside the name of its listing."""
+
 ResourceName = Literal["incident_events", "cad_incidents"]
 """Names in `RESOURCES`, for those who choose among them."""
 

@@ -17,13 +17,14 @@ from dispatchlake.lake import Lake, MediaLink, MediaOutcome, custody, erasing, l
 from dispatchlake.lake.backup import back_up
 from dispatchlake.lake.holds import Hold
 from dispatchlake.lake.maintenance import maintain
+from dispatchlake.lake.publishing import publish
 from dispatchlake.lake.reading import connect, query_arrow
 from dispatchlake.lake.schemas import TABLES
 from dispatchlake.landing import land_deliveries
 from dispatchlake.model import Page
+from dispatchlake.pending_erasures import measure_erasing
 from dispatchlake.settings import Settings
 from dispatchlake.spool import Delivery, DeliveryKind, Spool
-from dispatchlake.status import measure_erasing
 from tests.command_line import run
 from tests.lake.calls import Call, grow
 from tests.lake.deliveries import caller_location, land, note_created
@@ -54,6 +55,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
         spool.keep([delivered("waits", note_created(f"note{CALL.of}", incident_id=CALL.incident_id))])
         spool.keep([delivered("landed", caller_location(f"location{CALL.of}", incident_id=CALL.incident_id))])
         spool.forget(["landed"])
+    publish(settings)
     return settings.data_dir
 
 

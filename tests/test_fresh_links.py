@@ -116,7 +116,7 @@ def test_the_answer_is_archived_in_the_chain_and_the_query_is_nowhere_else(
             if name != "raw_pages"
         }
         before = lake.sql("SELECT count(*) FROM quarantine").fetchall()
-    assert (url_path, query, status) == (asked(host, center)[0], "{}", 200)
+    assert (url_path, query, status) == ("/v1/incident_events/{id}", "{}", 200)
     assert run_id.startswith("media ")
     assert len(json.loads(body)["media"]) == 2
     assert [name for name, text in told.items() if "Signature" in text] == []

@@ -35,7 +35,7 @@ from dispatchlake.errors import (
     ContractBroken,
     RequestRejected,
 )
-from dispatchlake.model import DispatchCenter, Page, Resource, Scope
+from dispatchlake.model import ITEM, DispatchCenter, Page, Resource, Scope
 from dispatchlake.payload import NotJson, Payload, PayloadError, decode_payload
 from dispatchlake.redaction import is_secret_name, redact
 from dispatchlake.windows import Window
@@ -206,9 +206,10 @@ class CenterClient:
             raise RequestRejected(f"{self.center.center_id}: no path leads to that.", self.center.center_id)
         path = resource.item_path.replace("{id}", quote(item_id, safe=""))
         url = httpx.URL(f"{self.center.base_url}{path}")
-        one = resource.model_copy(update={"name": f"{resource.name}:item", "path": resource.item_path})
+        one = resource.model_copy(update={"name": f"{resource.name}{ITEM}", "path": resource.item_path})
         fetched = self._retry.run(lambda: self._attempt_item(one, url))
-        return self._page(one, 1, url, fetched)
+        # Where it was asked for stays in the chain of pages for good, so it does not name the record.
+        return replace(self._page(one, 1, url, fetched), url_path=resource.item_path)
 
     def _attempt(self, resource: Resource, url: httpx.URL) -> Fetched:
         fetched = self._get(resource, url)

@@ -8,7 +8,7 @@ its own; and it is too old if it was created before the center's cut-off.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from dispatchlake.lake.events import DISCRIMINATORS
 from dispatchlake.lake.ledger import Forgotten, SubjectKind
 from dispatchlake.lake.record_types import CAD_INCIDENTS
 from dispatchlake.lake.timestamps import parse_instants
-from dispatchlake.model import RESOURCES, BodyAsReceived, Page, Resource
+from dispatchlake.model import ITEM, RESOURCES, BodyAsReceived, Page, Resource
 from dispatchlake.payload import PayloadError, cut_records, decode_json, decode_payload
 
 RETENTION = "retention"
@@ -44,12 +44,19 @@ def without_forgotten(page: Page, resource: Resource, forgotten: Forgotten) -> P
 
 
 def delivery_without_forgotten(delivery: ArchivedPage, forgotten: Forgotten) -> ArchivedPage:
-    """Return a delivery, with an empty body if what it tells of is not taken."""
-    because = forgotten_delivery(delivery.page.body, forgotten)
+    """Return a delivery, or a page of one record, with an empty body if what it tells of is not taken."""
+    because = _judge_of(delivery.page.resource)(delivery.page.body, forgotten)
     if because is None:
         return delivery
     received = as_received(delivery.page.body, [because])
     return ArchivedPage(delivery.raw_id, replace(delivery.page, body=b"", received=received))
+
+
+def _judge_of(name: str) -> Callable[[bytes, Forgotten], str | None]:
+    """Return what says whether a body is taken that is no page of a listing."""
+    if name in DISCRIMINATORS:
+        return forgotten_delivery
+    return forgotten_item if name.endswith(ITEM) else lambda _body, _forgotten: None
 
 
 def as_received(body: bytes, because: Any) -> BodyAsReceived:
@@ -66,7 +73,7 @@ def cut_body(body: bytes, resource: Resource | str, forgotten: Forgotten) -> tup
         forgotten: What is not taken.
     """
     if isinstance(resource, str):
-        because = forgotten_delivery(body, forgotten) if resource in DISCRIMINATORS else None
+        because = _judge_of(resource)(body, forgotten)
         return (body, set()) if because is None else (b"", {because})
     try:
         records = decode_payload(body, resource.records_key).records
@@ -117,6 +124,30 @@ def forgotten_delivery(body: bytes, forgotten: Forgotten) -> str | None:
         return None
     is_old = forgotten.cutoff is not None and _too_old([content], "created_at", forgotten)
     return RETENTION if is_old else None
+
+
+def forgotten_item(body: bytes, forgotten: Forgotten) -> str | None:
+    """Return the erasure that a page of one incident falls under, or None; its form is not documented.
+
+    So it is the incident's if its id stands anywhere in it, and as old as the oldest record in it.
+    """
+    try:
+        left = [decode_json(body)]
+    except PayloadError:
+        return None
+    is_held, is_old = False, False
+    while left:
+        value = left.pop()
+        if isinstance(value, list):
+            left += value
+        elif isinstance(value, dict):
+            left += value.values()
+            is_old |= forgotten.cutoff is not None and bool(_too_old([value], "created_at", forgotten))
+        elif (because := _because_of(forgotten, "incident", value)) is not None:
+            return because
+        else:
+            is_held |= _is_held(forgotten, "incident", value)
+    return RETENTION if is_old and not is_held else None
 
 
 def _because_of(forgotten: Forgotten, kind: SubjectKind, identity: object) -> str | None:

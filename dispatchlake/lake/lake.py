@@ -373,9 +373,14 @@ class Lake:
         )
 
     def archive(self, page: Page, *, run_id: str) -> None:
-        """Archive one page that nothing is loaded from."""
+        """Archive a page of one record, that nothing is loaded from; without its body if that is erased."""
         pages = [ArchivedPage(str(uuid.uuid4()), page)]
-        self._transact(partial(archive_pages, self._connection, pages, run_id=run_id))
+        while True:
+            erased = ledger.read(self.lake_dir)
+            kept = _without_forgotten(pages, erased)
+            with contextlib.suppress(_Erased):  # it is at hand: look again
+                self._transact(partial(archive_pages, self._connection, kept, run_id=run_id), erased=erased)
+                return
 
     def record_media(self, outcomes: Sequence[MediaOutcome]) -> None:
         """Note what became of media files."""

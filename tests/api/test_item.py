@@ -42,7 +42,7 @@ def test_it_comes_as_a_page_of_its_own_kind(
     page = client.fetch_item(center.resource(NAME), incident_id)
 
     assert (page.center_id, page.resource, page.status) == (center.center_id, "incident_events:item", 200)
-    assert page.url_path == f"/v1/incident_events/{incident_id}"
+    assert page.url_path == "/v1/incident_events/{id}", "the chain of pages names no incident"
     assert (page.sequence, page.records, page.query) == (1, [], {})
     assert json.loads(page.body)["id"] == incident_id
     assert page.requested_at <= page.received_at

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from dispatchlake.lake import Lake
@@ -85,3 +87,8 @@ def grow(lake: Lake, call: Call, *, center_id: str = CENTER) -> None:
     load(lake, cad[1], center_id=center_id, resource="cad_incidents")
     others = [caller_location("l1"), note_created("n1", note="nothing of it"), {"type": "new", "id": "x"}]
     land(lake, *others, *call.events(), b'{"cut off": "' + call.incident_id.encode(), center_id=center_id)
+    shown = {"incident": {"id": call.incident_id, "media": [{"id": f"media{call.of}", "url": call.texts[8]}]}}
+    item = replace(
+        page(center_id=center_id), resource="incident_events:item", body=json.dumps(shown).encode()
+    )
+    lake.archive(item, run_id="asked")
