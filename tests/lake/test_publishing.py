@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -71,6 +72,24 @@ def test_the_open_zone_has_the_same_tables_views_and_columns(zones: Settings) ->
     assert shape(zones.open_dir) == shape(zones.lake_dir)
     for name in [one.name for one in (*TABLES, *VIEWS)]:
         rows(zones, f"SELECT count(*) FROM {name}")
+
+
+def test_both_zones_are_their_owners_alone_until_somebody_says_otherwise(
+    zones: Settings, tmp_path: Path
+) -> None:
+    made = zones.model_copy(update={"data_dir": tmp_path / "made"})
+    with open_lake(made) as lake:
+        load(lake, incident())
+    publish(made)
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (made.lake_dir, made.open_dir)] == [
+        0o700,
+        0o700,
+    ]
+
+    made.open_dir.chmod(0o2770)
+    publish(made)
+
+    assert stat.S_IMODE(made.open_dir.stat().st_mode) == 0o2770, "given to a group, it stays so"
 
 
 def test_numbers_become_tokens_that_count_and_join_as_the_numbers_do(zones: Settings) -> None:
