@@ -22,6 +22,7 @@ from tests.centers import put_center
 from tests.command_line import run
 from tests.flows.receiver import Receiver
 from tests.sandbox_process import SandboxProcess
+from tests.test_landing import delivery, keep
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
@@ -180,6 +181,24 @@ def test_records_that_are_worse_than_usual_are_told_once_and_when_they_are_as_us
     assert "cad_incidents.no_coordinates: 30 of 30 records of the last 2 days (100%)" in message
     assert "Main St" not in message
     assert len(receiver.texts(center_id, "worse than usual")) == 1
+
+
+def test_a_delivery_that_is_set_aside_is_told_and_shown_without_a_word_of_it(
+    receiver: Receiver, sandbox: SandboxProcess, settings: Settings
+) -> None:
+    center_id = save(put_center(sandbox))
+    keep(settings, delivery({"type": "unheard_of", "caller": "+13035550142"}, center_id))
+
+    state = ingest(center_id)
+
+    message = receiver.wait_for(center_id, "records were set aside")
+    assert "webhook:incident-events: 1 deliveries were set aside in the last hour, 1 lie in" in message
+    assert "an event that this version does not know" in message
+    shown = status_page(state)
+    assert f"🟡 **{center_id} webhook:incident-events**: 1 deliveries were set aside" in shown
+    assert f"| ⚪ not registered | {center_id} | incident-events | 2024-03-01 12:00 | 1 |  | 0 | 1 |" in shown
+    assert "5550142" not in message + shown
+    assert "unheard_of" not in message + shown
 
 
 def test_a_disk_that_is_nearly_full_is_told_once_and_when_there_is_room(
@@ -351,9 +370,6 @@ def test_the_address_is_not_readable_on_the_server(receiver: Receiver, prefect_h
 def test_the_run_publishes_how_all_is_and_writes_the_metrics(
     receiver: Receiver, sandbox: SandboxProcess, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
-
     settings.data_dir.mkdir(parents=True)
     metrics = settings.data_dir / "dispatchlake.prom"
     monkeypatch.setenv("DISPATCHLAKE_METRICS_FILE", str(metrics))
@@ -361,18 +377,26 @@ def test_the_run_publishes_how_all_is_and_writes_the_metrics(
 
     state = ingest(save(good), save(bad))
 
+    text = status_page(state)
+    assert f"🔴 **{bad.center_id} cad_incidents** is **late**." in text
+    assert f"| 🔴 late | {bad.center_id} | cad_incidents |" in text
+    assert f"| 🟢 ok | {good.center_id} | cad_incidents |" in text
+    assert f"late: {bad.center_id} cad_incidents" in text.partition("\n")[0]
+    assert (
+        f'dispatchlake_lag_seconds{{center="{good.center_id}",resource="cad_incidents"}}'
+        in metrics.read_text()
+    )
+
+
+def status_page(state: Any) -> str:
+    """Return the artifact `status` of a run."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+
     chosen = ArtifactFilter(
         flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]),
         key=ArtifactFilterKey(any_=["status"]),
     )
     with get_client(sync_client=True) as client:
         (artifact,) = client.read_artifacts(artifact_filter=chosen)
-    text = str(artifact.data)
-    assert f"🔴 **{bad.center_id} cad_incidents** is **late**." in text
-    assert f"| 🔴 late | {bad.center_id} | cad_incidents |" in text
-    assert f"| 🟢 ok | {good.center_id} | cad_incidents |" in text
-    assert f"late: {bad.center_id} cad_incidents" in str(artifact.description)
-    assert (
-        f'dispatchlake_lag_seconds{{center="{good.center_id}",resource="cad_incidents"}}'
-        in metrics.read_text()
-    )
+    return str(artifact.data)
