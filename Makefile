@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down demo demo-reset explore test guarantees screenshots bench check lint types layers locks format lock clean
+.PHONY: help up down demo demo-reset explore test guarantees screenshots bench dictionary check lint types layers locks format lock clean
 
 help:            ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -41,6 +41,9 @@ screenshots: $(VENV)/.dev  ## take the pictures in docs anew (needs chromium and
 
 bench: $(VENV)/.dev  ## how fast it is, beside others (BENCH_ARGS="throughput --rows 500000")
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+dictionary: $(VENV)/.runtime  ## write docs/data-dictionary.md anew, after a column or view has changed
+	@$(BIN)/dispatchlake dictionary --markdown docs/data-dictionary.md
 
 check: lint types layers locks  ## lint, types, layer rules and locks
 

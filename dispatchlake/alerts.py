@@ -13,6 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from dispatchlake.lake.told import Told
+from dispatchlake.quality import Doubt
 from dispatchlake.status import DISK_ADVICE, WAITING_ADVICE, Overview, Standing, State, in_words
 
 AGAIN_AFTER = timedelta(days=1)
@@ -28,9 +29,16 @@ class Condition(StrEnum):
     QUARANTINE_GREW = "quarantine-grew"
     DISK_NEARLY_FULL = "disk-nearly-full"
     DELIVERIES_WAIT = "deliveries-wait"
+    QUALITY_DROPPED = "quality-dropped"
 
 
 RECOVERED = "recovered"
+_DOUBTED = Condition.QUALITY_DROPPED
+
+DOUBT_ADVICE = (
+    "Nothing is lost: the records are as the center sends them. See the views data_quality and "
+    "docs/analysts.md; ask the center what has changed."
+)
 
 _OF_STATE: Mapping[State, str] = {
     State.LOGIN_FAILED: Condition.LOGIN_FAILED,
@@ -42,6 +50,7 @@ _TITLES: Mapping[str, str] = {
     Condition.LATE: "late",
     Condition.SILENT: "silent",
     Condition.QUARANTINE_GREW: "records were set aside",
+    Condition.QUALITY_DROPPED: "records are worse than usual",
 }
 
 
@@ -64,7 +73,9 @@ class Alert:
 
 def decide(view: Overview, told: Iterable[Told]) -> tuple[list[Alert], list[Told]]:
     """Return what is to be told now, and what will have been told then."""
-    before = {(one.center_id, one.resource, one.condition): one for one in told}
+    told = list(told)
+    doubts, doubted = _decide_quality(view, [one for one in told if one.condition == _DOUBTED])
+    before = {(one.center_id, one.resource, one.condition): one for one in told if one.condition != _DOUBTED}
     holding = _holding(view)
     alerts: list[Alert] = []
     after: list[Told] = []
@@ -79,7 +90,45 @@ def decide(view: Overview, told: Iterable[Told]) -> tuple[list[Alert], list[Told
             told_at = view.taken_at if is_due or one is None else one.told_at
             after.append(Told(center_id, resource, condition, since_at, told_at))
     kept, recovered = _ended(view, before.values(), holding)
-    return alerts + recovered, sorted(after + kept)
+    return alerts + recovered + doubts, sorted(after + kept + doubted)
+
+
+def _decide_quality(view: Overview, told: Iterable[Told]) -> tuple[list[Alert], list[Told]]:
+    """Return the same of checks that fail more often than usual; `Told.resource` is the check.
+
+    Of a center that brought nothing new nothing is known: what holds goes on, untold.
+    """
+    before = {(one.center_id, one.resource): one for one in told}
+    held: dict[str, list[Doubt]] = defaultdict(list)
+    for doubt in view.quality.doubts:
+        held[doubt.center_id].append(doubt)
+    after = [one for one in before.values() if one.center_id not in view.quality.checked]
+    alerts: list[Alert] = []
+    for center_id, doubts in held.items():
+        known = {doubt.what: before.get((center_id, doubt.what)) for doubt in doubts}
+        is_due = any(one is None or view.taken_at - one.told_at >= AGAIN_AFTER for one in known.values())
+        if is_due:
+            lines = [f"{doubt.what}: {doubt.why}" for doubt in doubts]
+            alerts.append(
+                Alert(
+                    _DOUBTED,
+                    center_id,
+                    f"{center_id}: {_TITLES[_DOUBTED]}",
+                    "\n".join([*lines, DOUBT_ADVICE]),
+                )
+            )
+        for what, one in known.items():
+            since_at = one.since_at if one else view.taken_at
+            told_at = view.taken_at if is_due or one is None else one.told_at
+            after.append(Told(center_id, what, _DOUBTED, since_at, told_at))
+    over: dict[str, list[Told]] = defaultdict(list)
+    for (center_id, what), one in before.items():
+        if center_id in view.quality.checked and what not in {doubt.what for doubt in held[center_id]}:
+            over[center_id].append(one)
+    for center_id, ended in over.items():
+        lines = [f"{one.resource}: as usual again, told {one.since_at:%F %H:%M} UTC." for one in ended]
+        alerts.append(Alert(RECOVERED, center_id, f"{center_id}: records as usual again", "\n".join(lines)))
+    return alerts, after
 
 
 def _holding(view: Overview) -> dict[tuple[str, str], list[Standing]]:

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake.standing import ListingStatus, read_status
+from dispatchlake.quality import UNCHECKED, Quality
 from dispatchlake.settings import Settings
 from dispatchlake.spool import NAME, Spool
 
@@ -160,6 +161,7 @@ class Overview:
     standings: tuple[Standing, ...]
     disk: Disk
     waiting: Waiting = Waiting()
+    quality: Quality = UNCHECKED
 
     @property
     def bad(self) -> tuple[Standing, ...]:

@@ -27,6 +27,7 @@ from tasks.artifacts import CellResult, headline, publish_summary
 from tasks.cells import CellName, ingest_cell, lake_kept_open, plan_cells, read_failing, remember_centers
 from tasks.deliveries import land_waiting
 from tasks.policy import SCHEDULED_RETRY_DELAYS_S, final_state
+from tasks.quality import check_what_came
 from tasks.recovery import hold_run
 from tasks.status import report_status
 
@@ -90,7 +91,7 @@ def ingest(
             for cell in cells
         ]
         publish_summary(results)
-        report_status()
+        report_status(check_what_came(result.summary for result in results))
     return final_state(results, headline(results))
 
 

@@ -24,6 +24,7 @@ EVENTS = {
     Condition.QUARANTINE_GREW: "dispatchlake.quarantine.grew",
     Condition.DISK_NEARLY_FULL: "dispatchlake.disk.nearly-full",
     Condition.DELIVERIES_WAIT: "dispatchlake.deliveries.wait",
+    Condition.QUALITY_DROPPED: "dispatchlake.quality.dropped",
     RECOVERED: "dispatchlake.recovered",
 }
 """The event of each condition; its payload has a `subject` and a `body`, sentences of ours."""

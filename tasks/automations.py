@@ -53,6 +53,10 @@ _TOLD = {
         EVENTS[Condition.DELIVERIES_WAIT],
         "A webhook delivery waits for longer than DISPATCHLAKE_DELIVERIES_LATE_AFTER_S.",
     ),
+    "quality dropped": (
+        EVENTS[Condition.QUALITY_DROPPED],
+        "More records than usual have nulls, times out of order or the like.",
+    ),
     "well again": (EVENTS[RECOVERED], "A trouble that was told is over."),
 }
 """Automations for our own events by name: the event, and what it means. The messages come with them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 from prefect import get_run_logger, task
@@ -12,6 +13,7 @@ from prefect.states import Completed, Failed
 from dispatchlake import metrics, redaction
 from dispatchlake.errors import ConfigError, DispatchLakeError
 from dispatchlake.lake import open_lake
+from dispatchlake.quality import UNCHECKED, Quality
 from dispatchlake.settings import Settings, load_settings
 from dispatchlake.status import (
     DISK_ADVICE,
@@ -48,11 +50,11 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def report_status() -> None:
+def report_status(quality: Quality = UNCHECKED) -> None:
     """Publish how all is, and tell what changed; a fault here is shown and does not fail the run."""
     state = publish_status(return_state=True)
     if state.is_completed():
-        tell_changes(cast("Overview", state.result()), return_state=True)
+        tell_changes(replace(cast("Overview", state.result()), quality=quality), return_state=True)
     else:
         report_unusable(state.message or "The run's log says more.", return_state=True)
 

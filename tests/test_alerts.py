@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from dispatchlake.alerts import AGAIN_AFTER, RECOVERED, Condition, decide
 from dispatchlake.lake.standing import ListingStatus
 from dispatchlake.lake.told import Told
+from dispatchlake.quality import Doubt, Quality
 from dispatchlake.status import Overview
 from tests.standings import NOW, failing, listing, silent, view
 
@@ -118,6 +120,30 @@ def test_the_quarantine_is_told_when_it_grows_and_not_when_it_stops(teller: Tell
     assert "12 records were set aside in the last hour, 40 lie in quarantine." in teller.bodies[0]
     assert teller.look(view(grown, at=NOW + EVERY)) == []
     assert teller.look(view(listing(quarantined=40), at=NOW + 2 * EVERY)) == []
+    assert teller.told == []
+
+
+def test_records_that_are_worse_than_usual_are_told_once_and_when_they_are_as_usual_again(
+    teller: Teller,
+) -> None:
+    no_place, no_type = (
+        Doubt("houston-tx", f"cad_incidents.{check}", "30 of 60 records.")
+        for check in ("no_place", "no_type")
+    )
+
+    def look(number: int, *doubts: Doubt, is_checked: bool = True) -> list[tuple[str, str]]:
+        quality = Quality(frozenset(["houston-tx"] if is_checked else []), doubts)
+        return teller.look(replace(view(listing(), at=NOW + number * EVERY), quality=quality))
+
+    assert look(0, no_place) == [(Condition.QUALITY_DROPPED, "houston-tx")]
+    assert teller.bodies[0].startswith("cad_incidents.no_place: 30 of 60 records.\nNothing is lost")
+    assert look(1, no_place) == []
+    assert look(2, is_checked=False) == [], "a run that brought nothing knows nothing"
+    assert look(3, no_place, no_type) == [(Condition.QUALITY_DROPPED, "houston-tx")]
+    assert look(4, no_type) == [(RECOVERED, "houston-tx")]
+    assert "cad_incidents.no_place: as usual again" in teller.bodies[0]
+    assert look(288 + 4, no_type) == [(Condition.QUALITY_DROPPED, "houston-tx")]
+    assert look(288 + 5) == [(RECOVERED, "houston-tx")]
     assert teller.told == []
 
 

@@ -13,6 +13,12 @@ from dispatchlake.lake.reading import connect
 AGAIN = 3
 
 _ONE = f"center_id = 'center-02' AND cad_incident_id = '{record_id('center-02', 1234)}'"
+# Of a record that is linked, whose incident's id is made of its own; see `bench.large_lake`.
+_INCIDENT = f"center_id = 'center-02' AND incident_id = md5('{record_id('center-02', 1234)}')::UUID::VARCHAR"
+_HALF_WAY = (
+    """(SELECT to_timestamp((epoch(min(created_at)) + epoch(max(created_at))) / 2) FROM cad_incidents)"""
+)
+_LAST_DAYS = "(SELECT max(created_at) - INTERVAL 16 DAY FROM cad_incidents)"
 QUESTIONS = {
     "counts by hour": "SELECT date_trunc('hour', created_at) AS hour, count(*) FROM cad_incidents GROUP BY 1",
     "counts by hour, time_bucket": """SELECT time_bucket(INTERVAL 1 HOUR, created_at) AS hour, count(*)
@@ -29,6 +35,26 @@ QUESTIONS = {
     "one month of one center": """SELECT count(*), avg(alarm_level) FROM cad_incidents
         WHERE center_id = 'center-01' AND created_at >= '2024-02-01' AND created_at < '2024-03-01'""",
     "complete through": "FROM complete_through",
+    "response_times: percentiles by center": """SELECT center_id,
+        quantile_cont(call_to_dispatch_s, [0.5, 0.9, 0.99]) FROM response_times GROUP BY 1""",
+    "response_times: by local hour": """SELECT hour(local_created_at), avg(call_to_dispatch_s)
+        FROM response_times GROUP BY 1""",
+    "response_percentiles: one month": """FROM response_percentiles(
+        '2024-02-01 00:00:00 UTC', '2024-03-01 00:00:00 UTC')""",
+    "volume_by_hour": "SELECT center_id, hour(local_hour), sum(incidents) FROM volume_by_hour GROUP BY ALL",
+    "volume_by_type": "SELECT local_date, sum(incidents) FROM volume_by_type GROUP BY 1",
+    "repeat_locations": "FROM repeat_locations ORDER BY cad_incidents DESC LIMIT 10",
+    "cad_incidents_as_of: half-way": f"SELECT count(*) FROM cad_incidents_as_of({_HALF_WAY})",
+    "cad_incidents_at_source: half-way": f"SELECT count(*) FROM cad_incidents_at_source({_HALF_WAY})",
+    "completeness: gaps": "SELECT center_id, count(*) FROM completeness WHERE is_gap GROUP BY ALL",
+    "is_complete": "SELECT is_complete('center-01', 'cad_incidents', TIMESTAMPTZ '2024-02-01 00:00:00 UTC')",
+    "incident_timeline: one incident": f"FROM incident_timeline WHERE {_INCIDENT}",
+    "best_location: one incident": f"FROM best_location WHERE {_INCIDENT}",
+    "best_location: all, by family": "SELECT service_family, count(*) FROM best_location GROUP BY 1",
+    "cad_links: one incident": f"FROM cad_links WHERE {_INCIDENT}",
+    "data_quality: all": "SELECT table_name, check_name, sum(failed) FROM data_quality GROUP BY ALL",
+    "data_quality_since: the last days of one center": f"""SELECT check_name, sum(failed)
+        FROM data_quality_since({_LAST_DAYS}) WHERE center_id = 'center-02' GROUP BY 1""",
 }
 
 

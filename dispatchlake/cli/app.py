@@ -50,6 +50,9 @@ app.command(
 )
 app.command("dispatchlake.cli.sql:sql", help="Ask the lake in SQL; read-only; exports to CSV and Parquet.")
 app.command(
+    "dispatchlake.cli.dictionary:dictionary", help="Say what the lake's tables, views and columns mean."
+)
+app.command(
     "dispatchlake.cli.export:export", help="Write tables, views or answers to files, as of one moment."
 )
 app.command(

@@ -7,12 +7,14 @@ from dispatchlake.lake.lake import Lake, open_lake
 from dispatchlake.lake.landing import LandedDeliveries
 from dispatchlake.lake.media_files import MediaLink, MediaOutcome, MediaState
 from dispatchlake.lake.preview import RecordsPreview, preview_records
+from dispatchlake.lake.quality import CheckFigures
 from dispatchlake.lake.replay import ReplaySummary, Selection
 
 __all__ = [
     "ArchivedPage",
     "Cell",
     "CenterFacts",
+    "CheckFigures",
     "Failure",
     "Lake",
     "LandedDeliveries",

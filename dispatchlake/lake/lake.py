@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -33,6 +33,7 @@ from dispatchlake.lake.centers import CenterFacts
 from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
 from dispatchlake.lake.landing import LandedDeliveries, land, type_or_set_aside
 from dispatchlake.lake.media_files import MediaLink, MediaOutcome
+from dispatchlake.lake.quality import CheckFigures, read_checks
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
@@ -269,6 +270,11 @@ class Lake:
         """Note names and time zones of centers; without a commit where the lake has them so already."""
         with _duckdb_errors():
             centers.remember(self._connection, self._transact, facts)
+
+    def checks(self, newest: Mapping[str, datetime]) -> list[CheckFigures]:
+        """Return how many records of the last days fail each check, of centers by their newest change."""
+        with _duckdb_errors():
+            return read_checks(self._connection, newest)
 
     def told(self) -> list[Told]:
         """Return the conditions that hold and were told."""

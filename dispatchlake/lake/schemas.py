@@ -239,11 +239,16 @@ ALERTS = Table(
     "center_id, resource, condition.",
     (
         Column("center_id", "VARCHAR", "Dispatch center; empty where the condition is the whole lake's."),
-        Column("resource", "VARCHAR", "Listing; empty where the condition is not one listing's."),
+        Column(
+            "resource",
+            "VARCHAR",
+            "Listing; empty where the condition is not one listing's; of quality-dropped, table and check.",
+        ),
         Column(
             "condition",
             "VARCHAR",
-            "login-failed, late, silent, quarantine-grew, disk-nearly-full or deliveries-wait.",
+            "login-failed, late, silent, quarantine-grew, quality-dropped, disk-nearly-full or "
+            "deliveries-wait.",
         ),
         Column("since_at", "TIMESTAMPTZ", "When it was first told (UTC)."),
         Column("told_at", "TIMESTAMPTZ", "When it was last told (UTC)."),

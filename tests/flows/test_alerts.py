@@ -33,14 +33,14 @@ def receiver(prefect_url: str) -> Iterator[Receiver]:
         outcome = run("alerts", "set", "-", stdin=f"{receiver.url}\n")
         assert outcome.returncode == 0, outcome.stderr
         assert (
-            "11 automations tell of troubles through dispatchlake-alerts (Custom Webhook)." in outcome.stdout
+            "12 automations tell of troubles through dispatchlake-alerts (Custom Webhook)." in outcome.stdout
         )
         assert "a-secret-path" not in outcome.stdout + outcome.stderr
         yield receiver
         forget_block()
         from tasks.automations import apply
 
-        assert len(apply().removed) == 11
+        assert len(apply().removed) == 12
 
 
 def forget_block() -> None:
@@ -148,6 +148,38 @@ def test_a_growing_quarantine_is_told_without_a_word_of_the_records(
     assert "records were set aside in the last hour" in message
     assert f"dispatchlake quarantine --center {center_id}" in message
     assert "yesterday" not in message
+
+
+def test_records_that_are_worse_than_usual_are_told_once_and_when_they_are_as_usual_again(
+    receiver: Receiver, sandbox: SandboxProcess, settings: Settings
+) -> None:
+    """Thirty a day with a place; today without; three days later with one again."""
+    epoch = datetime(2024, 3, 10, 12, tzinfo=UTC)
+
+    def records(count: int, at: datetime, **fields: Any) -> list[dict[str, Any]]:
+        stamp = f"{at:%FT%TZ}"
+        sent = {"created_at": stamp, "updated_at": stamp, "incident_type": "FIRE", **fields}
+        return [{"visible_at": stamp, "record": {"id": f"{stamp}-{n}", **sent}} for n in range(count)]
+
+    here = {"lat": 39.7, "lng": -104.9}
+    made = [
+        *(one for day in range(3, 9) for one in records(30, epoch - timedelta(days=day), **here)),
+        *records(30, epoch, address="1 Main St"),
+        *records(30, epoch + timedelta(days=3), **here),
+    ]
+    dataset = {"records": {"cad_incidents": made, "incident_events": []}}
+    center_id = save(put_center(sandbox, sandbox_side={"dataset": dataset, "epoch": f"{epoch:%FT%TZ}"}))
+
+    ingest(center_id)
+    ingest(center_id)
+    message = receiver.wait_for(center_id, "records are worse than usual")
+    sandbox.advance_clock(3 * 86400)
+    ingest(center_id)
+    receiver.wait_for(center_id, "records as usual again", "cad_incidents.no_coordinates")
+
+    assert "cad_incidents.no_coordinates: 30 of 30 records of the last 2 days (100%)" in message
+    assert "Main St" not in message
+    assert len(receiver.texts(center_id, "worse than usual")) == 1
 
 
 def test_a_disk_that_is_nearly_full_is_told_once_and_when_there_is_room(
@@ -293,9 +325,9 @@ def test_applying_again_changes_nothing_and_respects_who_switched_one_off(receiv
     first, second = apply(), apply()
 
     assert first.updated == (name,)
-    assert len(first.unchanged) == 10
+    assert len(first.unchanged) == 11
     assert (second.created, second.updated, second.removed) == ((), (), ())
-    assert len(second.unchanged) == 11
+    assert len(second.unchanged) == 12
     assert not Automation.read(name=name).enabled
     Automation.read(name=name).enable()
 

@@ -96,7 +96,7 @@ def test_a_center_nobody_has_told_of_counts_as_utc(center: Center) -> None:
     assert by_hour(center) == [(clock("2024-07-01 23:00"), at("2024-07-01 23:00"), 1)]
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(
     zone=st.sampled_from(ZONES),
     moments=st.lists(
