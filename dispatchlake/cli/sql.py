@@ -49,8 +49,8 @@ def sql(
         from dispatchlake.lake.export_target import Target
         from dispatchlake.lake.exporting import export
 
-        file = Target(target, "csv" if csv else "parquet")
-        tell(export([Item("answer", query)], file, overwrite=True, exact=exact), exact=exact)
+        file = Target(target, "csv" if csv else "parquet", overwrite=True, exact=exact)
+        tell(export([Item("answer", query)], file))
     else:
         with connect() as connection:
             _show(connection, query)
