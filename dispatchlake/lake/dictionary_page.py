@@ -9,8 +9,8 @@ from dispatchlake.lake.dictionary import Entry, entries
 _INTRODUCTION = """\
 # Data dictionary
 
-Every table, view and macro of the lake, with every column. The same is in the lake, in the table `dictionary`,
-and `dispatchlake dictionary OBJECT` prints it. What to ask of the views, their caveats: [analysts.md](analysts.md).
+Every table, view and macro of the lake, with every column. The same is in the lake's table `dictionary`, and
+`dispatchlake dictionary OBJECT` prints it. What to ask of the views: [analysts.md](analysts.md).
 
 This page is made from the declarations (`make dictionary`); do not edit it.
 
