@@ -151,6 +151,7 @@ def _farewell(settings: Settings, *, seconds: float) -> None:
         f'{command} sql "SHOW TABLES"',
         f'{command} sql "FROM cad_incidents LIMIT 5"',
         f"{command} sql    # a prompt",
+        "make explore    # the lake in pictures, in a browser",
     ):
         console.print(f"  {line}", soft_wrap=True)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from cyclopts import Parameter
 
 from dispatchlake.cli.instants import parse_instant
 from dispatchlake.cli.terminal import errors, waiting
@@ -17,13 +20,24 @@ SPREADSHEET_NOTE = (
 )
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Writing:
+    """How files are written."""
+
+    overwrite: bool = False
+    """Replace an earlier export once this one is whole."""
+
+    exact: bool = False
+    """Leave every text of a CSV file as it is, even where a spreadsheet would run it as a formula."""
+
+
 def export(
     *what: str,
     to: Path,
     form: Literal["parquet", "csv"] | None = None,
     at: str | None = None,
-    overwrite: bool = False,
-    exact: bool = False,
+    writing: Writing = Writing(),
     restricted: bool = False,
 ) -> None:
     """Write tables, views or answers to files, all of one moment, also while loads run.
@@ -35,8 +49,7 @@ def export(
         to: A file that ends in .parquet, .csv or .duckdb (any number of tables), or a folder for a file each.
         form: Of the files in a folder: parquet if not given.
         at: As the lake was then: a time with its zone (2024-02-29T14:05:00Z), or a snapshot's number.
-        overwrite: Replace an earlier export once this one is whole.
-        exact: Leave every text of a CSV file as it is, even where a spreadsheet would run it as a formula.
+        writing: How it is written.
         restricted: Export from the restricted zone, which has everything; it is noted in the access log.
     """
     from dispatchlake.lake.export_items import item_of
@@ -44,23 +57,17 @@ def export(
     from dispatchlake.lake.exporting import Source
     from dispatchlake.lake.exporting import export as write
 
-    target = target_of(to, form=form)
-    if exact and target.form != "csv":
+    target = target_of(to, form=form, overwrite=writing.overwrite, exact=writing.exact)
+    if target.exact and target.form != "csv":
         raise ConfigError("--exact is for CSV: every other form keeps texts as they are anyway.")
     moment = int(at) if at is not None and at.isdecimal() else parse_instant(at)
     with waiting("Exporting ..."):
-        exported = write(
-            [item_of(text) for text in what],
-            target,
-            at=moment,
-            overwrite=overwrite,
-            exact=exact,
-            source=Source(zone="restricted" if restricted else "open", tool="dispatchlake export"),
-        )
-    tell(exported, exact=exact)
+        source = Source(zone="restricted" if restricted else "open", tool="dispatchlake export")
+        exported = write([item_of(text) for text in what], target, at=moment, source=source)
+    tell(exported)
 
 
-def tell(exported: Exported, *, exact: bool = False) -> None:
+def tell(exported: Exported) -> None:
     """Say what was written, where, and as of when."""
     counts = exported.rows
     said = ", ".join(f"{name} {rows:,}" for name, rows in counts.items())
@@ -71,5 +78,5 @@ def tell(exported: Exported, *, exact: bool = False) -> None:
         soft_wrap=True,
         markup=False,
     )
-    if exported.target.form == "csv" and not exact:
+    if exported.target.form == "csv" and not exported.target.exact:
         errors.print(SPREADSHEET_NOTE, soft_wrap=True, markup=False)

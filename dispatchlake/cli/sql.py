@@ -56,9 +56,8 @@ def sql(
         from dispatchlake.lake.export_target import Target
         from dispatchlake.lake.exporting import Source, export
 
-        file, source = Target(target, "csv" if csv else "parquet"), Source(zone=zone, tool=_TOOL)
-        exported = export([Item("answer", query)], file, overwrite=True, exact=exact, source=source)
-        tell(exported, exact=exact)
+        file = Target(target, "csv" if csv else "parquet", overwrite=True, exact=exact)
+        tell(export([Item("answer", query)], file, source=Source(zone=zone, tool=_TOOL)))
     else:
         with reading_session(zone=zone, tool=_TOOL) as session:
             _show(session, query)

@@ -29,14 +29,25 @@ _LOCK = "lock"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A file, or a folder with a file for each thing exported, and the form of what is in it."""
+    """A file, or a folder with a file for each thing exported, and how it is written.
+
+    Attributes:
+        form: Of what is in it.
+        overwrite: Whether an earlier export may be replaced.
+        exact: Whether CSV keeps texts that a spreadsheet would run as a formula as they are; otherwise they
+            get an apostrophe before them.
+    """
 
     path: Path
     form: Form
     is_folder: bool = False
+    overwrite: bool = False
+    exact: bool = False
 
 
-def target_of(path: Path, *, form: Form | None = None) -> Target:
+def target_of(
+    path: Path, *, form: Form | None = None, overwrite: bool = False, exact: bool = False
+) -> Target:
     """Return what a path means: its ending says the form of a file; without one of ours it is a folder.
 
     Raises:
@@ -46,13 +57,13 @@ def target_of(path: Path, *, form: Form | None = None) -> Target:
     if of_suffix is None or path.is_dir():
         if form == "duckdb":
             raise ConfigError(f"A DuckDB file holds any number of tables: name it, as in {path}.duckdb.")
-        return Target(path, form or "parquet", is_folder=True)
+        return Target(path, form or "parquet", is_folder=True, overwrite=overwrite, exact=exact)
     if form not in {None, of_suffix}:
         raise ConfigError(f"{path} ends like a file of another form than {form}. Leave one of them out.")
-    return Target(path, of_suffix)
+    return Target(path, of_suffix, overwrite=overwrite, exact=exact)
 
 
-def check_free(target: Target, *, overwrite: bool) -> None:
+def check_free(target: Target) -> None:
     """See to it, before anything is read, that a target may be written.
 
     Raises:
@@ -70,7 +81,7 @@ def check_free(target: Target, *, overwrite: bool) -> None:
             f"{path} has files that no export has written (there is no {MANIFEST}): such a folder is never "
             "overwritten. Name another."
         )
-    if not overwrite:
+    if not target.overwrite:
         raise already_there(path)
 
 
@@ -84,7 +95,7 @@ def already_there(path: Path) -> ConfigError:
 
 
 @contextlib.contextmanager
-def whole_or_nothing(target: Target, *, overwrite: bool) -> Iterator[Path]:
+def whole_or_nothing(target: Target) -> Iterator[Path]:
     """Give a path to write to; what is there in the end becomes the target, unless something failed.
 
     Files are readable by their owner alone (mode 0600, folders 0700), and on the disk before they appear.
@@ -111,18 +122,18 @@ def whole_or_nothing(target: Target, *, overwrite: bool) -> Iterator[Path]:
         yield made
         with _explained(path):
             _close_to_others(made)
-            _put_in_place(made, target, overwrite=overwrite)
+            _put_in_place(made, target)
             catalog_file.sync(path.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
         lock.release()
 
 
-def _put_in_place(made: Path, target: Target, *, overwrite: bool) -> None:
+def _put_in_place(made: Path, target: Target) -> None:
     path = target.path
     if not path.exists() or _is_empty_folder(path, target):
         made.rename(path)
-    elif not overwrite:
+    elif not target.overwrite:
         raise already_there(path)
     elif target.is_folder:  # one takes the place of an empty one only
         path.rename(made.with_name("replaced"))

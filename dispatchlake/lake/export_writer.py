@@ -37,13 +37,10 @@ _A_NUMBER = "[-+]?[0-9 ().-]*"
 class Writer:
     """Writes items to files, or as tables of one DuckDB file."""
 
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, target: Target, place: Path, exact: bool
-    ) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, target: Target, place: Path) -> None:
         self._connection = connection
         self._target = target
         self._place = place
-        self._exact = exact
 
     def write(self, items: Sequence[Item], snapshot: Snapshot) -> dict[str, int]:
         """Write each item and what is to be known of all; return their numbers of rows."""
@@ -96,7 +93,7 @@ class Writer:
 
     def _csv_columns(self) -> str:
         """Return the columns with an apostrophe before what a spreadsheet would run as a formula."""
-        if self._exact:
+        if self._target.exact:
             return "*"
         described = self._connection.execute(
             f"SELECT column_name, column_type FROM (DESCRIBE {_ITEM})"

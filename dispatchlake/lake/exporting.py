@@ -57,8 +57,6 @@ def export(
     target: Target,
     *,
     at: datetime | int | None = None,
-    overwrite: bool = False,
-    exact: bool = False,
     source: Source = Source(),
 ) -> Exported:
     """Write tables, views and answers to files, streaming; the target appears whole or not at all.
@@ -67,9 +65,6 @@ def export(
         items: What to export; all of it is of one snapshot, whatever is loaded meanwhile.
         target: A file, or a folder for a file each. Several fit into a folder or a DuckDB file.
         at: A snapshot's number, or a time (aware) whose state is wanted; without it, now.
-        overwrite: Whether an earlier export may be replaced.
-        exact: Whether CSV keeps texts that a spreadsheet would run as a formula as they are; otherwise they
-            get an apostrophe before them.
         source: Which lake, and what reads it: of a restricted one each item is noted before it is read.
 
     Raises:
@@ -77,7 +72,7 @@ def export(
         LakeError: A query cannot be answered, the target not be written, or the snapshot expired meanwhile.
     """
     _check_items(items, target)
-    check_free(target, overwrite=overwrite)
+    check_free(target)
     with reading_session(source.lake_dir, zone=source.zone, tool=source.tool) as session:
         newest = session.connection
         snapshot = find_snapshot(newest, at)
@@ -86,13 +81,13 @@ def export(
         with (
             connect_unnoted(session.lake_dir, snapshot=snapshot.number) as pinned,
             own_words(),
-            whole_or_nothing(target, overwrite=overwrite) as place,
+            whole_or_nothing(target) as place,
         ):
             pinned.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'; SET threads = {THREADS}")
             _check_names(pinned, items, snapshot)
             try:
                 with _writing(target.path):
-                    rows = Writer(pinned, target, place, exact).write(items, snapshot)
+                    rows = Writer(pinned, target, place).write(items, snapshot)
             finally:  # an error may have no other reason
                 check_still_kept(newest, snapshot)
     return Exported(target, snapshot, rows)

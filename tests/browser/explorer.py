@@ -27,16 +27,24 @@ class ExplorerProcess:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        (self.address,) = re.findall(r"http://127\.0\.0\.1:\d+/\?access_token=\S+", line)
+        self.address = ""
 
     def __enter__(self) -> Self:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?access_token=\S+", line)
+        if found is None:
+            self._stop()
+            raise RuntimeError(f"the explorer did not start: {line}")
+        self.address = found[0]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         self._process.terminate()
         self._process.communicate(timeout=30)
 

@@ -44,7 +44,7 @@ def test_every_picture_is_drawn_and_nobody_else_is_asked(
 
     explorer.show("Map")
     explorer.see_pictures(1, beside=re.compile("0 have no coordinates, [0-9]+ lie far from the others"))
-    explorer.picture("explore-map", height=860)
+    explorer.picture("explore-map", height=990)
 
     explorer.show("Response times")
     explorer.see("None of them has both times.")
@@ -56,7 +56,7 @@ def test_every_picture_is_drawn_and_nobody_else_is_asked(
     explorer.choose("Centers", "San Diego Police Department", "San Francisco Fire Department")
     explorer.show("Completeness")
     explorer.see_pictures(1, beside=re.compile("^The last 31 of the days chosen"))
-    explorer.picture("explore-completeness", height=760)
+    explorer.picture("explore-completeness", height=740)
 
     assert explorer.asked
     assert all(

@@ -57,8 +57,16 @@ def out(tmp_path: Path) -> Path:
     return folder
 
 
-def write(lake_dir: Path, path: Path, *what: str, **options: Any) -> Exported:
-    return export([item_of(text) for text in what], target_of(path), source=Source(lake_dir), **options)
+def write(
+    lake_dir: Path,
+    path: Path,
+    *what: str,
+    at: datetime | int | None = None,
+    overwrite: bool = False,
+    exact: bool = False,
+) -> Exported:
+    target = target_of(path, overwrite=overwrite, exact=exact)
+    return export([item_of(text) for text in what], target, at=at, source=Source(lake_dir))
 
 
 def rows_of(file: Path) -> list[dict[str, str]]:
@@ -410,7 +418,7 @@ def test_an_export_into_no_folder_or_over_a_folder_is_refused(landed: Path, out:
 
     for path in (out / "no" / "such" / "folder.csv", out / "folder.csv"):
         with pytest.raises(LakeError, match="could not be written"):
-            export(one, Target(path, "csv"), source=Source(landed), overwrite=True)
+            export(one, Target(path, "csv", overwrite=True), source=Source(landed))
 
     assert [path.name for path in out.rglob("*")] == ["folder.csv"]
 

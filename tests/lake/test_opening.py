@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,6 +196,43 @@ def test_the_command_prints_the_statements(landed: Path, monkeypatch: pytest.Mon
         assert run("opening-sql").stdout == opening_sql(landed.with_name("lake"))
     finally:
         landed.with_name("lake").rename(landed)
+
+
+@pytest.fixture
+def at_home(landed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a person stands whose lake it is."""
+    shutil.copytree(landed, tmp_path / "data" / "lake")
+    monkeypatch.setenv("DISPATCHLAKE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_python_lines_of_the_page_run(at_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names: dict[str, Any] = {}
+
+    exec(block, names)
+    names["lake"].close()
+
+    assert re.search(r"center-a\s+│\s+1 │", capfd.readouterr().out)
+
+
+EXPORTS = [
+    line
+    for line in re.findall(r"^\$ dispatchlake (export .*)$", PAGE, re.MULTILINE)
+    if "--at" not in line  # of a moment that this lake does not have
+]
+
+
+def test_the_exports_of_the_page_are_written(at_home: Path) -> None:
+    assert len(EXPORTS) == 4
+    for line in EXPORTS:
+        words = shlex.split(line, comments=True)
+
+        result = run(*words)
+
+        assert result.returncode == 0, result.stderr
+        assert (at_home / words[words.index("--to") + 1]).exists()
 
 
 def test_where_there_is_no_lake_there_is_nothing_to_open(tmp_path: Path) -> None:
