@@ -48,6 +48,7 @@ class Settings(BaseSettings):
         token_key: What tokens of the open zone are made with, at least 32 characters, random; None for the
             key in the file of secrets.
         coordinate_decimals: Decimal places that coordinates keep in the open zone; 3 are about 100 m.
+        encrypt_lake: Whether the restricted zone's files are encrypted; counts when the lake is made.
         open_late_after_s: An open zone that is behind the restricted one for longer is late, in seconds.
     """
 
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
     media_max_mb: Annotated[int, Field(ge=1)] = 500
     token_key: Annotated[SecretStr, Field(min_length=32)] | None = None
     coordinate_decimals: Annotated[int, Field(ge=0, le=5)] = 3
+    encrypt_lake: bool = False
     open_late_after_s: Annotated[float, Field(gt=0)] = 3600.0
 
     @property

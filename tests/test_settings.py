@@ -46,6 +46,7 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         "MEDIA_MAX_MB": "20",
         "TOKEN_KEY": "k" * 32,
         "COORDINATE_DECIMALS": "2",
+        "ENCRYPT_LAKE": "true",
         "OPEN_LATE_AFTER_S": "30",
     }
     assert {name.lower() for name in given} == set(Settings.model_fields)
@@ -74,6 +75,7 @@ def test_the_environment_sets_each_one(monkeypatch: pytest.MonkeyPatch, tmp_path
         media_max_mb=20,
         token_key=SecretStr("k" * 32),
         coordinate_decimals=2,
+        encrypt_lake=True,
         open_late_after_s=30,
     )
 

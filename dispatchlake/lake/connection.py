@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from dispatchlake.errors import LakeError
-from dispatchlake.lake import extensions
+from dispatchlake.lake import encryption, extensions
 from dispatchlake.lake.scratch import reader_scratch_dir, scratch_dir
 from dispatchlake.lake.sql import first_line, quoted
 
@@ -36,7 +36,9 @@ def catalog_path(lake_dir: Path) -> Path:
     return lake_dir / "catalog.sqlite"
 
 
-def connect_writer(lake_dir: Path, *, memory_limit_mb: int, create: bool) -> duckdb.DuckDBPyConnection:
+def connect_writer(
+    lake_dir: Path, *, memory_limit_mb: int, create: bool, encrypt: bool = False
+) -> duckdb.DuckDBPyConnection:
     """Open the lake for writing, attached as `lake` and in use, the session in UTC.
 
     The writers of one process share one DuckDB and its memory budget, however many cells it loads at once;
@@ -47,6 +49,7 @@ def connect_writer(lake_dir: Path, *, memory_limit_mb: int, create: bool) -> duc
         memory_limit_mb: Beyond it DuckDB spills to this process's folder in the lake's `tmp`.
         create: Whether to make the catalog if there is none; two who make one at once spoil it for each
             other, so the caller holds the commit lock.
+        encrypt: Whether the files of a lake that is made are to be encrypted.
 
     Raises:
         LakeError: The catalog cannot be read as one, or there is none and it is not to be made.
@@ -63,12 +66,19 @@ def connect_writer(lake_dir: Path, *, memory_limit_mb: int, create: bool) -> duc
         "partitioned_write_flush_threshold": str(_GATHERED_ROWS),
     }
     options = f"META_JOURNAL_MODE 'WAL', CREATE_IF_NOT_EXISTS {str(create).lower()}"
+    options += ", ENCRYPTED" if create and encrypt else ""
     try:
-        return _connect(lake_dir, f":memory:lake-{name}", config, options)
+        connection = _connect(lake_dir, f":memory:lake-{name}", config, options)
     except LakeError:
         if create:  # which commits
             begin_anew(lake_dir)
         raise
+    try:
+        encryption.prepare_to_write(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def another_session(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:

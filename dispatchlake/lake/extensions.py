@@ -51,6 +51,15 @@ def loading_statements() -> list[str]:
     ]
 
 
+def load_packaged(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
+    """Load one more extension into a DuckDB, whose signature it checks.
+
+    Raises:
+        ConfigError: It is missing for this platform.
+    """
+    _load(connection, extension, _packaged(extension))
+
+
 @functools.cache
 def _packaged(extension: str) -> Path | None:
     """Return the file that the extension's package has for this DuckDB and platform."""

@@ -94,14 +94,16 @@ class Lake:
         *,
         memory_limit_mb: int = 112,
         lock_wait_s: float = 120.0,
+        encrypt: bool = False,
         is_derived: bool = False,
     ) -> Lake:
-        """Open the lake, creating it or bringing it to this version's layout if need be.
+        """Open the lake, creating it, encrypted or not, or bringing it to this version's layout if need be.
 
         Args:
             lake_dir: Home of the lake.
             memory_limit_mb: DuckDB's memory budget in this process.
             lock_wait_s: How long a commit waits for another writer, in seconds.
+            encrypt: Whether its files are encrypted, should it be made now.
             is_derived: Whether it was made from another lake: then its layout is left as it is.
 
         Raises:
@@ -113,7 +115,7 @@ class Lake:
         lock = writers_lock(lake_dir, lock_wait_s)
         with contextlib.ExitStack() as undo:
             undo.callback(scratch.enter(lake_dir))
-            connection = _open_or_make(lake_dir, lock, memory_limit_mb=memory_limit_mb)
+            connection = _open_or_make(lake_dir, lock, memory_limit_mb=memory_limit_mb, encrypt=encrypt)
             undo.callback(log_holder.hold(catalog_path(lake_dir)))
             lake = cls(connection, lock, undo.pop_all().close)
         try:
@@ -483,17 +485,22 @@ def _without_forgotten(deliveries: Sequence[ArchivedPage], erased: Ledger) -> li
 def open_lake(settings: Settings, zone: Zone = "restricted") -> Lake:
     """Open the lake these settings name, for writing; raises what `Lake.open` does."""
     return Lake.open(
-        settings.zone_dir(zone), memory_limit_mb=settings.memory_limit_mb, lock_wait_s=settings.lock_wait_s
+        settings.zone_dir(zone),
+        memory_limit_mb=settings.memory_limit_mb,
+        lock_wait_s=settings.lock_wait_s,
+        encrypt=settings.encrypt_lake and zone == "restricted",
     )
 
 
-def _open_or_make(lake_dir: Path, lock: FileLock, *, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
+def _open_or_make(
+    lake_dir: Path, lock: FileLock, *, memory_limit_mb: int, encrypt: bool
+) -> duckdb.DuckDBPyConnection:
     if catalog_path(lake_dir).exists():
         with contextlib.suppress(LakeError):  # another writer may be making it at this moment: wait for that
             return connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=False)
     with held(lock):
         _refuse_orphans(lake_dir)
-        return connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=True)
+        return connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=True, encrypt=encrypt)
 
 
 def _refuse_orphans(lake_dir: Path) -> None:
