@@ -15,7 +15,8 @@ def _():
 
     from dispatchlake.errors import DispatchLakeError
     from dispatchlake.explore import charts, wording
-    from dispatchlake.lake.exploring import Explorer, Filters, first_look
+    from dispatchlake.lake.exploring import Explorer
+    from dispatchlake.lake.exploring_filters import Filters, first_look
 
     return DispatchLakeError, Explorer, Filters, charts, first_look, mo, wording
 

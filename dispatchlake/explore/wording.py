@@ -10,10 +10,10 @@ from dispatchlake.lake.exploring import (
     COMPLETENESS_DAYS,
     MOST_GROUPS,
     MOST_LISTED,
-    Filters,
     MapFrame,
     Row,
 )
+from dispatchlake.lake.exploring_filters import Filters
 from dispatchlake.lake.snapshots import Snapshot
 
 VOLUME = "Volume"

@@ -11,15 +11,15 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 import duckdb
 
 from dispatchlake.errors import LakeError
+from dispatchlake.lake.exploring_filters import CenterSpan, Filters, condition_of
 from dispatchlake.lake.reading import connect
 from dispatchlake.lake.snapshots import Snapshot, find_snapshot
 from dispatchlake.lake.sql import first_line
@@ -45,52 +45,12 @@ _IN_FRAME = (0.005, 0.995)
 """Quantiles that a map's frame is drawn at: one wrong coordinate would make a map of the world."""
 
 COMPLETENESS_DAYS = 31
-FIRST_LOOK_DAYS = 28
 
 Measure = Literal["call_to_dispatch_s", "dispatch_to_on_scene_s", "call_to_on_scene_s", "call_to_close_s"]
 Grouping = Literal["center_id", "agency_type", "incident_type", "priority"]
 
 _GRAINS = {4: "hour", 120: "day", 800: "week"}
 """Days up to which a span is shown in bars of an hour, a day, a week; a longer one by the month."""
-
-
-@dataclass(frozen=True, slots=True)
-class CenterSpan:
-    """One center with CAD incidents: its local time zone and the local days of the first and the last."""
-
-    center_id: str
-    name: str
-    time_zone: str
-    first_date: date
-    last_date: date
-    cad_incidents: int
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which CAD incidents are looked at: all of some centers, from one local day to another, both included.
-
-    Attributes:
-        centers: The centers; none means that nothing is looked at.
-        incident_types: Only these types; none means all.
-    """
-
-    centers: tuple[CenterSpan, ...]
-    first_date: date
-    last_date: date
-    incident_types: tuple[str, ...] = ()
-
-    @property
-    def days(self) -> int:
-        """Return the number of days."""
-        return (self.last_date - self.first_date).days + 1
-
-    def span(self, center: CenterSpan) -> tuple[datetime, datetime]:
-        """Return when those days begin and end (excluded) at a center, as instants."""
-        zone = ZoneInfo(center.time_zone)
-        after = self.last_date + timedelta(days=1)
-        since, until = (datetime.combine(day, time(), zone) for day in (self.first_date, after))
-        return since.astimezone(UTC), until.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +112,7 @@ class Explorer:
 
     def incident_types(self, filters: Filters) -> list[str]:
         """Return the commonest types, the commonest first."""
-        condition, values = _condition(filters)
+        condition, values = condition_of(filters)
         rows = self._ask(
             f"""SELECT incident_type FROM cad_incidents
             WHERE {condition} AND incident_type IS NOT NULL
@@ -163,7 +123,7 @@ class Explorer:
 
     def count(self, filters: Filters) -> int:
         """Return how many CAD incidents there are."""
-        condition, values = _condition(filters)
+        condition, values = condition_of(filters)
         (row,) = self._ask(f"SELECT count(*) AS n FROM cad_incidents WHERE {condition}", values)
         return int(row["n"])
 
@@ -184,7 +144,7 @@ class Explorer:
 
     def _by_clock(self, filters: Filters, bucket: str, name: str) -> list[Row]:
         """Count by something of local time; quarters of an hour are converted, not rows (`views.common`)."""
-        condition, values = _condition(filters)
+        condition, values = condition_of(filters)
         return self._ask(
             f"""WITH counted AS (
                 SELECT center_id, {quarter("created_at")} AS number, count(*) AS n
@@ -199,7 +159,7 @@ class Explorer:
 
     def map(self, filters: Filters) -> MapFrame:
         """Return a map of the CAD incidents that have coordinates."""
-        condition, values = _condition(filters)
+        condition, values = condition_of(filters)
         (frame,) = self._ask(
             f"""SELECT count(*) AS n, count(lat + lng) AS placed,
                 approx_quantile(lat, [{_IN_FRAME[0]}, {_IN_FRAME[1]}]) AS lat,
@@ -231,7 +191,7 @@ class Explorer:
 
         Columns: `grouped`, `incidents`, `timed`, `p50_s`, `p90_s`; seconds, null where none is timed.
         """
-        condition, values = _condition(filters)
+        condition, values = condition_of(filters)
         group: str = by
         if by in {"incident_type", "priority"} and len(filters.centers) > 1:  # the centers' own words
             group = f"center_id || ': ' || coalesce({by}, 'none')"
@@ -270,7 +230,7 @@ class Explorer:
 
     def incidents(self, filters: Filters, *, text: str = "") -> list[Row]:
         """Return the newest CAD incidents, or those that have a text as one of their ids."""
-        condition, values = _condition(filters)
+        condition, values = condition_of(filters)
         if text := text.strip():
             condition += " AND $text IN (cad_incident_id, incident_id, cad_partner_incident_id)"
             values = {**values, "text": text}
@@ -308,35 +268,3 @@ class Explorer:
                 ) from error
             except duckdb.Error as error:
                 raise LakeError(f"The lake could not be asked. {first_line(error)}") from error
-
-
-def first_look(centers: Sequence[CenterSpan]) -> Filters:
-    """Return what to look at before anybody has chosen: the last weeks, of the centers that have any."""
-    newest = max(center.last_date for center in centers)
-    since = newest - timedelta(days=FIRST_LOOK_DAYS - 1)
-    recent = tuple(center for center in centers if center.last_date >= since)
-    return Filters(recent, max(since, min(center.first_date for center in recent)), newest)
-
-
-def _condition(filters: Filters) -> tuple[str, dict[str, Any]]:
-    """Return a condition on `center_id`, `created_at` and `incident_type`, and its values.
-
-    The days of each center begin at its own midnight; from the first of them to the last end of one, in plain
-    bounds, DuckLake knows which files it need not read.
-    """
-    if not filters.centers:
-        return "false", {}
-    values: dict[str, Any] = {}
-    spans = [filters.span(center) for center in filters.centers]
-    each = []
-    for number, (center, (since, until)) in enumerate(zip(filters.centers, spans, strict=True)):
-        values |= {f"center{number}": center.center_id, f"since{number}": since, f"until{number}": until}
-        each.append(
-            f"(center_id = $center{number} AND created_at >= $since{number} AND created_at < $until{number})"
-        )
-    values |= {"since": min(since for since, _ in spans), "until": max(until for _, until in spans)}
-    condition = f"created_at >= $since AND created_at < $until AND ({' OR '.join(each)})"
-    if filters.incident_types:
-        condition += " AND incident_type IN (SELECT unnest($types))"
-        values["types"] = list(filters.incident_types)
-    return condition, values

@@ -15,7 +15,8 @@ import pytest
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import Lake, exploring
 from dispatchlake.lake.centers import CenterFacts
-from dispatchlake.lake.exploring import CenterSpan, Explorer, Filters, first_look
+from dispatchlake.lake.exploring import Explorer
+from dispatchlake.lake.exploring_filters import FIRST_LOOK_DAYS, CenterSpan, Filters, first_look
 from dispatchlake.lake.reading import query_frame
 from dispatchlake.settings import Settings
 from tests.lake.pages import load
@@ -75,7 +76,7 @@ def test_the_first_look_is_at_the_last_weeks_of_centers_that_have_any(
     assert [center.center_id for center in look.centers] == ["houston-tx"]
     assert (look.first_date, look.last_date) == (date(2024, 7, 6), date(2024, 7, 8))
     long = replace(centers["houston-tx"], first_date=date(2001, 1, 1))
-    assert first_look([long]).days == exploring.FIRST_LOOK_DAYS
+    assert first_look([long]).days == FIRST_LOOK_DAYS
 
 
 def test_days_begin_at_the_midnight_of_each_center(

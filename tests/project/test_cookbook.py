@@ -39,18 +39,24 @@ KEEP_ANSWERS = os.environ.get("DISPATCHLAKE_KEEP_ANSWERS", "") not in {"", "0"}
 
 
 @pytest.fixture(scope="module")
-def names(demo_settings: Settings) -> Iterator[dict[str, Any]]:
-    """What the page's first Python block leaves behind."""
+def _at_home(demo_settings: Settings) -> Iterator[None]:
+    """Both answers ask the lake that a person asks who names none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISPATCHLAKE_DATA_DIR", str(demo_settings.data_dir))
-        names: dict[str, Any] = {}
-        exec(PREPARATION, names)
-        yield names
+        yield
 
 
 @pytest.fixture(scope="module")
-def lake(demo_settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    with dispatchlake.connect(demo_settings.lake_dir) as lake:
+def names(_at_home: None) -> dict[str, Any]:
+    """What the page's first Python block leaves behind."""
+    names: dict[str, Any] = {}
+    exec(PREPARATION, names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def lake(_at_home: None) -> Iterator[duckdb.DuckDBPyConnection]:
+    with dispatchlake.connect() as lake:
         yield lake
 
 
