@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -14,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 _KNOWN = "memory.main.known_centers"
 """What this process's DuckDB has found to be in the lake: asking that takes a tenth of a millisecond."""
+
+_REMEMBERING = threading.Lock()
+"""Two threads that make that table at once, or renew a row of it, would refuse each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,37 +41,37 @@ def remember(
     UTC, and the log says so.
     """
     said = {(one.center_id, one.name, one.time_zone): one for one in centers}
-    connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {_KNOWN} (center_id VARCHAR, name VARCHAR, time_zone VARCHAR)"
-    )
-    if not (unknown := set(said) - _rows(connection, f"FROM {_KNOWN}")):
-        return
-    had = _rows(connection, "SELECT center_id, name, time_zone FROM centers")
-    written = {key: _with_known_zone(connection, said[key]) for key in unknown - had}
-    changed = [one for one in written.values() if (one.center_id, one.name, one.time_zone) not in had]
-    if changed:
+    with _REMEMBERING:
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {_KNOWN} (center_id VARCHAR, name VARCHAR, time_zone VARCHAR)"
+        )
+        unknown = set(said) - _rows(connection, f"FROM {_KNOWN}")
+        if not unknown:
+            return
+        had = _rows(connection, "SELECT center_id, name, time_zone FROM centers")
+        zones = {row[0] for row in _rows(connection, "SELECT name FROM pg_timezone_names()")}
+        written = [_with_known_zone(said[key], zones) for key in sorted(unknown - had)]
+        changed = [one for one in written if (one.center_id, one.name, one.time_zone) not in had]
+        if changed:
+            transact(partial(_write, connection, changed))
+        ids = [center_id for center_id, _, _ in unknown]
+        connection.execute(f"DELETE FROM {_KNOWN} WHERE center_id IN (SELECT unnest(?))", [ids])
+        connection.executemany(f"INSERT INTO {_KNOWN} VALUES (?, ?, ?)", [list(key) for key in unknown])
 
-        def write() -> None:
-            for one in changed:
-                connection.execute("DELETE FROM centers WHERE center_id = ?", [one.center_id])
-                connection.execute(
-                    "INSERT INTO centers VALUES (?, ?, ?, ?)",
-                    [one.center_id, one.name, one.time_zone, datetime.now(UTC)],
-                )
 
-        transact(write)
-    for key in unknown:
-        connection.execute(f"DELETE FROM {_KNOWN} WHERE center_id = ?", [key[0]])
-        connection.execute(f"INSERT INTO {_KNOWN} VALUES (?, ?, ?)", list(key))
+def _write(connection: duckdb.DuckDBPyConnection, changed: list[CenterFacts]) -> None:
+    ids = [one.center_id for one in changed]
+    connection.execute("DELETE FROM centers WHERE center_id IN (SELECT unnest(?))", [ids])
+    columns = [ids, [one.name for one in changed], [one.time_zone for one in changed], datetime.now(UTC)]
+    connection.execute("INSERT INTO centers SELECT unnest(?), unnest(?), unnest(?), ?", columns)
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> set[tuple[Any, ...]]:
     return set(connection.execute(query).fetchall())
 
 
-def _with_known_zone(connection: duckdb.DuckDBPyConnection, one: CenterFacts) -> CenterFacts:
-    found = connection.execute("SELECT 1 FROM pg_timezone_names() WHERE name = ?", [one.time_zone]).fetchone()
-    if found:
+def _with_known_zone(one: CenterFacts, zones: Collection[str]) -> CenterFacts:
+    if one.time_zone in zones:
         return one
     logger.warning(
         "The time zone of %s is not known to DuckDB: its local times are shown in UTC. Give its block an "

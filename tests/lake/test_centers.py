@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +76,15 @@ def test_what_is_said_of_no_center_is_nothing(lake: Lake, ask: Ask) -> None:
     lake.remember_centers([])
 
     assert known(ask) == []
+
+
+def test_threads_that_say_the_same_at_once_write_one_row(lake: Lake, lake_dir: Path, ask: Ask) -> None:
+    def remember(number: int) -> None:
+        with Lake.open(lake_dir, lock_wait_s=30) as own:
+            for _ in range(3):
+                own.remember_centers([HOUSTON, CenterFacts(f"center-{number}", "One", "UTC")])
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(remember, range(4)))
+
+    assert [row[0] for row in known(ask)] == [*(f"center-{number}" for number in range(4)), "houston-tx"]
