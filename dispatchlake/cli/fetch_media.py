@@ -6,6 +6,7 @@ from functools import partial
 
 from dispatchlake.cli.prefect_api import prefect_api
 from dispatchlake.cli.repeated import refuse_too_often, stopped_by_signals, tell
+from dispatchlake.errors import ConfigError
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings, load_settings
 
@@ -36,8 +37,19 @@ def fetch_media(*, every: float | None = None) -> None:
 
 
 def _find_center(settings: Settings, center_id: str) -> DispatchCenter:
-    """Return a registered center with its credentials; Prefect is imported by who first needs one."""
+    """Return a registered center with its credentials; Prefect is imported by who first needs one.
+
+    Raises:
+        ConfigError: It is not registered, or the Prefect server cannot be asked now.
+    """
     with prefect_api(settings):
         from tasks.centers import load_center
 
-        return load_center(center_id)
+        try:
+            return load_center(center_id)
+        except ConfigError:
+            raise
+        except Exception as error:  # Prefect's, its HTTP client's: a server that restarts must end nothing
+            raise ConfigError(
+                f"The Prefect server could not be asked for {center_id} ({type(error).__name__})."
+            ) from error

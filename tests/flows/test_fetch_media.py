@@ -31,6 +31,20 @@ def test_a_registered_center_is_found_with_its_credentials(
         _find_center(settings, center.center_id)
 
 
+def test_a_server_that_fails_on_the_way_is_one_sentence(
+    prefect_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not an error of Prefect's: the process goes on, and asks again later."""
+    from tasks import centers
+
+    def fail(_center_id: str) -> None:
+        raise ConnectionResetError("http://127.0.0.1:4200/api?secret")
+
+    monkeypatch.setattr(centers, "load_center", fail)
+    with pytest.raises(ConfigError, match=r"could not be asked for houston-tx \(ConnectionResetError\)\.$"):
+        _find_center(settings, "houston-tx")
+
+
 def test_a_server_that_does_not_answer_is_one_sentence(
     prefect_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
