@@ -37,7 +37,7 @@ def test_a_block_of_another_type_is_used_and_never_written_over(prefect_url: str
     finally:
         SlackWebhook.delete(BLOCK_NAME)
 
-    assert len(applied.created) == 11
+    assert len(applied.created) == 12
     assert "(Slack Webhook)" in applied.sentence
     assert refused.returncode == 1
     assert "of the type Slack Webhook is there already" in refused.stderr
