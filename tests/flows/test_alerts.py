@@ -33,14 +33,14 @@ def receiver(prefect_url: str) -> Iterator[Receiver]:
         outcome = run("alerts", "set", "-", stdin=f"{receiver.url}\n")
         assert outcome.returncode == 0, outcome.stderr
         assert (
-            "11 automations tell of troubles through dispatchlake-alerts (Custom Webhook)." in outcome.stdout
+            "12 automations tell of troubles through dispatchlake-alerts (Custom Webhook)." in outcome.stdout
         )
         assert "a-secret-path" not in outcome.stdout + outcome.stderr
         yield receiver
         forget_block()
         from tasks.automations import apply
 
-        assert len(apply().removed) == 11
+        assert len(apply().removed) == 12
 
 
 def forget_block() -> None:
@@ -295,7 +295,7 @@ def test_applying_again_changes_nothing_and_respects_who_switched_one_off(receiv
     assert first.updated == (name,)
     assert len(first.unchanged) == 10
     assert (second.created, second.updated, second.removed) == ((), (), ())
-    assert len(second.unchanged) == 11
+    assert len(second.unchanged) == 12
     assert not Automation.read(name=name).enabled
     Automation.read(name=name).enable()
 
