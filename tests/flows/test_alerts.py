@@ -293,7 +293,7 @@ def test_applying_again_changes_nothing_and_respects_who_switched_one_off(receiv
     first, second = apply(), apply()
 
     assert first.updated == (name,)
-    assert len(first.unchanged) == 10
+    assert len(first.unchanged) == 11
     assert (second.created, second.updated, second.removed) == ((), (), ())
     assert len(second.unchanged) == 12
     assert not Automation.read(name=name).enabled
