@@ -205,8 +205,10 @@ def scrub(settings: Settings) -> None:
 
 
 def _remove_media(settings: Settings, plan: Plan) -> int:
+    # What was fetched since the erasure began is known by its name: that is the hash.
+    hashes = [f"{plan.calls.center_id}/{one.text}" for one in plan.traces if one.name == "version_hash"]
     removed = 0
-    for name in plan.calls.media_paths:
+    for name in sorted({*plan.calls.media_paths, *hashes}):
         path = settings.media_dir / name
         for part in [path, *path.parent.glob(f"{path.name}.*")]:  # what is fetched half lies beside it
             removed += part.exists()

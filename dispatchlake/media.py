@@ -104,7 +104,9 @@ def fetch_media(
             futures = [pool.submit(_fetch, client, one, settings.media_dir) for one in batch]
             for future in as_completed(futures):
                 outcome = future.result()
-                lake.record_media([outcome])
+                for erased in lake.record_media([outcome]):
+                    if erased.path is not None:
+                        (settings.media_dir / erased.path).unlink(missing_ok=True)
                 counts[outcome.state] += 1
             if stop is not None and stop.is_asked:
                 break

@@ -333,3 +333,14 @@ def test_a_lake_derived_from_it_is_cleared_too(settings: Settings) -> None:
             "SELECT count(*) FROM incidents WHERE incident_id = ?", [CALL.incident_id]
         ).fetchall()
     assert count == (0,)
+
+
+def test_a_file_that_was_being_fetched_is_not_kept(after: Settings) -> None:
+    with open_lake(after) as lake:
+        outcome = MediaOutcome(
+            MediaLink(CENTER, f"media{CALL.of}", "a" * 32, 0, None), "fetched", END, "p", 9, "0"
+        )
+
+        assert lake.record_media([outcome]) == [outcome]
+
+        assert lake._connection.execute("FROM media_files WHERE path = 'p'").fetchall() == []

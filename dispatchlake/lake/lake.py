@@ -384,9 +384,9 @@ class Lake:
                 self._transact(partial(archive_pages, self._connection, kept, run_id=run_id), erased=erased)
                 return
 
-    def record_media(self, outcomes: Sequence[MediaOutcome]) -> None:
-        """Note what became of media files."""
-        self._transact(partial(media_files.record, self._connection, outcomes))
+    def record_media(self, outcomes: Sequence[MediaOutcome]) -> list[MediaOutcome]:
+        """Note what became of media files; return those that were erased meanwhile, whose file is to go."""
+        return self._transact(partial(media_files.record, self._connection, outcomes))
 
     def replay(
         self, selection: Selection | None = None, resources: Resources | None = None

@@ -220,9 +220,20 @@ def _link_in(body: bytes, media_id: str | None = None) -> str | None:
     return link if isinstance(link, str) else None
 
 
-def record(connection: duckdb.DuckDBPyConnection, outcomes: Iterable[MediaOutcome]) -> None:
-    """Note what became of media files; of each the last outcome stands. The caller holds a transaction."""
+def record(connection: duckdb.DuckDBPyConnection, outcomes: Iterable[MediaOutcome]) -> list[MediaOutcome]:
+    """Note what became of media files; of each the last outcome stands. The caller holds a transaction.
+
+    Returns:
+        Outcomes that are not noted: their media were erased while they were fetched.
+    """
+    erased: list[MediaOutcome] = []
     for one in outcomes:
+        known = connection.execute(
+            "SELECT 1 FROM media WHERE center_id = ? AND media_id = ? AND version_hash = ?", one.of.key
+        ).fetchone()
+        if known is None:
+            erased.append(one)
+            continue
         connection.execute(
             "DELETE FROM media_files WHERE center_id = ? AND media_id = ? AND version_hash = ?", one.of.key
         )
@@ -241,6 +252,7 @@ def record(connection: duckdb.DuckDBPyConnection, outcomes: Iterable[MediaOutcom
                 one.of.answer,
             ],
         )
+    return erased
 
 
 _COLUMNS = ", ".join(column.name for column in MEDIA_FILES.columns)

@@ -370,8 +370,8 @@ ERASURES = Table(
 
 ERASURE_KEYS = Table(
     "erasure_keys",
-    "At most one row: the key of erasures.subject_hash, as erasures.json beside the catalog has it. Who "
-    "copies erasures to others leaves it here.",
+    "One row per lake in which a call was erased: the key of erasures.subject_hash, as erasures.json beside "
+    "the catalog has it. Who copies erasures to others leaves it here.",
     (Column("key", "VARCHAR", "32 bytes, hexadecimal."),),
 )
 
