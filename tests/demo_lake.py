@@ -15,6 +15,7 @@ from dispatchlake.cli.local_sandbox import CENTERS
 from dispatchlake.ingest import ingest_cell
 from dispatchlake.lake import open_lake
 from dispatchlake.lake.centers import CenterFacts
+from dispatchlake.lake.publishing import publish
 from dispatchlake.model import Credentials, DispatchCenter, ResourceOverride, Scope
 from dispatchlake.settings import Settings
 from tests.sandbox_process import SandboxProcess
@@ -32,6 +33,7 @@ def make_demo_lake(data_dir: Path, *, steps: int = 2) -> Settings:
             for center in centers:
                 for scope in Scope:
                     ingest_cell(center, str(scope), settings=settings, run_id=f"demo-{step}")
+    publish(settings)
     return settings
 
 

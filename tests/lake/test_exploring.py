@@ -26,7 +26,7 @@ pytestmark = pytest.mark.xdist_group("demo")
 
 @pytest.fixture(scope="module")
 def explorer(demo_settings: Settings) -> Iterator[Explorer]:
-    explorer = Explorer.open(demo_settings.lake_dir)
+    explorer = Explorer.open(demo_settings.open_dir)
     yield explorer
     explorer.close()
 
@@ -39,7 +39,7 @@ def centers(explorer: Explorer) -> dict[str, CenterSpan]:
 @pytest.fixture(scope="module")
 def rows(demo_settings: Settings) -> pd.DataFrame:
     """Every CAD incident, with its local time computed by another library."""
-    frame = query_frame("FROM cad_incidents", lake_dir=demo_settings.lake_dir)
+    frame = query_frame("FROM cad_incidents", lake_dir=demo_settings.open_dir)
     zones = {"houston-tx": "America/Chicago"}
     frame["local"] = [
         at.tz_convert(zones.get(center_id, "America/Los_Angeles")).tz_localize(None)
