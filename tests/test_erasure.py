@@ -316,23 +316,22 @@ def test_an_unknown_call_is_refused(settings: Settings) -> None:
     assert "nobody to ask" in run("erase", CENTER, "x", "--reason", "y").stderr
 
 
-def test_a_lake_derived_from_it_is_cleared_too(settings: Settings) -> None:
-    shutil.copytree(
-        settings.lake_dir, settings.data_dir / "open", ignore=shutil.ignore_patterns("erasures.json")
-    )
-    with Lake.open(settings.data_dir / "open", is_derived=True) as derived, derived.held() as connection:
-        connection.execute("DROP TABLE raw_pages")
-        connection.execute("DROP TABLE quarantine")
-
+def test_the_open_zone_is_cleared_too_and_published_as_before(settings: Settings) -> None:
     report = erased(settings)
 
     assert report.found == ()
     assert report.counts["open incidents"] == 1
-    with connect(settings.data_dir / "open") as reader:
-        (count,) = reader.execute(
-            "SELECT count(*) FROM incidents WHERE incident_id = ?", [CALL.incident_id]
-        ).fetchall()
-    assert count == (0,)
+    publish(settings)
+    for table in OF_CALLS:
+        column = "cad_incident_id" if table.startswith("cad_incident") else "incident_id"
+        query = f"SELECT count(*) AS rows, count(DISTINCT {column}) AS calls FROM {table}"
+        shown, kept = (
+            query_arrow(query, lake_dir=lake_dir).to_pylist()
+            for lake_dir in (settings.open_dir, settings.lake_dir)
+        )
+        assert shown == kept, table
+    of_it = f"FROM incidents WHERE incident_id = '{CALL.incident_id}'"
+    assert query_arrow(of_it, lake_dir=settings.open_dir).num_rows == 0
 
 
 def test_a_file_that_was_being_fetched_is_not_kept(after: Settings) -> None:

@@ -141,7 +141,8 @@ def test_old_records_go_with_all_that_hangs_on_them_and_stay_away(settings: Sett
     assert not holding(settings, f'"{OLD}"')
     assert_whole(settings)
     again = keep(settings, "records", 14)
-    assert [one.counts for one in again.removals] == [{}]
+    # Set aside again by the replay: a record without a time, which the archive keeps until a rule for bodies.
+    assert [one.counts for one in again.removals] == [{"quarantine": 1}]
 
 
 def test_caller_data_goes_and_the_rows_stay_through_a_replay(settings: Settings) -> None:

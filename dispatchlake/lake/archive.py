@@ -22,9 +22,8 @@ from dispatchlake.model import BodyAsReceived, Page
 
 MAX_PAGES = 64
 MAX_BYTES = 6 * 2**20
-MAX_SECONDS = 10.0
-"""A batch of pages is archived when it reaches one of these: they bound memory, and what is read again after
-a kill. Each is a commit and a file: a center that answers slowly must not make one every few pages."""
+MAX_SECONDS = 2.0
+"""A batch of pages is archived when it reaches one of these: they bound memory, and what a kill may cost."""
 
 _SCHEMA = pa.schema(
     [

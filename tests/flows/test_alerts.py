@@ -34,14 +34,14 @@ def receiver(prefect_url: str) -> Iterator[Receiver]:
         outcome = run("alerts", "set", "-", stdin=f"{receiver.url}\n")
         assert outcome.returncode == 0, outcome.stderr
         assert (
-            "12 automations tell of troubles through dispatchlake-alerts (Custom Webhook)." in outcome.stdout
+            "14 automations tell of troubles through dispatchlake-alerts (Custom Webhook)." in outcome.stdout
         )
         assert "a-secret-path" not in outcome.stdout + outcome.stderr
         yield receiver
         forget_block()
         from tasks.automations import apply
 
-        assert len(apply().removed) == 12
+        assert len(apply().removed) == 14
 
 
 def forget_block() -> None:
@@ -344,9 +344,9 @@ def test_applying_again_changes_nothing_and_respects_who_switched_one_off(receiv
     first, second = apply(), apply()
 
     assert first.updated == (name,)
-    assert len(first.unchanged) == 11
+    assert len(first.unchanged) == 13
     assert (second.created, second.updated, second.removed) == ((), (), ())
-    assert len(second.unchanged) == 12
+    assert len(second.unchanged) == 14
     assert not Automation.read(name=name).enabled
     Automation.read(name=name).enable()
 

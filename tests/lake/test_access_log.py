@@ -20,7 +20,7 @@ from dispatchlake.lake.export_target import Target
 from dispatchlake.lake.exporting import Source, export
 from dispatchlake.lake.quarantined import quarantine_reasons
 from dispatchlake.lake.reading import connect, query_arrow, query_frame
-from dispatchlake.lake.standing import read_status
+from dispatchlake.lake.standing import read_figures
 from dispatchlake.settings import Settings
 from tests.lake.published import PHONE, home_with_two_zones
 
@@ -107,7 +107,7 @@ def test_a_read_that_cannot_be_noted_is_refused(
 
 
 def test_our_own_machinery_shows_no_content_and_is_not_noted(zones: Settings) -> None:
-    assert read_status(zones.lake_dir)
+    assert read_figures(zones.lake_dir)
     assert list(verify(zones.lake_dir))
     assert quarantine_reasons(zones.lake_dir)
 

@@ -197,7 +197,7 @@ def test_batches_are_bounded_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "time", Clock)
 
     batches = []
-    for batch in iter_batches(pages([2.5, 2.5, 2.5, 2.5, 2.5, 60, 2.5])):
+    for batch in iter_batches(pages([0.5, 0.5, 0.5, 0.5, 0.5, 60, 0.5])):
         batches.append(len(batch.pages))
         clock_s += 3600  # what is done with a batch does not count as waiting for the next
 

@@ -17,7 +17,9 @@ import pytest
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake import Lake
 from dispatchlake.lake.extensions import loading_statements
+from dispatchlake.lake.publishing import publish
 from dispatchlake.lake.reading import opening_sql
+from dispatchlake.settings import Settings
 from tests.command_line import COMMAND, run
 from tests.lake.pages import incident, load
 from tests.lake.scripts import ROOT, Script
@@ -45,7 +47,7 @@ ASKED = 4
 
 IN_PYTHON = f"""
 import dispatchlake
-with dispatchlake.connect() as lake:
+with dispatchlake.connect(zone="restricted") as lake:
     for _ in range({ASKED}):
         print(*lake.sql('''{COUNTS}''').fetchone())
     lake.sql("INSERT INTO incidents (incident_id) VALUES ('x')")
@@ -81,7 +83,7 @@ def ask(command: list[str], lake_dir: Path, stdin: str = "") -> str:
 
 def with_dispatchlake_sql(lake_dir: Path) -> str:
     typed = f"{COUNTS};\n" * ASKED + "INSERT INTO incidents (incident_id) VALUES ('x');\n"
-    return ask([*COMMAND, "sql"], lake_dir, typed)
+    return ask([*COMMAND, "sql", "--restricted"], lake_dir, typed)
 
 
 def with_one_line_of_python(lake_dir: Path) -> str:
@@ -193,7 +195,7 @@ def test_the_command_prints_the_statements(landed: Path, monkeypatch: pytest.Mon
     landed.rename(landed.with_name("lake"))
     monkeypatch.setenv("DISPATCHLAKE_DATA_DIR", str(landed.parent))
     try:
-        assert run("opening-sql").stdout == opening_sql(landed.with_name("lake"))
+        assert run("opening-sql", "--restricted").stdout == opening_sql(landed.with_name("lake"))
     finally:
         landed.with_name("lake").rename(landed)
 
@@ -204,6 +206,7 @@ def at_home(landed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     shutil.copytree(landed, tmp_path / "data" / "lake")
     monkeypatch.setenv("DISPATCHLAKE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
+    publish(Settings(data_dir=tmp_path / "data"))
     return tmp_path
 
 
