@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID
 
+import psutil
+
 from dispatchlake.cli.prefect_api import SERVER, free_port, is_answering
 from tests import waiting
 
@@ -128,7 +130,15 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-    wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), f"process {pid} has ended")
+    wait_until(lambda: _has_ended(pid), f"process {pid} has ended")
+
+
+def _has_ended(pid: int) -> bool:
+    """Say whether a process holds nothing any more: a zombie has let go of its files, and not before."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _kill_and_forget(process: subprocess.Popen[bytes] | None) -> None:
