@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from dispatchlake.lake import ArchivedPage, open_lake
-from dispatchlake.lake.publishing import publish
 from dispatchlake.landed import LandedDeliveries
 from dispatchlake.model import Page
 from dispatchlake.repetition import repeat
@@ -68,6 +66,7 @@ def land_deliveries(settings: Settings, *, stop: Stop | None = None) -> LandingS
     """
     if not is_anything_waiting(settings.spool_dir):
         return LandingSummary()
+    from dispatchlake.lake import ArchivedPage, open_lake
 
     started_s = time.monotonic()
     landed, batches = LandedDeliveries(), 0
@@ -102,7 +101,7 @@ def keep_landing(settings: Settings, *, every_s: float, stop: Stop, tell: Callab
         summary = land_deliveries(settings, stop=stop)
         is_behind = is_behind or summary.batches > 0
         if is_behind:
-            publish(settings)
+            _publish(settings)
             is_behind = False
         return f"{summary.sentence()}." if summary.batches else ""
 
@@ -118,8 +117,14 @@ def land_and_publish(settings: Settings) -> LandingSummary:
     """
     summary = land_deliveries(settings)
     if summary.batches:
-        publish(settings)
+        _publish(settings)
     return summary
+
+
+def _publish(settings: Settings) -> None:
+    from dispatchlake.lake.publishing import publish  # as above
+
+    publish(settings)
 
 
 def _iter_batches(spool: Spool) -> Iterator[list[Delivery]]:

@@ -12,7 +12,7 @@ import pytest
 
 from dispatchlake import landing
 from dispatchlake.errors import LakeError, SpoolError
-from dispatchlake.lake import Lake
+from dispatchlake.lake import Lake, publishing
 from dispatchlake.lake.reading import connect
 from dispatchlake.landing import keep_landing, land_deliveries
 from dispatchlake.settings import Settings
@@ -195,7 +195,7 @@ def test_what_has_landed_is_published_and_tried_again_where_that_failed(
     keep(settings, delivery(incident_metadata()))
     told: list[str] = []
     stop = Stop()
-    publish = landing.publish
+    publish = publishing.publish
     outcomes = iter([LakeError("The open zone is full."), None])
 
     def publish_or_fail(settings: Settings) -> Any:
@@ -204,7 +204,7 @@ def test_what_has_landed_is_published_and_tried_again_where_that_failed(
         stop.ask()
         return publish(settings)
 
-    monkeypatch.setattr(landing, "publish", publish_or_fail)
+    monkeypatch.setattr(publishing, "publish", publish_or_fail)
 
     keep_landing(settings, every_s=0.001, stop=stop, tell=told.append)
 

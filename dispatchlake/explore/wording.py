@@ -112,7 +112,7 @@ def shown_facts(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return what is known of an incident as a table shows it."""
     return [
         {
-            "local time": _clock(row["local_at"]),
+            "local time": _clock(row["local_occurred_at"]),
             "kind": row["kind"],
             "what": row["what"],
             "detail": row["detail"] or "",

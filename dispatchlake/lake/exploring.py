@@ -249,9 +249,9 @@ class Explorer:
     def timeline(self, center_id: str, incident_id: str) -> list[Row]:
         """Return what is known of one incident, in order of time."""
         return self._ask(
-            f"""SELECT local_at, kind, what, detail, source FROM incident_timeline
+            f"""SELECT local_occurred_at, kind, what, detail, source FROM incident_timeline
             WHERE center_id = $center_id AND incident_id = $incident_id
-            ORDER BY "at" LIMIT {MOST_FACTS}""",
+            ORDER BY occurred_at LIMIT {MOST_FACTS}""",
             {"center_id": center_id, "incident_id": incident_id},
         )
 

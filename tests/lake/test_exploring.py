@@ -239,7 +239,9 @@ def test_an_incident_is_found_by_any_of_its_ids_and_tells_its_story(
         assert found == one
     assert explorer.incidents(filters, text="' OR true --") == []
     story = explorer.timeline(one["center_id"], one["incident_id"])
-    assert [fact["local_at"] for fact in story] == sorted(fact["local_at"] for fact in story)
+    assert [fact["local_occurred_at"] for fact in story] == sorted(
+        fact["local_occurred_at"] for fact in story
+    )
     assert {"kind", "what", "detail", "source"} <= set(story[0])
     assert explorer.timeline("houston-tx", one["incident_id"]) == [], "of that center alone"
 

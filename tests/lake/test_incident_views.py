@@ -92,7 +92,7 @@ def test_the_timeline_is_by_the_centers_clock_too(center: Center) -> None:
     center.lake.remember_centers([CenterFacts(center.center_id, "A center", "America/Denver")])
     land_at(center, incident_metadata("i1", updated=0))
 
-    (at, local_at), *_ = timeline(center, '"at", local_at')
+    (at, local_at), *_ = timeline(center, "occurred_at, local_occurred_at")
 
     assert at == instant(0)
     assert f"{local_at}" == "2024-02-29 17:00:00"

@@ -24,7 +24,7 @@ STATEMENTS = [
     for block in re.findall(r"```sql\n(.*?)```", ANALYSTS, re.DOTALL)
     for statement in block.split(";")
 ]
-OPERATING = {"complete_through", "status", "incident_sources", "reconciliation"}
+OPERATING = {"complete_through", "status", "webhook_status", "incident_sources", "reconciliation"}
 """Views that other pages tell of."""
 
 

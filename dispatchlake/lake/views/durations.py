@@ -105,7 +105,8 @@ RESPONSE_PERCENTILES = Macro(
         ),
     ),
     f"""SELECT center_id, agency_type, priority, one.measure AS measure, one.n AS cad_incidents,
-        one.p[1] AS p50_s, one.p[2] AS p75_s, one.p[3] AS p90_s, one.p[4] AS p99_s
+        round(one.p[1], 3) AS p50_s, round(one.p[2], 3) AS p75_s, round(one.p[3], 3) AS p90_s,
+        round(one.p[4], 3) AS p99_s
     FROM (
         SELECT center_id, agency_type, priority, unnest([{_LISTED}]) AS one
         FROM (

@@ -98,8 +98,8 @@ told AS (
         FROM links JOIN cad_incidents AS cad
             ON cad.center_id = links.center_id AND cad.cad_incident_id = links.cad_incident_id)
     WHERE one.moment IS NOT NULL)
-SELECT center_id, incident_id, moment AS "at", moment AT TIME ZONE {ZONE} AS local_at, kind, what, detail,
-    source, raw_id
+SELECT center_id, incident_id, moment AS occurred_at, moment AT TIME ZONE {ZONE} AS local_occurred_at,
+    kind, what, detail, source, raw_id
 FROM told LEFT JOIN centers USING (center_id)
 ORDER BY center_id, incident_id, moment, kind, what
 """
@@ -112,8 +112,12 @@ INCIDENT_TIMELINE = View(
     (
         CENTER,
         INCIDENT,
-        Column("at", "TIMESTAMPTZ", "When it happened, at the source; where it does not say, received_at."),
-        Column("local_at", "TIMESTAMP", "The same by the center's clock."),
+        Column(
+            "occurred_at",
+            "TIMESTAMPTZ",
+            "When it happened, at the source; where it does not say, received_at.",
+        ),
+        Column("local_occurred_at", "TIMESTAMP", "The same by the center's clock."),
         Column(
             "kind",
             "VARCHAR",
@@ -135,7 +139,7 @@ INCIDENT_TIMELINE = View(
         Column("raw_id", "VARCHAR", "Page or delivery it was first read from: raw_pages.raw_id."),
     ),
     _QUERY,
-    ("center_id", "incident_id", "at", "kind", "what", "raw_id"),
-    "SELECT local_at, kind, what, detail FROM incident_timeline "
+    ("center_id", "incident_id", "occurred_at", "kind", "what", "raw_id"),
+    "SELECT local_occurred_at, kind, what, detail FROM incident_timeline "
     "WHERE center_id = 'houston-tx' AND incident_id = '...'",
 )
