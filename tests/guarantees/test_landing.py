@@ -36,6 +36,8 @@ WRITES = (
     "INSERT INTO cad_notes",
     "INSERT INTO cad_locations",
     "INSERT INTO quarantine",
+    "DELETE FROM runs",
+    "INSERT INTO runs",
     "COMMIT",
 )
 

@@ -16,9 +16,11 @@ CAD_INCIDENT = Column("cad_incident_id", "VARCHAR", "cad_incidents.cad_incident_
 CREATED = Column("created_at", "TIMESTAMPTZ", "When it was created, at the source.")
 LOCAL_CREATED = Column("local_created_at", "TIMESTAMP", "created_at by the center's clock.")
 LOCAL_DATE = Column("local_date", "DATE", "Day of created_at by the center's clock: of 23, 24 or 25 hours.")
-AGENCY_TYPE = Column("agency_type", "VARCHAR", "Kind of agency: fire, police, ems.")
-INCIDENT_TYPE = Column("incident_type", "VARCHAR", "What the call is for, in the center's words.")
-PRIORITY = Column("priority", "VARCHAR", "The center's priority code; scales differ between centers.")
+AGENCY_TYPE = Column("agency_type", "VARCHAR", "Kind of agency: fire, police, ems.", "wording")
+INCIDENT_TYPE = Column("incident_type", "VARCHAR", "What the call is for, in the center's words.", "wording")
+PRIORITY = Column(
+    "priority", "VARCHAR", "The center's priority code; scales differ between centers.", "wording"
+)
 LATITUDE = Column("lat", "DOUBLE", "Latitude, WGS 84 assumed.", "coordinates")
 LONGITUDE = Column("lng", "DOUBLE", "Longitude, WGS 84 assumed.", "coordinates")
 

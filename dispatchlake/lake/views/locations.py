@@ -86,7 +86,7 @@ BEST_LOCATION = View(
         INCIDENT,
         Column("lat", "DOUBLE", "Latitude as sent; null if out of range.", "coordinates"),
         Column("lng", "DOUBLE", "Longitude as sent; null if out of range.", "coordinates"),
-        Column("location_source", "VARCHAR", "Where the location is from; the vendor's word."),
+        Column("location_source", "VARCHAR", "Where the location is from; the vendor's word.", "wording"),
         Column("service_family", "VARCHAR", "Family of class_of_service by service_classes; else unknown."),
         Column("captured_at", "TIMESTAMPTZ", "When the location was captured."),
         Column("fixes", "BIGINT", "Location reports of the incident, by location_id.", is_additive=True),
@@ -101,7 +101,12 @@ BEST_LOCATION = View(
             f"What is wrong with it: missing, zero (0, 0), swapped, out of area (more than {FAR_M // 1000} "
             "km from the median of the center's CAD incidents, or no place on Earth); empty if nothing.",
         ),
-        Column("location_id", "VARCHAR", "caller_locations.location_id of the one that was taken."),
+        Column(
+            "location_id",
+            "VARCHAR",
+            "caller_locations.location_id of the one that was taken.",
+            "id or fingerprint",
+        ),
     ),
     _QUERY,
     ("center_id", "incident_id"),

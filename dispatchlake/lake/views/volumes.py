@@ -78,7 +78,7 @@ REPEAT_LOCATIONS = View(
     (
         CENTER,
         Column("address", "VARCHAR", "Address, block or intersection, in capitals.", "address"),
-        Column("city", "VARCHAR", "City, in capitals; null where there is none."),
+        Column("city", "VARCHAR", "City, in capitals; null where there is none.", "wording"),
         Column("cad_incidents", "BIGINT", "CAD incidents at that address.", is_additive=True),
         Column("first_at", "TIMESTAMPTZ", "created_at of the first of them."),
         Column("last_at", "TIMESTAMPTZ", "created_at of the last of them."),
