@@ -36,7 +36,6 @@ WRITES = (
     "INSERT INTO cad_notes",
     "INSERT INTO cad_locations",
     "INSERT INTO quarantine",
-    "DELETE FROM runs",
     "INSERT INTO runs",
     "COMMIT",
 )
@@ -118,6 +117,7 @@ def test_every_write_of_a_landing_is_one_that_is_killed_at(data_dir: Path) -> No
         "CREATE TABLE memory.",
         "INSERT INTO known",
         "DELETE FROM fresh",
+        "DELETE FROM runs",  # of a batch after the first, which adds to what that one noted
     )
     writes = [text for text in statements if not text.startswith(passing) and " TEMP " not in text]
     assert {text[:60] for text in writes if not text.startswith(WRITES)} == set()

@@ -460,7 +460,7 @@ exporting.MEMORY_LIMIT_MB, exporting.THREADS = 128, 2
 query = "SELECT hash(range) AS a, repeat('x', 100) || range AS b FROM range(2_000_000) ORDER BY a"
 source = exporting.Source(Path(sys.argv[1]))
 exporting.export([Item("answer", query)], target_of(Path(sys.argv[2])), source=source)
-(peak,) = [line for line in open('/proc/self/status') if line.startswith('VmHWM')]  # ru_maxrss begins with ours
+(peak,) = [line for line in open('/proc/self/status') if line.startswith('VmHWM')]  # not ru_maxrss: ours
 print(int(peak.split()[1]) // 1024)
 """
 
