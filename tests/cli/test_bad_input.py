@@ -179,7 +179,7 @@ def test_a_lake_made_by_a_newer_version(landed: DispatchCenter, settings: Settin
     connection.close()
 
     writing = run("ingest", landed.center_id, "--resource", "cad_incidents")
-    reading = run("sql", "FROM cad_incidents")
+    reading = run("sql", "--restricted", "FROM cad_incidents")
 
     for result in (writing, reading):
         assert_one_message(result, "made by a newer version", "0999 from the future", "Upgrade dispatchlake")
@@ -198,7 +198,7 @@ def test_a_damaged_catalog(landed: DispatchCenter, settings: Settings) -> None:
     catalog = settings.lake_dir / "catalog.sqlite"
     catalog.write_bytes(b"this is not a database" * 100)
 
-    result = run_process("sql", "FROM cad_incidents")
+    result = run_process("sql", "--restricted", "FROM cad_incidents")
 
     assert_one_message(
         result, "The lake's catalog cannot be opened", str(catalog), "restore it from a backup"
@@ -206,7 +206,7 @@ def test_a_damaged_catalog(landed: DispatchCenter, settings: Settings) -> None:
 
 
 def test_a_query_that_cannot_be_answered(landed: DispatchCenter) -> None:
-    result = run("sql", "SELECT nothing FROM cad_incidents")
+    result = run("sql", "--restricted", "SELECT nothing FROM cad_incidents")
 
     assert_one_message(result, "The query cannot be answered.", "nothing")
 
