@@ -75,6 +75,11 @@ def of_one_incident(contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for one in contents if one["incident_id"] == twice]
 
 
+def of_different_incidents(contents: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Return a medium each of so many incidents."""
+    return list({one["incident_id"]: one for one in contents}.values())[:count]
+
+
 @pytest.mark.parametrize("form", ["media", "nested"])
 def test_an_incident_is_asked_for_once_and_all_its_files_are_fetched(
     here: Settings, host: MediaHost, client: MediaClient, form: str
@@ -168,7 +173,7 @@ def test_one_that_does_not_answer_is_asked_again_in_ten_minutes(
     here: Settings, host: MediaHost, client: MediaClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     center, contents = host.center()
-    deliver(here, center, contents[:2])
+    deliver(here, center, of_different_incidents(contents, 2))
     host.expire_links()
     host.sandbox.add_fault(center.center_id, "status", on="item", status=503)
 
@@ -188,7 +193,7 @@ def test_a_refused_login_is_not_tried_again_the_same_day(
     here: Settings, host: MediaHost, client: MediaClient
 ) -> None:
     center, contents = host.center()
-    deliver(here, center, contents[:3])
+    deliver(here, center, of_different_incidents(contents, 3))
     host.expire_links()
     host.sandbox.add_fault(center.center_id, "status", on="item", status=403, times=9)
 

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from dispatchlake.errors import (
     is_transient,
 )
 from dispatchlake.model import Scope, configure_center
-from tests.api.reading import asked, foreign_requests, logins, read, truth
+from tests.api.reading import IMPATIENT, asked, foreign_requests, logins, read, truth
 from tests.centers import put_center
 from tests.sandbox_process import SandboxProcess
 
@@ -231,8 +232,9 @@ def test_a_passing_fault_is_tried_again(
 ) -> None:
     center = put_center(sandbox)
     sandbox.add_fault(center.center_id, on="token", **fault)
+    patient = replace(IMPATIENT, retry_budget_s=30)
 
-    assert set(read(center, state_dir)) == truth(sandbox, center)
+    assert set(read(center, state_dir, patient)) == truth(sandbox, center)
     assert sandbox.faults_left(center.center_id) == []
     assert asked(sandbox, center, "token") == 2
 
