@@ -13,8 +13,8 @@ from dispatchlake.errors import CatalogBusy, ConfigError
 _POLL_S = 0.005
 """A small commit takes some hundredths of a second: to look seldom whether it is done would cost more.
 
-Threads of one process look too: where each woke the next one, eight of them took a sixth longer than when
-they looked, for the one that is woken waits for Python's own lock before it can go on (docs/benchmarks.md).
+Threads of one process look too: a lock beside the file at which each wakes the next made eight cells at once no
+faster, and in most rounds a tenth slower (docs/benchmarks.md).
 """
 
 
