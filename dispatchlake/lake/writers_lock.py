@@ -13,8 +13,8 @@ from dispatchlake.errors import CatalogBusy, ConfigError
 _POLL_S = 0.005
 """A small commit takes some hundredths of a second: to look seldom whether it is done would cost more.
 
-Threads of one process look too: a lock beside the file at which each wakes the next made eight cells at once no
-faster, and in most rounds a tenth slower (docs/benchmarks.md).
+Threads of one process look too: a lock beside the file at which each wakes the next made eight cells at once
+no faster, and in most rounds a tenth slower (docs/benchmarks.md).
 """
 
 
