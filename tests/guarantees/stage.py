@@ -134,10 +134,11 @@ def kill(pid: int) -> None:
 
 
 def _has_ended(pid: int) -> bool:
-    """Say whether a process holds nothing any more: a zombie has let go of its files, and not before."""
+    """Say whether a process holds nothing any more: its last thread has let go of its files."""
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        is_zombie = psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return is_zombie and len(os.listdir(f"/proc/{pid}/task")) <= 1  # noqa: PTH208 - a folder of the kernel
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         return True
 
 

@@ -188,7 +188,7 @@ def test_worker_and_run_killed(play: Play, ledger: Ledger, tmp_path: Path) -> No
 
     assert play.state(run).is_running(), "nobody has told Prefect"
     assert play.slots() == 1
-    assert len(recover().ended) == 1
+    wait_until(lambda: len(recover().ended) == 1, "a look finds that it is dead")
     state = play.state(run)
     assert state.is_crashed()
     assert "Its process is gone" in str(state.message)
