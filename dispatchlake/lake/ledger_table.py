@@ -29,7 +29,7 @@ def read_erasures(lake_dir: Path) -> list[Erasure]:
     Raises:
         ConfigError: There is no lake yet.
     """
-    with reading.connect(lake_dir) as connection:
+    with reading.connect_unnoted(lake_dir) as connection:
         return read_table(connection) if migrations.ERASURE in migrations.applied(connection) else []
 
 

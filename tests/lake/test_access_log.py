@@ -18,6 +18,7 @@ from dispatchlake.lake.custody import verify
 from dispatchlake.lake.export_items import Item
 from dispatchlake.lake.export_target import Target
 from dispatchlake.lake.exporting import Source, export
+from dispatchlake.lake.ledger_table import read_erasures
 from dispatchlake.lake.quarantined import quarantine_reasons
 from dispatchlake.lake.reading import connect, query_arrow, query_frame
 from dispatchlake.lake.standing import read_figures
@@ -110,6 +111,7 @@ def test_our_own_machinery_shows_no_content_and_is_not_noted(zones: Settings) ->
     assert read_figures(zones.lake_dir)
     assert list(verify(zones.lake_dir))
     assert quarantine_reasons(zones.lake_dir)
+    assert read_erasures(zones.lake_dir) == []
 
     assert entries(zones) == []
 
