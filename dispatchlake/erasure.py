@@ -19,7 +19,7 @@ from dispatchlake.errors import ConfigError
 from dispatchlake.lake import Lake, catalog_file, erasing, ledger, purge
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.erasure_plan import Plan, plans_dir
-from dispatchlake.lake.lake import open_lake
+from dispatchlake.lake.lake import existing_zones, open_lake
 from dispatchlake.lake.ledger import Erasure
 from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.replay import Resources
@@ -148,25 +148,15 @@ def refuse_backups(settings: Settings) -> None:
 
 def _lake_dirs(settings: Settings) -> list[Path]:
     """Return the home of the lake, and of the open one if there is one."""
-    derived = settings.data_dir / "open"
-    return [settings.lake_dir, *([derived] if catalog_path(derived).exists() else [])]
+    return [settings.zone_dir(zone) for zone in existing_zones(settings)]
 
 
 @contextlib.contextmanager
 def lakes(settings: Settings) -> Iterator[tuple[Lake, list[Lake]]]:
-    """Open the lake, and those that are derived from it as they are."""
+    """Open the lake, and those that are derived from it."""
     with contextlib.ExitStack() as opened:
-        lake = opened.enter_context(open_lake(settings))
-        derived = [
-            opened.enter_context(
-                Lake.open(
-                    folder,
-                    memory_limit_mb=settings.memory_limit_mb,
-                    lock_wait_s=settings.lock_wait_s,
-                    is_derived=True,
-                )
-            )
-            for folder in _lake_dirs(settings)[1:]
+        lake, *derived = [
+            opened.enter_context(open_lake(settings, zone)) for zone in existing_zones(settings)
         ]
         yield lake, derived
 

@@ -12,7 +12,7 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from dispatchlake.lake.maintenance import zones_to_maintain
+from dispatchlake.lake.lake import existing_zones
 from dispatchlake.settings import Days, load_settings
 from tasks.maintenance import maintain_lake
 from tasks.publishing import publish_open_zone
@@ -35,7 +35,7 @@ def maintain(
         keep_files_days: Days a file stays that no snapshot needs; longer than any query; empty: the setting.
     """
     states = []
-    for zone in zones_to_maintain(load_settings()):
+    for zone in existing_zones(load_settings()):
         if zone == "open":
             states.append(publish_open_zone(return_state=True))
         states.append(maintain_lake(zone, keep_snapshots_days, keep_files_days, return_state=True))

@@ -28,12 +28,12 @@ def maintain(*, keep_snapshots_days: float | None = None, keep_files_days: float
     for days in (keep_snapshots_days, keep_files_days):
         if days is not None and not 0 <= days <= MOST_DAYS:
             raise ConfigError(f"{days:g} is not a number of days to keep something. Give 0 to {MOST_DAYS:,}.")
+    from dispatchlake.lake.lake import existing_zones
     from dispatchlake.lake.maintenance import maintain as keep_house
-    from dispatchlake.lake.maintenance import zones_to_maintain
     from dispatchlake.lake.publishing import publish
 
     settings = load_settings()
-    zones = zones_to_maintain(settings)
+    zones = existing_zones(settings)
     has_failed = False
     for zone in zones:
         with waiting("Maintaining the lake ..."):

@@ -95,7 +95,6 @@ class Lake:
         memory_limit_mb: int = 112,
         lock_wait_s: float = 120.0,
         encrypt: bool = False,
-        is_derived: bool = False,
     ) -> Lake:
         """Open the lake, creating it, encrypted or not, or bringing it to this version's layout if need be.
 
@@ -104,7 +103,6 @@ class Lake:
             memory_limit_mb: DuckDB's memory budget in this process.
             lock_wait_s: How long a commit waits for another writer, in seconds.
             encrypt: Whether its files are encrypted, should it be made now.
-            is_derived: Whether it was made from another lake: then its layout is left as it is.
 
         Raises:
             ConfigError: The folder cannot be written.
@@ -120,8 +118,7 @@ class Lake:
             lake = cls(connection, lock, undo.pop_all().close)
         try:
             with _duckdb_errors():
-                if not is_derived:
-                    lake._migrate()
+                lake._migrate()
         except BaseException:
             begin_anew(lake_dir)
             lake.close()
@@ -227,17 +224,12 @@ class Lake:
             run_id: Kept with each in the archive; landings of one id are one row of `runs` for each listing.
         """
         started_at = datetime.now(UTC)
-        while True:
-            erased = ledger.read(self.lake_dir)
-            kept = _without_forgotten(deliveries, erased)
+
+        def prepare(kept: list[ArchivedPage]) -> Callable[[], LandedDeliveries]:
             typed = type_or_set_aside([one for one in kept if one.page.received is None])
-            try:
-                return self._transact(
-                    partial(land, self._connection, kept, typed, run_id=run_id, started_at=started_at),
-                    erased=erased,
-                )
-            except _Erased:  # they are at hand: look again
-                continue
+            return partial(land, self._connection, kept, typed, run_id=run_id, started_at=started_at)
+
+        return self._transact_kept(deliveries, prepare)
 
     def _archived(
         self, batches: Iterable[TypedBatch], erased: Ledger, *, run_id: str
@@ -376,13 +368,10 @@ class Lake:
 
     def archive(self, page: Page, *, run_id: str) -> None:
         """Archive a page of one record, that nothing is loaded from; without its body if that is erased."""
-        pages = [ArchivedPage(str(uuid.uuid4()), page)]
-        while True:
-            erased = ledger.read(self.lake_dir)
-            kept = _without_forgotten(pages, erased)
-            with contextlib.suppress(_Erased):  # it is at hand: look again
-                self._transact(partial(archive_pages, self._connection, kept, run_id=run_id), erased=erased)
-                return
+        self._transact_kept(
+            [ArchivedPage(str(uuid.uuid4()), page)],
+            lambda kept: partial(archive_pages, self._connection, kept, run_id=run_id),
+        )
 
     def record_media(self, outcomes: Sequence[MediaOutcome]) -> list[MediaOutcome]:
         """Note what became of media files; return those that were erased meanwhile, whose file is to go."""
@@ -441,6 +430,16 @@ class Lake:
         """Return the home of the lake."""
         return Path(self._lock.lock_file).parent
 
+    def _transact_kept(
+        self, pages: Sequence[ArchivedPage], prepare: Callable[[list[ArchivedPage]], Callable[[], T]]
+    ) -> T:
+        """Run what `prepare` makes of pages, without the bodies of those erased, as `_transact` does."""
+        while True:
+            erased = ledger.read(self.lake_dir)
+            write = prepare(_without_forgotten(pages, erased))
+            with contextlib.suppress(_Erased):  # the pages are at hand: look again
+                return self._transact(write, erased=erased)
+
     def _transact(
         self,
         write: Callable[[], T],
@@ -480,6 +479,11 @@ def _without_forgotten(deliveries: Sequence[ArchivedPage], erased: Ledger) -> li
         else delivery_without_forgotten(one, forgotten)
         for one in deliveries
     ]
+
+
+def existing_zones(settings: Settings) -> tuple[Zone, ...]:
+    """Return the zones that are there: always the restricted one, whose lack is told."""
+    return ("restricted", "open") if catalog_path(settings.open_dir).exists() else ("restricted",)
 
 
 def open_lake(settings: Settings, zone: Zone = "restricted") -> Lake:

@@ -145,11 +145,6 @@ def maintain(
     return _Maintenance(settings, zone, timedelta(days=snapshots_days), timedelta(days=files_days)).run()
 
 
-def zones_to_maintain(settings: Settings) -> tuple[Zone, ...]:
-    """Return the zones that are there: always the restricted one, whose lack is told."""
-    return ("restricted", "open") if catalog_path(settings.open_dir).exists() else ("restricted",)
-
-
 class _Maintenance:
     """One maintenance under way."""
 

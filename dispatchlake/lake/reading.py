@@ -50,9 +50,9 @@ class Session:
         return answer(self.connection, sql)
 
     def show(self, sql: str, *, max_rows: int, max_width: int) -> None:
-        """Print a query's answer as DuckDB draws it, within so many rows and characters a line."""
-        with own_words():
-            self.ask(sql).show(max_rows=max_rows, max_width=max_width, null_value="·")
+        """Print a query's answer, as the function of that name does."""
+        self.note(sql)
+        show(self.connection, sql, max_rows=max_rows, max_width=max_width)
 
 
 def connect(

@@ -23,24 +23,20 @@ FREE_SHARE = 10
 
 def compact(path: str) -> dict[str, Any]:
     """Give free pages back to the disk and empty the write-ahead log, as far as readers allow."""
-    with _open(path) as catalog:
-        pages = _pragma(catalog, "page_count")
-        free = _pragma(catalog, "freelist_count")
-        if free * FREE_SHARE >= pages:
-            catalog.execute("VACUUM")
-        freed_pages = pages - _pragma(catalog, "page_count")
-        busy = _pragma(catalog, "wal_checkpoint(TRUNCATE)")
-        return {
-            "freed_bytes": max(0, freed_pages) * _pragma(catalog, "page_size"),
-            "log_is_empty": not busy,
-        }
+    return _compact(path, always=False)
 
 
 def scrub(path: str) -> dict[str, Any]:
     """Write the file anew, so that nothing is left in free pages or in the gaps of others; empty the log."""
+    return _compact(path, always=True)
+
+
+def _compact(path: str, *, always: bool) -> dict[str, Any]:
     with _open(path) as catalog:
         pages = _pragma(catalog, "page_count")
-        catalog.execute("VACUUM")
+        free = _pragma(catalog, "freelist_count")
+        if always or free * FREE_SHARE >= pages:
+            catalog.execute("VACUUM")
         freed_pages = pages - _pragma(catalog, "page_count")
         busy = _pragma(catalog, "wal_checkpoint(TRUNCATE)")
         return {

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from dispatchlake.lake.declared import Column, Macro, View
+from dispatchlake.lake.record_types import CAD_INCIDENTS
 from dispatchlake.lake.views.common import (
     CENTER,
     FIRST_PLAUSIBLE_US,
@@ -22,15 +23,8 @@ from dispatchlake.lake.views.common import (
 
 _HOUR_US = 3_600_000_000
 
-_CAD_TIMES = (
-    "call_received_at",
-    "entered_at",
-    "dispatched_at",
-    "responding_at",
-    "on_scene_at",
-    "transport_at",
-    "hospital_at",
-    "closed_at",
+_CAD_TIMES = tuple(
+    field.name for field in CAD_INCIDENTS.fields if field.kind == "instant" and not field.required
 )
 
 
