@@ -7,9 +7,9 @@ one center that share a condition are told together.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from dispatchlake.deliveries import WAITING_ADVICE, WebhookStanding, WebhookState
@@ -60,6 +60,49 @@ _TITLES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class _OfTheLake:
+    """A condition of the whole lake and of no center: how it is told, and how it stands."""
+
+    begins: str
+    ends: str
+    advice: str
+    is_held: Callable[[Overview], bool]
+    why: Callable[[Overview], str]
+
+
+_OF_THE_LAKE: Mapping[str, _OfTheLake] = {
+    Condition.DISK_NEARLY_FULL: _OfTheLake(
+        "The disk is nearly full",
+        "The disk has room again",
+        DISK_ADVICE,
+        lambda view: view.disk.is_nearly_full,
+        lambda view: view.disk.why,
+    ),
+    Condition.DELIVERIES_WAIT: _OfTheLake(
+        "Webhook deliveries are not landed",
+        "Webhook deliveries are landed again",
+        WAITING_ADVICE,
+        lambda view: view.waiting.is_late,
+        lambda view: view.waiting.why,
+    ),
+    Condition.OPEN_ZONE_LATE: _OfTheLake(
+        "The open zone is late",
+        "The open zone is published again",
+        OPEN_ZONE_ADVICE,
+        lambda view: view.open_zone.is_late,
+        lambda view: view.open_zone.why,
+    ),
+    Condition.ERASURE_UNFINISHED: _OfTheLake(
+        "An erasure is unfinished",
+        "No erasure is unfinished any more",
+        ERASING_ADVICE,
+        lambda view: view.erasing.is_stuck,
+        lambda view: view.erasing.why,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """Something to be told: numbers, names and sentences of ours, never a record.
 
@@ -87,15 +130,30 @@ def decide(view: Overview, told: Iterable[Told]) -> tuple[list[Alert], list[Told
     for (center_id, condition), standings in holding.items():
         resources = [standing.resource for standing in standings] or [""]
         known = {resource: before.get((center_id, resource, condition)) for resource in resources}
-        is_due = any(one is None or view.taken_at - one.told_at >= AGAIN_AFTER for one in known.values())
+        is_due, now = _renewed(known, center_id, condition, view.taken_at)
         if is_due:
             alerts.append(_alert(view, condition, center_id, standings))
-        for resource, one in known.items():
-            since_at = one.since_at if one else view.taken_at
-            told_at = view.taken_at if is_due or one is None else one.told_at
-            after.append(Told(center_id, resource, condition, since_at, told_at))
+        after += now
     kept, recovered = _ended(view, before.values(), holding)
     return alerts + recovered + doubts, sorted(after + kept + doubted)
+
+
+def _renewed(
+    known: Mapping[str, Told | None], center_id: str, condition: str, now: datetime
+) -> tuple[bool, list[Told]]:
+    """Return whether a condition that holds of some resources is to be told, and what will have been told."""
+    is_due = any(one is None or now - one.told_at >= AGAIN_AFTER for one in known.values())
+    after = [
+        Told(
+            center_id,
+            resource,
+            condition,
+            one.since_at if one else now,
+            now if is_due or one is None else one.told_at,
+        )
+        for resource, one in known.items()
+    ]
+    return is_due, after
 
 
 def _decide_quality(view: Overview, told: Iterable[Told]) -> tuple[list[Alert], list[Told]]:
@@ -111,7 +169,7 @@ def _decide_quality(view: Overview, told: Iterable[Told]) -> tuple[list[Alert], 
     alerts: list[Alert] = []
     for center_id, doubts in held.items():
         known = {doubt.what: before.get((center_id, doubt.what)) for doubt in doubts}
-        is_due = any(one is None or view.taken_at - one.told_at >= AGAIN_AFTER for one in known.values())
+        is_due, now = _renewed(known, center_id, _DOUBTED, view.taken_at)
         if is_due:
             lines = [f"{doubt.what}: {doubt.why}" for doubt in doubts]
             alerts.append(
@@ -122,10 +180,7 @@ def _decide_quality(view: Overview, told: Iterable[Told]) -> tuple[list[Alert], 
                     "\n".join([*lines, DOUBT_ADVICE]),
                 )
             )
-        for what, one in known.items():
-            since_at = one.since_at if one else view.taken_at
-            told_at = view.taken_at if is_due or one is None else one.told_at
-            after.append(Told(center_id, what, _DOUBTED, since_at, told_at))
+        after += now
     over: dict[str, list[Told]] = defaultdict(list)
     for (center_id, what), one in before.items():
         if center_id in view.quality.checked and what not in {doubt.what for doubt in held[center_id]}:
@@ -158,14 +213,7 @@ def _holding(view: Overview) -> dict[tuple[str, str], list[Subject]]:
             holding[one.center_id, condition].append(one)
         if one.notice:
             holding[one.center_id, Condition.QUARANTINE_GREW].append(one)
-    if view.disk.is_nearly_full:
-        holding["", Condition.DISK_NEARLY_FULL] = []
-    if view.waiting.is_late:
-        holding["", Condition.DELIVERIES_WAIT] = []
-    if view.open_zone.is_late:
-        holding["", Condition.OPEN_ZONE_LATE] = []
-    if view.erasing.is_stuck:
-        holding["", Condition.ERASURE_UNFINISHED] = []
+    holding |= {("", condition): [] for condition, one in _OF_THE_LAKE.items() if one.is_held(view)}
     return dict(holding)
 
 
@@ -182,14 +230,8 @@ def _ended(
         if held is not None and (not held or one.resource in {other.resource for other in held}):
             continue
         subject = subjects.get((one.center_id, one.resource))
-        if one.condition == Condition.DISK_NEARLY_FULL:
-            alerts.append(Alert(RECOVERED, "", "The disk has room again", view.disk.why))
-        elif one.condition == Condition.DELIVERIES_WAIT:
-            alerts.append(Alert(RECOVERED, "", "Webhook deliveries are landed again", view.waiting.why))
-        elif one.condition == Condition.OPEN_ZONE_LATE:
-            alerts.append(Alert(RECOVERED, "", "The open zone is published again", view.open_zone.why))
-        elif one.condition == Condition.ERASURE_UNFINISHED:
-            alerts.append(Alert(RECOVERED, "", "No erasure is unfinished any more", view.erasing.why))
+        if of_the_lake := _OF_THE_LAKE.get(one.condition):
+            alerts.append(Alert(RECOVERED, "", of_the_lake.ends, of_the_lake.why(view)))
         elif one.condition in _OF_STATE.values() and subject is not None:
             if subject.state is State.FAILING:  # it worked in between and fails again: not over yet
                 kept.append(one)
@@ -200,16 +242,9 @@ def _ended(
 
 
 def _alert(view: Overview, condition: str, center_id: str, subjects: list[Subject]) -> Alert:
-    if condition == Condition.DISK_NEARLY_FULL:
-        return Alert(condition, "", "The disk is nearly full", f"{view.disk.why} {DISK_ADVICE}")
-    if condition == Condition.DELIVERIES_WAIT:
-        return Alert(
-            condition, "", "Webhook deliveries are not landed", f"{view.waiting.why} {WAITING_ADVICE}"
-        )
-    if condition == Condition.OPEN_ZONE_LATE:
-        return Alert(condition, "", "The open zone is late", f"{view.open_zone.why} {OPEN_ZONE_ADVICE}")
-    if condition == Condition.ERASURE_UNFINISHED:
-        return Alert(condition, "", "An erasure is unfinished", f"{view.erasing.why} {ERASING_ADVICE}")
+    if of_the_lake := _OF_THE_LAKE.get(condition):
+        body = f"{of_the_lake.why(view)} {of_the_lake.advice}"
+        return Alert(condition, "", of_the_lake.begins, body)
     if condition == Condition.QUARANTINE_GREW:
         lines = [f"{one.resource}: {one.notice}" for one in subjects]
         advice = [f"Why, without a record's content: dispatchlake quarantine --center {center_id}"]
