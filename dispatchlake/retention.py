@@ -25,6 +25,7 @@ from dispatchlake.lake.erasure_plan import plans_dir
 from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.replay import Resources
 from dispatchlake.lake.retention import Due, RetentionClass, Rule
+from dispatchlake.landing import land_deliveries
 from dispatchlake.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -84,10 +85,13 @@ def run(
         ConfigError: There is no lake yet.
         CatalogBusy: A reader keeps the catalog's log from being emptied; the next run does it.
         LakeError: The lake could not be written.
+        SpoolError: What waits in the spool could not be landed.
     """
     if not catalog_path(settings.lake_dir).exists():
         raise no_lake(settings.lake_dir)
     moment = now or datetime.now(UTC)
+    if not dry_run:
+        land_deliveries(settings)  # what waits has no age until it is in the archive
     with lakes(settings) as (lake, derived):
         with lake.session() as connection:
             due = retention.find_due(connection, retention.read_rules(connection), moment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -16,9 +17,10 @@ from dispatchlake.lake.reading import query_arrow
 from dispatchlake.lake.retention import CLASSES, RetentionClass, Rule
 from dispatchlake.retention import RetentionReport
 from dispatchlake.settings import Settings
+from dispatchlake.spool import Delivery, DeliveryKind, Spool
 from tests.command_line import run
-from tests.lake.deliveries import caller_location, incident_metadata, land, note_created
-from tests.lake.pages import CENTER, END, START, incident, load
+from tests.lake.deliveries import caller_location, delivery, incident_metadata, land, note_created
+from tests.lake.pages import CENTER, END, START, cell, incident, load, page
 
 DAY_S = 86_400.0
 NOW = START + timedelta(days=30)
@@ -141,8 +143,55 @@ def test_old_records_go_with_all_that_hangs_on_them_and_stay_away(settings: Sett
     assert not holding(settings, f'"{OLD}"')
     assert_whole(settings)
     again = keep(settings, "records", 14)
-    # Set aside again by the replay: a record without a time, which the archive keeps until a rule for bodies.
-    assert [one.counts for one in again.removals] == [{"quarantine": 1}]
+    assert [one.counts for one in again.removals] == [{}]
+
+
+def test_what_says_no_age_goes_by_when_it_came_and_no_replay_sets_it_aside_again(settings: Settings) -> None:
+    undated = ["no object", {"id": "undated"}, incident("odd", created_at="yesterday")]
+    with open_lake(settings) as lake:
+        for received_at, name in ((END, "early"), (NOW, "late")):
+            stamped = [{"id": f"{name}-record"}, *undated]
+            lake.load([page(*stamped, received_at=received_at)], cell=cell(), run_id="run")
+            bodies: list[Any] = [f"{name} text".encode(), {"type": f"{name} type", "note": "of nothing"}]
+            lake.land([delivery(body, received_at=received_at) for body in bodies], run_id="landing")
+
+    keep(settings, "records", 14)
+
+    with open_lake(settings) as lake:
+        lake.replay()
+    for name, stays in (("early", False), ("late", True)):
+        for text in (f"{name}-record", f"{name} text", f"{name} type"):
+            assert bool(holding(settings, text)) is stays, text
+    set_aside = ask(settings, f"SELECT DISTINCT received_at FROM quarantine WHERE {OF_CENTER}")
+    assert set_aside == [(NOW,)]
+    assert incidents(settings) == [YOUNG]
+    assert_whole(settings)
+
+
+@pytest.mark.parametrize("of", ["records", "raw"])
+def test_what_waits_in_the_spool_is_landed_and_goes_with_the_rest(
+    settings: Settings, of: RetentionClass
+) -> None:
+    retention.set_rule(settings, Rule(CENTER, of, 14, "clerk", NOW))
+    with Spool.open(settings.spool_dir) as spool:
+        for name, received_at in (("early", START + timedelta(days=2)), ("late", NOW)):
+            created_s = (received_at - START).total_seconds()
+            body = json.dumps(incident_metadata(name, created=created_s, updated=created_s)).encode()
+            spool.keep([Delivery(f"raw-{name}", CENTER, DeliveryKind.INCIDENT_EVENTS, received_at, {}, body)])
+
+    retention.run(settings, dry_run=True, now=NOW)
+    assert b'"early"' in spool_bytes(settings)
+    retention.run(settings, now=NOW)
+
+    assert b'"early"' not in spool_bytes(settings)
+    assert not holding(settings, '"early"')
+    assert holding(settings, '"late"')
+    assert_whole(settings)
+
+
+def spool_bytes(settings: Settings) -> bytes:
+    """Return every byte of the spool, its log and free pages too."""
+    return b"".join(path.read_bytes() for path in settings.spool_dir.iterdir())
 
 
 def test_caller_data_goes_and_the_rows_stay_through_a_replay(settings: Settings) -> None:

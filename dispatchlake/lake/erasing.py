@@ -167,10 +167,10 @@ def remove_derived(lake: Lake, plan: Plan) -> dict[str, int]:
 
 def _cutter(
     forgotten: Forgotten, plan: Plan, resources: Resources
-) -> Callable[[str, bytes], tuple[bytes, Collection[str]]]:
+) -> Callable[[str, bytes, datetime], tuple[bytes, Collection[str]]]:
     long_ids = [one.encode() for one in plan.calls.incident_ids if len(one) >= LEAST_LETTERS]
 
-    def cut(resource: str, body: bytes) -> tuple[bytes, Collection[str]]:
+    def cut(resource: str, body: bytes, _received_at: datetime) -> tuple[bytes, Collection[str]]:
         kept, because = cut_body(body, listing_of(resource, forgotten.center_id, resources), forgotten)
         if not because and any(one in body for one in long_ids) and not _is_json(body):
             return b"", {plan.erasure_id}  # nobody can say what else is in it

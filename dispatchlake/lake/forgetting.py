@@ -78,22 +78,21 @@ def cut_body(body: bytes, resource: Resource | str, forgotten: Forgotten) -> tup
     try:
         records = decode_payload(body, resource.records_key).records
     except PayloadError:  # a page that was never understood holds nothing that is
-        return body, set()
+        return (body, set()) if forgotten.takes_undated else (b"", {RETENTION})
     found = find_forgotten(records, resource, forgotten)
     return (cut_records(body, resource.records_key, found), set(found.values())) if found else (body, set())
 
 
 def find_forgotten(records: Sequence[Any], resource: Resource, forgotten: Forgotten) -> dict[int, str]:
     """Return the places of records that are not taken, and the erasure that each falls under."""
-    found: dict[int, str] = {}
-    if forgotten.cutoff is not None:
-        found = dict.fromkeys(_too_old(records, resource.created_field, forgotten), RETENTION)
+    found: dict[int, str] = dict.fromkeys(_too_old(records, resource.created_field, forgotten), RETENTION)
     is_cad = resource.name == CAD_INCIDENTS.resource
     kind: SubjectKind = "cad_incident" if is_cad else "incident"
     for number in list(found):
         record = records[number]
-        if _is_held(forgotten, kind, record.get(resource.id_field)) or (
-            is_cad and _is_held(forgotten, "incident", record.get("incident_id"))
+        if type(record) is dict and (
+            _is_held(forgotten, kind, record.get(resource.id_field))
+            or (is_cad and _is_held(forgotten, "incident", record.get("incident_id")))
         ):
             del found[number]
     for number, record in enumerate(records):
@@ -112,9 +111,9 @@ def forgotten_delivery(body: bytes, forgotten: Forgotten) -> str | None:
     try:
         content = decode_json(body)
     except PayloadError:
-        return None
+        content = None
     if type(content) is not dict:
-        return None
+        return None if forgotten.takes_undated else RETENTION
     for name in ("incident_id", "id"):
         if (because := _because_of(forgotten, "incident", content.get(name))) is not None:
             return because
@@ -122,8 +121,7 @@ def forgotten_delivery(body: bytes, forgotten: Forgotten) -> str | None:
         return None
     if forgotten.knows_calls and (content.get("incident_id") or content.get("type") == "incident_metadata"):
         return None
-    is_old = forgotten.cutoff is not None and _too_old([content], "created_at", forgotten)
-    return RETENTION if is_old else None
+    return RETENTION if _too_old([content], "created_at", forgotten) else None
 
 
 def forgotten_item(body: bytes, forgotten: Forgotten) -> str | None:
@@ -142,7 +140,7 @@ def forgotten_item(body: bytes, forgotten: Forgotten) -> str | None:
             left += value
         elif isinstance(value, dict):
             left += value.values()
-            is_old |= forgotten.cutoff is not None and bool(_too_old([value], "created_at", forgotten))
+            is_old |= bool(_too_old([value], "created_at", forgotten))
         elif (because := _because_of(forgotten, "incident", value)) is not None:
             return because
         else:
@@ -168,13 +166,15 @@ def _text(identity: object) -> str | None:
 
 
 def _too_old(records: Sequence[Any], created_field: str, forgotten: Forgotten) -> list[int]:
+    cutoff = forgotten.cutoff
+    if cutoff is None:
+        return []
     values = [record.get(created_field) if type(record) is dict else None for record in records]
     texts = pa.array([_writable(value) for value in values], pa.string())
-    cutoff = forgotten.cutoff
     return [
         number
         for number, created_at in enumerate(parse_instants(texts).to_pylist())
-        if created_at is not None and cutoff is not None and created_at < cutoff
+        if (created_at < cutoff if created_at is not None else not forgotten.takes_undated)
     ]
 
 

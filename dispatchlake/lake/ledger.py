@@ -68,6 +68,8 @@ class Forgotten:
         is_held: Says of a kind and an id whether it is taken however old.
         knows_calls: Whether `because_of` knows each call that is too old: then a delivery that names its
             incident is judged by that, and not by its own age.
+        takes_undated: Whether what says no age is taken; in a page that came before the cut-off it is too
+            old.
     """
 
     center_id: str
@@ -75,6 +77,7 @@ class Forgotten:
     cutoff: datetime | None = None
     is_held: Callable[[SubjectKind, str], bool] = lambda _kind, _identity: False
     knows_calls: bool = False
+    takes_undated: bool = True
 
 
 @dataclass(frozen=True, slots=True)

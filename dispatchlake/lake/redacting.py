@@ -32,8 +32,8 @@ class Redaction:
     """What is cut out of a center's pages, and why.
 
     Attributes:
-        cut: Given a page's resource and its body; returns the body to keep and the erasures it fell under,
-            none of which means that the page stays as it is.
+        cut: Given a page's resource, its body and when it was received; returns the body to keep and the
+            erasures it fell under, none of which means that the page stays as it is.
         naming: Texts of which a page that is concerned has at least one; None means any page may be.
         received_until: Only pages received before then; None for all.
         received_since: Only pages received then or later; None for all.
@@ -41,7 +41,7 @@ class Redaction:
     """
 
     center_id: str
-    cut: Callable[[str, bytes], tuple[bytes, Collection[str]]]
+    cut: Callable[[str, bytes, datetime], tuple[bytes, Collection[str]]]
     reason: str
     run_id: str
     naming: tuple[str, ...] | None = None
@@ -114,7 +114,7 @@ def _redact(connection: duckdb.DuckDBPyConnection, redaction: Redaction, first: 
     received: list[datetime] = []
     because: set[str] = set()
     for raw_id, resource, was, received_at, body in rows:
-        kept, names = redaction.cut(resource, body)
+        kept, names = redaction.cut(resource, body, received_at)
         if names:
             cuts.append(Cut(raw_id, was, hashlib.sha256(kept).hexdigest()))
             bodies.append(kept)

@@ -12,7 +12,7 @@ its pages what was created before it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, get_args
@@ -131,21 +131,26 @@ def redact(
 ) -> int:
     """Cut old records out of the archive, and empty old bodies; return how many pages that were."""
     pages = 0
-    if due.records_cutoff is not None:
-        doom_old(connection, due, due.records_cutoff)  # a record need not say how old it is
+    held = [one.encode() for one in (*due.held, *due.held_cad)]
+
+    def names_held(body: bytes) -> bool:
+        return any(one in body for one in held)
+
+    if (cutoff := due.records_cutoff) is not None:
+        doom_old(connection, due, cutoff)  # a record need not say how old it is
         forgotten = due.forgotten(set(connection.execute("SELECT kind, id FROM doomed").fetchall()))
 
-        def cut(resource: str, body: bytes) -> tuple[bytes, Collection[str]]:
-            return cut_body(body, listing_of(resource, due.center_id, resources), forgotten)
+        def cut(resource: str, body: bytes, received_at: datetime) -> tuple[bytes, Collection[str]]:
+            judged = replace(forgotten, takes_undated=received_at >= cutoff or names_held(body))
+            return cut_body(body, listing_of(resource, due.center_id, resources), judged)
 
         since = last_cutoff(connection, due.center_id)
         redaction = Redaction(due.center_id, cut, RETENTION, run_id, received_since=since)
         pages += redact_pages(connection, transact, redaction)
     if "raw" in due.cutoffs:
-        names = [one.encode() for one in (*due.held, *due.held_cad)]
 
-        def empty(_resource: str, body: bytes) -> tuple[bytes, Collection[str]]:
-            return (body, ()) if any(one in body for one in names) else (b"", (RETENTION,))
+        def empty(_resource: str, body: bytes, _received_at: datetime) -> tuple[bytes, Collection[str]]:
+            return (body, ()) if names_held(body) else (b"", (RETENTION,))
 
         until = due.cutoffs["raw"]
         redaction = Redaction(due.center_id, empty, RETENTION, run_id, received_until=until)
