@@ -1,24 +1,30 @@
-"""A call that a victim erases, and what is left of it and of all else afterwards."""
+"""What a victim erases, by name or by age, and what is left of it and of all else afterwards."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from dispatchlake import erasure
+from dispatchlake import erasure, retention
 from dispatchlake.lake import Lake, catalog_file, erasing, ledger, open_lake, purge
 from dispatchlake.lake.custody import verify
 from dispatchlake.lake.reading import connect
+from dispatchlake.lake.retention import RetentionClass, Rule
 from tests.guarantees.victims import Point, at
 from tests.guarantees.work import settings_of, watched
 from tests.lake.calls import Call
 from tests.lake.deliveries import caller_location, land
-from tests.lake.pages import CENTER, incident, incidents, load
+from tests.lake.pages import CENTER, START, incident, incidents, load
 
 CALL = Call()
 TABLES = ("incidents", "incident_versions", "cad_incidents", "cad_incident_versions", "caller_locations")
+
+RULES: tuple[RetentionClass, ...] = ("records", "raw")
+NOW = START + timedelta(days=4)
 
 STEPS: dict[str, tuple[Any, str]] = {
     "write the plan": (erasing, "write_plan"),
@@ -48,8 +54,9 @@ def _grow(lake: Lake) -> None:
     land(lake, caller_location("l1"), *CALL.events()[:3])
 
 
-def erase(data_dir: Path, point: Point | None = None) -> list[str]:
-    """Erase the call; return the statements it took. The point may be one of `STEPS` too."""
+@contextmanager
+def dying_at(point: Point | None) -> Iterator[list[str]]:
+    """Let statements be noted, and the process die at the point, which may be one of `STEPS` too."""
     with ExitStack() as patches:
         if point is not None and point.statement in STEPS:
             home, name = STEPS[point.statement]
@@ -60,7 +67,12 @@ def erase(data_dir: Path, point: Point | None = None) -> list[str]:
 
             patches.enter_context(mock.patch.object(home, name, at(point, getattr(home, name), is_it)))
             point = None
-        statements = patches.enter_context(watched(point))
+        yield patches.enter_context(watched(point))
+
+
+def erase(data_dir: Path, point: Point | None = None) -> list[str]:
+    """Erase the call; return the statements it took."""
+    with dying_at(point) as statements:
         report = erasure.erase(
             settings_of(data_dir), CENTER, CALL.incident_id, reason="court order", requested_by="clerk"
         )
@@ -68,10 +80,29 @@ def erase(data_dir: Path, point: Point | None = None) -> list[str]:
     return statements
 
 
+def set_rules(data_dir: Path) -> None:
+    """Let records be kept for a day and the bodies of pages for two."""
+    for of, days in ((one, 1.0 if one == "records" else 2.0) for one in RULES):
+        retention.set_rule(settings_of(data_dir), Rule("", of, days, "clerk", NOW))
+
+
+def apply_rules(data_dir: Path, point: Point | None = None) -> list[str]:
+    """Remove what the rules say; return the statements it took."""
+    with dying_at(point) as statements:
+        retention.run(settings_of(data_dir), now=NOW)
+    return statements
+
+
 def finish(data_dir: Path) -> None:
     """Go on with what is unfinished, as often as somebody does."""
     for report in erasure.finish_unfinished(settings_of(data_dir)):
         assert report.is_done, report.found
+
+
+def holding(data_dir: Path, text: str) -> set[str]:
+    """Return the files that hold a text, as they lie on the disk."""
+    files = [path for path in data_dir.rglob("*") if path.is_file()]
+    return {str(path.relative_to(data_dir)) for path in files if text.encode() in path.read_bytes()}
 
 
 def is_known(data_dir: Path) -> bool:
@@ -82,13 +113,7 @@ def is_known(data_dir: Path) -> bool:
 
 def left(data_dir: Path) -> set[str]:
     """Return the files that hold a text of the call."""
-    return {
-        str(path.relative_to(data_dir))
-        for path in data_dir.rglob("*")
-        if path.is_file()
-        for text in CALL.texts
-        if text.encode() in path.read_bytes()
-    }
+    return {path for text in CALL.texts for path in holding(data_dir, text)}
 
 
 def read_others(data_dir: Path) -> list[tuple[Any, ...]]:
