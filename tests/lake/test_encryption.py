@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from dispatchlake.erasure import erase
 from dispatchlake.lake import open_lake
 from dispatchlake.lake.backup import back_up, restore
 from dispatchlake.lake.custody import verify
@@ -15,8 +16,8 @@ from dispatchlake.lake.maintenance import maintain
 from dispatchlake.lake.publishing import publish
 from dispatchlake.lake.reading import connect_unnoted
 from dispatchlake.settings import Settings
-from tests.lake.pages import incident, incidents, load
-from tests.lake.published import NOTE, PHONE, content, fill, made_anew
+from tests.lake.pages import CENTER, incident, incidents, load
+from tests.lake.published import NOTE, OTHER_PHONE, PHONE, content, fill, made_anew
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,30 @@ def test_it_is_merged_verified_and_published_as_any_other(settings: Settings) ->
     assert all(one.broken is None for one in verify(settings.lake_dir))
     publish(settings)
     assert content(settings.open_dir) == made_anew(settings)
+
+
+def test_it_is_replayed_and_erased_from_as_any_other(settings: Settings, tmp_path: Path) -> None:
+    home = Path(shutil.copytree(settings.data_dir, tmp_path / "data"))
+    moved = settings.model_copy(update={"data_dir": home})
+    before = content(moved.lake_dir)
+    with open_lake(moved) as lake:
+        load(lake, *incidents(130, "erased-", caller_phone_number=OTHER_PHONE))
+        with lake.held() as connection:
+            connection.execute("DELETE FROM quarantine")
+        lake.replay()
+    after = content(moved.lake_dir)
+    assert after["quarantine"] == before["quarantine"]
+    assert len(after["incidents"]) == len(before["incidents"]) + 130
+
+    for number in (0, 7):
+        report = erase(moved, CENTER, f"erased-{number}", reason="court order", requested_by="clerk")
+        assert report.is_done, report.found
+        assert report.counts["incidents"] == 1
+
+    with open_lake(moved) as lake:
+        lake.replay()
+    assert len(content(moved.lake_dir)["incidents"]) == len(before["incidents"]) + 128
+    assert all(one.broken is None for one in verify(moved.lake_dir))
 
 
 def test_a_backup_of_its_catalog_has_the_keys(settings: Settings, tmp_path: Path) -> None:
