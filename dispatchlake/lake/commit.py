@@ -98,8 +98,8 @@ def merge(
     _insert(connection, record_type, record_type.versions, "fresh", source)
     if not record_type.current:
         return Merged(new=fresh, changed=0)
-    new = _find_known(connection, record_type, span)
-    _find_winners(connection, record_type)
+    known, new = _find_known(connection, record_type, span)
+    _find_winners(connection, record_type, are_unique=known + new == fresh)
     _delete_superseded(connection, record_type, span)
     _insert(connection, record_type, record_type.current, "winners", source)
     return Merged(new=new, changed=fresh - new)
@@ -153,21 +153,23 @@ def _note_sightings(
     connection.execute(f"DELETE {seen}")
 
 
-def _find_winners(connection: duckdb.DuckDBPyConnection, record_type: RecordType) -> None:
+def _find_winners(
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, *, are_unique: bool
+) -> None:
     """Collect in `winners` which fresh versions are to be the current ones.
 
     Newest wins; of two in one second the one that is further along; then the one received last, which a
-    version of this load always is.
+    version of this load always is. Where each id has one fresh version there is nothing to choose from.
     """
     key = f"center_id, {record_type.key}"
+    newest = "fresh"
+    if not are_unique:
+        newest = f"""(SELECT * FROM fresh QUALIFY row_number() OVER (
+            PARTITION BY {key} ORDER BY updated_at DESC, is_further DESC, receive_order DESC) = 1)"""
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE winners AS
-        SELECT {key}, receive_order FROM (
-            SELECT *, row_number() OVER (
-                PARTITION BY {key} ORDER BY updated_at DESC, is_further DESC, receive_order DESC
-            ) AS place
-            FROM fresh) AS newest
-        WHERE place = 1 AND NOT EXISTS (
+        SELECT {key}, receive_order FROM {newest} AS newest
+        WHERE NOT EXISTS (
             SELECT 1 FROM known
             WHERE known.center_id = newest.center_id AND known.{record_type.key} = newest.{record_type.key}
                 AND (known.updated_at > newest.updated_at OR (
@@ -188,8 +190,10 @@ def _insert(
     connection.execute(f"INSERT INTO {table} BY NAME SELECT {names} FROM staged {among}", {"source": source})
 
 
-def _find_known(connection: duckdb.DuckDBPyConnection, record_type: RecordType, span: StagedSpan) -> int:
-    """Collect in `known` the current rows of the fresh ids; return how many of those ids have none.
+def _find_known(
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, span: StagedSpan
+) -> tuple[int, int]:
+    """Collect in `known` the current rows of the fresh ids; return how many ids have one, and how many none.
 
     Most lie within the batch's time range. Only for an id that does not is the whole center looked through,
     its id columns alone: a source may correct `created_at`, and its incident must not be there twice.
@@ -197,7 +201,8 @@ def _find_known(connection: duckdb.DuckDBPyConnection, record_type: RecordType, 
     key = f"center_id, {record_type.key}"
     current = f"""SELECT {key}, created_at, updated_at, ({record_type.tie_break} IS NOT NULL) AS is_further
         FROM {record_type.current} WHERE"""
-    connection.execute(
+    known = _count(
+        connection,
         f"""CREATE OR REPLACE TEMP TABLE known AS
         {current} {span.within} AND ({key}) IN (SELECT {key} FROM fresh)""",
         span.bounds,
@@ -208,14 +213,14 @@ def _find_known(connection: duckdb.DuckDBPyConnection, record_type: RecordType, 
         SELECT DISTINCT {key} FROM fresh ANTI JOIN known USING ({key})""",
     )
     if not unknown:
-        return 0
+        return known, 0
     centers = {name: value for name, value in span.bounds.items() if name.startswith("center_")}
     found = _count(
         connection,
         f"INSERT INTO known {current} {span.among_centers} AND ({key}) IN (SELECT {key} FROM unknown)",
         centers,
     )
-    return unknown - found
+    return known + found, unknown - found
 
 
 def _delete_superseded(

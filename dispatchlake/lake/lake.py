@@ -48,7 +48,7 @@ from dispatchlake.lake.sql import transaction
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.standing import Figures, ask_figures
 from dispatchlake.lake.told import Told, read_told, write_told
-from dispatchlake.lake.typed_batches import TypedBatch, type_batches
+from dispatchlake.lake.typed_batches import type_batches
 from dispatchlake.lake.writers_lock import held, writers_lock
 from dispatchlake.landed import LandedDeliveries
 from dispatchlake.model import Page
@@ -193,12 +193,14 @@ class Lake:
         if forgotten := erased.forgotten(cell.center_id):
             pages = (without_forgotten(page, cell.resource, forgotten) for page in pages)
         try:
-            with (
-                reading_ahead(type_batches(pages, cell.resource)) as batches,
-                reading_ahead(self._archived(batches, erased, run_id=run_id)) as archived,
-            ):
-                for batch, typed in archived:
+            with reading_ahead(type_batches(pages, cell.resource)) as batches:
+                for batch, typed in batches:
+                    # Nearly every load has one batch, and a commit costs as much as the rest of it: so the
+                    # last one is archived with what is made of all.
                     last = batch.pages if batch.is_last else []
+                    if not batch.is_last:
+                        archive = partial(archive_pages, self._connection, batch.pages, run_id=run_id)
+                        self._transact(archive, erased=erased)
                     staging.add(typed)
             took = timedelta(seconds=time.monotonic() - started_s)
             reading = _Reading(run_id, started_at, took, logins())
@@ -207,7 +209,8 @@ class Lake:
                 archive_pages(self._connection, last, run_id=run_id)
                 return self._commit(cell, staging, reading)
 
-            return self._transact(write, erased=erased)
+            with staging.laid_out():
+                return self._transact(write, erased=erased)
         except (DispatchLakeError, duckdb.Error):  # the lake takes nothing
             raise
         except Exception:  # a fault of ours: the pages are kept all the same, to be replayed
@@ -230,22 +233,6 @@ class Lake:
             return partial(land, self._connection, kept, typed, run_id=run_id, started_at=started_at)
 
         return self._transact_kept(deliveries, prepare)
-
-    def _archived(
-        self, batches: Iterable[TypedBatch], erased: Ledger, *, run_id: str
-    ) -> Iterator[TypedBatch]:
-        """Archive each batch and hand it on; all but the last, which is archived with what is made of it.
-
-        Nearly every load has one batch, and a commit costs as much as the rest of it.
-        """
-        with contextlib.ExitStack() as session:
-            connection = None
-            for batch, typed in batches:
-                if not batch.is_last:
-                    connection = connection or session.enter_context(another_session(self._connection))
-                    archive = partial(archive_pages, connection, batch.pages, run_id=run_id)
-                    self._transact(archive, connection, erased=erased)
-                yield batch, typed
 
     def _commit(self, cell: Cell, staging: Staging, reading: _Reading) -> LoadSummary:
         """Write what one load changes: tables, quarantine, coverage, watermark, run."""

@@ -55,10 +55,11 @@ def reconciled(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> Ledger 
     Where the file is lost, what the table says. Where the table lacks what the file says is done, the catalog
     is older than that: it is to be done again.
     """
-    table = {(one.erasure_id, one.subject_hash): one for one in read_table(connection)}
     known = ledger.read(lake_dir)
-    if not table and not known.erasures:
+    # Nearly always neither has any, and every column of a table costs a millisecond to look into.
+    if not known.erasures and connection.execute("SELECT 1 FROM erasures LIMIT 1").fetchone() is None:
         return None
+    table = {(one.erasure_id, one.subject_hash): one for one in read_table(connection)}
     if ledger.mark_of(lake_dir) == ledger.NO_FILE:
         ((key,),) = connection.execute("SELECT key FROM erasure_keys").fetchall()
         known = replace(known, key=bytes.fromhex(key))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import duckdb
@@ -35,88 +35,107 @@ INLINED_ROWS = 100
 """Loads of at most this many rows stay in the catalog until flushed, instead of as a file each."""
 
 
-def _create_first_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("CALL lake.set_option('parquet_compression', 'zstd')")
-    connection.execute(f"CALL lake.set_option('data_inlining_row_limit', {INLINED_ROWS})")
-    for table in TABLES:
-        _create_table(connection, table)
+class Layout:
+    """The tables and columns that the lake has, asked once, and the ways to add to them."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+        rows = connection.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = 'lake'"
+        ).fetchall()
+        self._columns: dict[str, set[str]] = {}
+        for table, column in rows:
+            self._columns.setdefault(table, set()).add(column)
+
+    def add_tables(self, *tables: Table) -> None:
+        """Create those the lake lacks: one made by this version has them from its first tables on."""
+        for table in tables:
+            if table.name not in self._columns:
+                _create_table(self.connection, table)
+                self._columns[table.name] = {column.name for column in table.columns}
+
+    def add_columns(self, table: Table, *names: str) -> None:
+        """Add those columns the table lacks."""
+        for column in table.columns:
+            if column.name in set(names) - self._columns[table.name]:
+                self.connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.type}')
+                _comment_on(self.connection, table, column)
+                self._columns[table.name].add(column.name)
 
 
-def _keep_pages_out_of_the_catalog(connection: duckdb.DuckDBPyConnection) -> None:
+def _create_first_tables(layout: Layout) -> None:
+    layout.connection.execute("CALL lake.set_option('parquet_compression', 'zstd')")
+    layout.connection.execute(f"CALL lake.set_option('data_inlining_row_limit', {INLINED_ROWS})")
+    layout.add_tables(*TABLES)
+
+
+def _keep_pages_out_of_the_catalog(layout: Layout) -> None:
     # A step of its own: DuckLake sets options of a table only once that is committed.
     for table in TABLES:
         if not table.inlines:
-            connection.execute(
+            layout.connection.execute(
                 f"CALL lake.set_option('data_inlining_row_limit', 0, table_name => '{table.name}')"
             )
 
 
-def _chain_pages(connection: duckdb.DuckDBPyConnection) -> None:
-    _add_columns(connection, RAW_PAGES, chain.LINK_COLUMNS)
-    if not _exists(connection, CHAIN_HEADS.name):
-        _create_table(connection, CHAIN_HEADS)
-    chain.link_archive(connection)
+def _chain_pages(layout: Layout) -> None:
+    layout.add_columns(RAW_PAGES, *chain.LINK_COLUMNS)
+    layout.add_tables(CHAIN_HEADS)
+    chain.link_archive(layout.connection)
 
 
-def _keep_row_groups_of_pages_small(connection: duckdb.DuckDBPyConnection) -> None:
+def _keep_row_groups_of_pages_small(layout: Layout) -> None:
     # A row group is read as a whole, and merging files would make one of thousands of bodies.
-    connection.execute(
+    layout.connection.execute(
         f"CALL lake.set_option('parquet_row_group_size', {MAX_PAGES}, table_name => '{RAW_PAGES.name}')"
     )
 
 
-def _compress_lightly(connection: duckdb.DuckDBPyConnection) -> None:
+def _compress_lightly(layout: Layout) -> None:
     # Against zstd's usual 3: files an eighth larger, for two thirds of the time to write them.
-    connection.execute("CALL lake.set_option('parquet_compression_level', 1)")
+    layout.connection.execute("CALL lake.set_option('parquet_compression_level', 1)")
 
 
-def _add_status(connection: duckdb.DuckDBPyConnection) -> None:
-    _add_columns(connection, RUNS, ("kind", "error_class", "logins"))
-    if not _exists(connection, ALERTS.name):
-        _create_table(connection, ALERTS)
+def _write_second_version_of_parquet(layout: Layout) -> None:
+    # Smaller files that are quicker to write and to read: docs/decisions/0022-parquet-version-2.md.
+    layout.connection.execute("CALL lake.set_option('parquet_version', 2)")
 
 
-def _add_deliveries(connection: duckdb.DuckDBPyConnection) -> None:
+def _add_status(layout: Layout) -> None:
+    layout.add_columns(RUNS, "kind", "error_class", "logins")
+    layout.add_tables(ALERTS)
+
+
+def _add_deliveries(layout: Layout) -> None:
     events = {one.versions for one in EVENT_TYPES.values() if not one.current}
-    for table in TABLES:
-        if table.name in {INCIDENT_SIGHTINGS.name, MEDIA_FILES.name, *events} and not _exists(
-            connection, table.name
-        ):
-            _create_table(connection, table)
-    _renew_comments(connection)
+    layout.add_tables(
+        *(one for one in TABLES if one.name in {INCIDENT_SIGHTINGS.name, MEDIA_FILES.name, *events})
+    )
 
 
-def _add_analysts_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    for table in (CENTERS, SERVICE_CLASSES, DICTIONARY, VIEW_EDITIONS):
-        if not _exists(connection, table.name):
-            _create_table(connection, table)
+def _add_analysts_tables(layout: Layout) -> None:
+    layout.add_tables(CENTERS, SERVICE_CLASSES, DICTIONARY, VIEW_EDITIONS)
 
 
-def _add_webhook_status(connection: duckdb.DuckDBPyConnection) -> None:
-    _add_columns(connection, RUNS, ("last_received_at",))
-    _add_columns(connection, MEDIA_FILES, ("asked_at", "answer"))
-    _renew_comments(connection)
+def _add_webhook_status(layout: Layout) -> None:
+    layout.add_columns(RUNS, "last_received_at")
+    layout.add_columns(MEDIA_FILES, "asked_at", "answer")
 
 
-def _add_publication(connection: duckdb.DuckDBPyConnection) -> None:
-    if not _exists(connection, PUBLICATION.name):
-        _create_table(connection, PUBLICATION)
-    _renew_comments(connection)  # which say what a column may reveal
+def _add_publication(layout: Layout) -> None:
+    layout.add_tables(PUBLICATION)
 
 
-def _add_erasure(connection: duckdb.DuckDBPyConnection) -> None:
-    _add_columns(connection, RAW_PAGES, ("redacted_at", "redacted_sha256", "redaction_id"))
-    for table in (ERASURES, ERASURE_KEYS, LEGAL_HOLDS, RETENTION_RULES, RETENTION_RUNS):
-        if not _exists(connection, table.name):
-            _create_table(connection, table)
-    _renew_comments(connection)
+def _add_erasure(layout: Layout) -> None:
+    layout.add_columns(RAW_PAGES, "redacted_at", "redacted_sha256", "redaction_id")
+    layout.add_tables(ERASURES, ERASURE_KEYS, LEGAL_HOLDS, RETENTION_RULES, RETENTION_RUNS)
 
 
 CHAIN = "0003 chain of pages"
 ERASURE = "0009 erasure"
 ZONES = "0010 zones"
 
-MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
+MIGRATIONS: Mapping[str, Callable[[Layout], None]] = {
     "0001 first tables": _create_first_tables,
     "0002 pages as files": _keep_pages_out_of_the_catalog,
     CHAIN: _chain_pages,
@@ -128,6 +147,7 @@ MIGRATIONS: Mapping[str, Callable[[duckdb.DuckDBPyConnection], None]] = {
     ERASURE: _add_erasure,
     ZONES: _add_publication,
     "0011 webhook status": _add_webhook_status,
+    "0012 Parquet version 2": _write_second_version_of_parquet,
 }
 
 
@@ -153,16 +173,19 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the lake to this version's layout, views and macros. The caller holds the commit lock."""
     done = applied(connection)
     refuse_newer(done)
-    is_new = done != set(MIGRATIONS)
-    for name, step in MIGRATIONS.items():
-        if name in done:
-            continue
+    layout = Layout(connection)
+    left = [name for name in MIGRATIONS if name not in done]
+    # Of a lake that is being made all that follows its tables is one step: there are no rows to change.
+    steps = [left[:1], left[1:]] if not done else [[name] for name in left]
+    for names in steps:
         with transaction(connection):
             connection.execute("CREATE TABLE IF NOT EXISTS migrations (name VARCHAR, applied_at TIMESTAMPTZ)")
-            step(connection)
-            connection.execute("INSERT INTO migrations VALUES (?, ?)", [name, datetime.now(UTC)])
-    if is_new or view_renewal.is_due(connection):
+            for name in names:
+                MIGRATIONS[name](layout)
+                connection.execute("INSERT INTO migrations VALUES (?, ?)", [name, datetime.now(UTC)])
+    if left or view_renewal.is_due(connection):
         with transaction(connection):
+            _renew_comments(connection)
             view_renewal.renew(connection)
 
 
@@ -195,24 +218,8 @@ def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
         _comment_on(connection, table, column)
 
 
-def _add_columns(connection: duckdb.DuckDBPyConnection, table: Table, names: Collection[str]) -> None:
-    """Add those columns the table lacks: a lake made by this version has them from its first tables on."""
-    rows = connection.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE database_name = 'lake' AND table_name = ?",
-        [table.name],
-    ).fetchall()
-    had = {row[0] for row in rows}
-    for column in table.columns:
-        if column.name in names and column.name not in had:
-            connection.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.type}')
-            _comment_on(connection, table, column)
-
-
 def _renew_comments(connection: duckdb.DuckDBPyConnection) -> None:
-    """Say of every table and column what this version says, where the lake says something else.
-
-    Those that a later step adds are not there yet.
-    """
+    """Say of every table and column what this version says, where the lake says something else."""
     tables = dict(
         connection.execute(
             "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = 'lake'"
@@ -223,8 +230,6 @@ def _renew_comments(connection: duckdb.DuckDBPyConnection) -> None:
     ).fetchall()
     columns = {(table, column): comment for table, column, comment in rows}
     for table in TABLES:
-        if table.name not in tables:  # a later step makes it
-            continue
         if tables[table.name] != table.comment:
             connection.execute(f"COMMENT ON TABLE {table.name} IS {quoted(table.comment)}")
         for column in table.columns:
@@ -234,12 +239,3 @@ def _renew_comments(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _comment_on(connection: duckdb.DuckDBPyConnection, table: Table, column: Column) -> None:
     connection.execute(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {quoted(column.full_comment)}')
-
-
-def _exists(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-    found = connection.execute(
-        """SELECT 1 FROM information_schema.tables
-        WHERE table_catalog = 'lake' AND table_name = ?""",
-        [name],
-    ).fetchone()
-    return found is not None

@@ -209,7 +209,8 @@ def _replay_listing(
                     connection, center_id, resource.name, part, unreadable, partial(_decode, resource)
                 )
                 staging.add(type_pages(pages, record_type))
-            changed = transact(partial(retype, connection, record_type, center_id))
+            with staging.laid_out():
+                changed = transact(partial(retype, connection, record_type, center_id))
         finally:
             staging.close()
         summary = _added(summary, changed, staging.pages, staging.records, staging.quarantined)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dispatchlake.lake.record_types import Kind, RecordType
 
+_SHA256_BYTES = 32
 _HASH_BYTES = 16
 _SEPARATOR = "\0"
 """No text has one: a record with a NUL is set aside."""
@@ -36,9 +38,10 @@ def version_hashes(table: pa.Table, record_type: RecordType) -> pa.StringArray:
     else:
         texts = pc.binary_join_element_wise(*parts, _SEPARATOR, null_handling="skip")
         contents = texts.cast(pa.binary()).to_pylist()
-    digests = b"".join([hashlib.sha256(content).digest()[:_HASH_BYTES] for content in contents])
-    offsets = pa.array(range(0, 2 * len(digests) + 1, 2 * _HASH_BYTES), pa.int32())
-    return pa.StringArray.from_buffers(len(table), offsets.buffers()[1], pa.py_buffer(digests.hex().encode()))
+    digests = b"".join([hashlib.sha256(content).digest() for content in contents])
+    halves = np.frombuffer(digests, np.uint8).reshape(-1, _SHA256_BYTES)[:, :_HASH_BYTES].tobytes()
+    offsets = np.arange(0, 2 * len(halves) + 1, 2 * _HASH_BYTES, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(table), pa.py_buffer(offsets), pa.py_buffer(halves.hex().encode()))
 
 
 def _text(column: pa.Array, kind: Kind) -> pa.StringArray:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 _PRELOADED = ["dispatchlake.ingest", "dispatchlake.lake.reading", "tests.guarantees.work", __name__]
 
@@ -23,8 +23,6 @@ forkserver = multiprocessing.get_context("forkserver")
 forkserver.set_forkserver_preload(_PRELOADED)
 
 PATIENCE_S = 120.0
-
-Session = Literal["load", "archive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +34,17 @@ class Point:
         nth: Which of those that begin so, from 1.
         when: Before it is executed, after it has been, or so many milliseconds into it.
         follows: How the statement before it on the same connection begins; "" is any.
-        session: Whose connection: the load's own, or the one that archives its pages meanwhile.
     """
 
     statement: str
     nth: int = 1
     when: Literal["before", "after"] | float = "before"
     follows: str = ""
-    session: Session = "load"
 
     def __str__(self) -> str:
         when = self.when if isinstance(self.when, str) else f"{self.when:g} ms into"
         which = f" ({self.nth})" if self.nth > 1 else f" (of {self.follows})" if self.follows else ""
-        return f"{when} {self.statement}{which}" + (" (archive)" if self.session == "archive" else "")
+        return f"{when} {self.statement}{which}"
 
 
 def die() -> None:
@@ -75,26 +71,12 @@ def at(point: Point, call: Callable[..., Any], is_here: Callable[..., bool]) -> 
 class Watched:
     """A DuckDB connection that notes each statement, and ends the process at one of them."""
 
-    def __init__(
-        self, connection: Any, statements: list[str], point: Point | None, session: Session = "load"
-    ) -> None:
+    def __init__(self, connection: Any, statements: list[str], point: Point | None) -> None:
         self._connection = connection
         self._statements = statements
-        self._all_points = point
-        self._point = point if point and point.session == session else None
-        self._session = session
+        self._point = point
         self._seen = 0
         self._previous = ""
-
-    def cursor(self) -> Watched:
-        """Return another session of the lake, watched too."""
-        return Watched(self._connection.cursor(), self._statements, self._all_points, "archive")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from dispatchlake.errors import ConfigError, LakeError, LakeTooNew, is_transient
@@ -20,7 +19,7 @@ from tests.lake.deliveries import caller_location, incident_metadata, land, medi
 from tests.lake.pages import incident, load
 from tests.lake.scripts import Script
 
-Step = Callable[[duckdb.DuckDBPyConnection], None]
+Step = Callable[[migrations.Layout], None]
 
 
 def test_a_new_lake_has_every_table_and_column_with_its_comment(ask: Ask) -> None:
@@ -141,28 +140,28 @@ def test_a_lake_from_before_webhooks_gets_their_tables_and_keeps_its_rows(lake: 
 NEW_WITH_WEBHOOKS = ("incident_sightings", "caller_locations", "media", "cad_notes", "cad_locations")
 
 
-def add_colour(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("ALTER TABLE incidents ADD COLUMN colour VARCHAR")
+def add_colour(layout: migrations.Layout) -> None:
+    layout.connection.execute("ALTER TABLE incidents ADD COLUMN colour VARCHAR")
 
 
-def create_table(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("CREATE TABLE done (x INTEGER)")
+def create_table(layout: migrations.Layout) -> None:
+    layout.connection.execute("CREATE TABLE done (x INTEGER)")
 
 
 def add_steps(monkeypatch: pytest.MonkeyPatch, steps: dict[str, Callable[..., object]]) -> None:
     monkeypatch.setattr(migrations, "MIGRATIONS", {**migrations.MIGRATIONS, **steps})
 
 
-def create_and_fail(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("CREATE TABLE half_done (x INTEGER)")
-    connection.execute("INSERT INTO half_done VALUES (1)")
-    connection.execute("DELETE FROM incidents")
+def create_and_fail(layout: migrations.Layout) -> None:
+    layout.connection.execute("CREATE TABLE half_done (x INTEGER)")
+    layout.connection.execute("INSERT INTO half_done VALUES (1)")
+    layout.connection.execute("DELETE FROM incidents")
     raise ZeroDivisionError
 
 
-def create_and_meet_an_error(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("CREATE TABLE half_done (x INTEGER)")
-    connection.execute("SELECT * FROM no_such_table")
+def create_and_meet_an_error(layout: migrations.Layout) -> None:
+    layout.connection.execute("CREATE TABLE half_done (x INTEGER)")
+    layout.connection.execute("SELECT * FROM no_such_table")
 
 
 @pytest.mark.parametrize(

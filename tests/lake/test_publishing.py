@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import duckdb
 import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as examples
@@ -290,8 +289,8 @@ def test_a_finer_or_coarser_setting_makes_what_it_touches_anew(zones: Settings) 
 def test_a_column_that_a_newer_version_adds_is_null_in_the_open_zone(
     zones: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def add_colour(connection: duckdb.DuckDBPyConnection) -> None:
-        connection.execute("ALTER TABLE incidents ADD COLUMN colour VARCHAR")
+    def add_colour(layout: migrations.Layout) -> None:
+        layout.connection.execute("ALTER TABLE incidents ADD COLUMN colour VARCHAR")
 
     monkeypatch.setattr(migrations, "MIGRATIONS", {**migrations.MIGRATIONS, "9001 colour": add_colour})
     with open_lake(zones) as lake, lake.held() as connection:

@@ -30,7 +30,8 @@ def hashes(
     staging = Staging(database, record_type)
     staging.add(type_pages([ArchivedPage("raw", page(*records))], record_type))
     assert not staging.quarantined
-    rows = database.execute("SELECT version_hash FROM staged ORDER BY receive_order").fetchall()
+    with staging.laid_out():
+        rows = database.execute("SELECT version_hash FROM staged ORDER BY receive_order").fetchall()
     return [row[0] for row in rows]
 
 
