@@ -149,5 +149,6 @@ def _mark_as_read(connection: duckdb.DuckDBPyConnection, center_id: str, count: 
     """Write watermark and coverage as if an hour after the last record all had been read."""
     read_at = made_up.STARTS_AT + timedelta(seconds=count * _SPACING_S + 3600)
     cell = bookkeeping.Cell(center_id, RESOURCES["cad_incidents"], Window(None, read_at))
-    bookkeeping.cover(connection, cell, records=count, run_id="bench")
-    bookkeeping.advance_watermark(connection, cell, read_at, reading=timedelta(0), run_id="bench")
+    landed = bookkeeping.Landed(cell, "bench", count, read_at, took=timedelta(0))
+    bookkeeping.cover(connection, [landed])
+    bookkeeping.advance_watermarks(connection, [landed])

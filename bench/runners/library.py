@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from bench.measure import Job, Meter
 from dispatchlake.ingest import ingest_cell
-from dispatchlake.lake import LoadSummary
+from dispatchlake.lake import CenterFacts, LoadSummary, open_lake
 from dispatchlake.model import Credentials, DispatchCenter, Paging, ResourceOverride, Scope
 from dispatchlake.settings import Settings
 
@@ -46,7 +46,9 @@ def main() -> None:
         return ingest_cell(centers[center_id], resource, settings=settings, run_id="bench")
 
     at_once = job.options.get("at_once", 1)
-    with Meter() as meter:
+    # As the flow does: the lake stays open from one cell to the next, and has heard of all centers.
+    with Meter() as meter, open_lake(settings) as lake:
+        lake.remember_centers(CenterFacts(one.center_id, one.name, one.time_zone) for one in centers.values())
         if at_once == 1:
             summaries = [land(cell) for cell in cells]
         else:

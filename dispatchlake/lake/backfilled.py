@@ -34,13 +34,14 @@ def cover_windows(connection: duckdb.DuckDBPyConnection, cell: Cell, *, run_id: 
     """Record that each of the cell's windows has been read whole, and forget failures within it.
 
     Returns:
-        tuple: How many staged records changed within each window.
+        tuple: How many staged records of the center changed within each window.
     """
     _lay_out(connection, cell.windows)
     counts = connection.execute(
         """SELECT count(updated_at) FROM asked
-        LEFT JOIN staged ON updated_at >= asked_start AND updated_at < asked_end
-        GROUP BY place ORDER BY place"""
+        LEFT JOIN staged ON center_id = ? AND updated_at >= asked_start AND updated_at < asked_end
+        GROUP BY place ORDER BY place""",
+        [cell.center_id],
     ).fetchall()
     names = [cell.center_id, cell.resource.name]
     connection.execute(

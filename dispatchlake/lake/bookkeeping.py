@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import duckdb
+import pyarrow as pa
 
-from dispatchlake.lake.sql import at_once
+from dispatchlake.lake.sql import at_once, registered
 from dispatchlake.model import Resource
 from dispatchlake.pauses import Failing
 from dispatchlake.windows import Window
@@ -83,6 +85,16 @@ class Failure:
     logins: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A cell that was landed by a run, and what that brought."""
+
+    run_id: str
+    kind: str
+    started_at: datetime
+    summary: LoadSummary
+
+
 def read_watermark(connection: duckdb.DuckDBPyConnection, center_id: str, resource: str) -> datetime | None:
     """Return the newest `updated_at` fully committed, or None before the first load."""
     row = connection.execute(
@@ -91,70 +103,143 @@ def read_watermark(connection: duckdb.DuckDBPyConnection, center_id: str, resour
     return row[0] if row else None
 
 
-def advance_watermark(
-    connection: duckdb.DuckDBPyConnection,
-    cell: Cell,
-    newest: datetime | None,
-    *,
-    reading: timedelta,
-    run_id: str,
-) -> datetime | None:
-    """Move the watermark up to `newest`; never back, never past the window's end, never for a backfill.
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What has just been read whole, for the bookkeeping of it.
+
+    Attributes:
+        cell: What was read; of a center and resource there is one at a time.
+        records: How many came.
+        newest_updated_at: The newest time of change among them.
+        took: How long reading took.
+    """
+
+    cell: Cell
+    run_id: str
+    records: int
+    newest_updated_at: datetime | None
+    took: timedelta
+
+    @property
+    def listing(self) -> tuple[str, str]:
+        """Return the center's id and the resource's name."""
+        return self.cell.center_id, self.cell.resource.name
+
+
+def advance_watermarks(
+    connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]
+) -> list[datetime | None]:
+    """Move each watermark up to the newest change; never back, past the window's end, or for a backfill.
 
     What changed while we read may have been missed, so it stays that long behind: the newest change seen
     is no older, by the source's clock, than the end of the reading. A record dated in the future must not
     hide what changes until then.
-    """
-    before = read_watermark(connection, cell.center_id, cell.resource.name)
-    if newest is None or newest < _FIRST_PLAUSIBLE or cell.kind != "ingest":
-        return before
-    after = min(newest - reading, cell.window.end)
-    if before is not None and after <= before:
-        return before
-    names = [cell.center_id, cell.resource.name]
-    connection.execute(f"DELETE FROM watermarks WHERE {_IS_LISTING}", names)
-    connection.execute("INSERT INTO watermarks VALUES (?, ?, ?, ?)", [*names, after, run_id])
-    return after
-
-
-def cover(connection: duckdb.DuckDBPyConnection, cell: Cell, *, records: int, run_id: str) -> Cell:
-    """Record that the cell's window has been read whole, and forget failures over it.
 
     Returns:
-        Cell: As it counts. A live reading that does not meet what was covered before is a backfill: joined
-            to it, it would claim the gap between them.
+        list: Each cell's watermark as it is now.
     """
-    start, end = cell.window.start, cell.window.end
-    if cell.kind == "ingest":
-        covered = _live_span(connection, cell)
-        if covered is not None and _are_apart(covered, cell.window):
-            cell = replace(cell, kind="backfill")
-        elif covered is not None:
-            start = None if start is None or covered.start is None else min(start, covered.start)
-            end = max(end, covered.end)
-    names = [cell.center_id, cell.resource.name]
+    rows = connection.execute(
+        f"SELECT center_id, resource, watermark_at FROM watermarks WHERE {_AMONG}", _among(landed)
+    ).fetchall()
+    before = {(center_id, resource): watermark for center_id, resource, watermark in rows}
+    moved: dict[tuple[str, str], tuple[datetime, str]] = {}
+    for one in landed:
+        newest = one.newest_updated_at
+        if newest is None or newest < _FIRST_PLAUSIBLE or one.cell.kind != "ingest":
+            continue
+        after = min(newest - one.took, one.cell.window.end)
+        had = before.get(one.listing)
+        if had is None or after > had:
+            moved[one.listing] = after, one.run_id
+    if moved:
+        names = [list(column) for column in zip(*moved, strict=True)]
+        values = [list(column) for column in zip(*moved.values(), strict=True)]
+        connection.execute(
+            f"DELETE FROM watermarks WHERE {_AMONG}", {"listings": ["|".join(name) for name in moved]}
+        )
+        connection.execute(
+            "INSERT INTO watermarks SELECT unnest(?), unnest(?), unnest(?::TIMESTAMPTZ[]), unnest(?)",
+            [*names, *values],
+        )
+    return [moved[one.listing][0] if one.listing in moved else before.get(one.listing) for one in landed]
+
+
+def cover(connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]) -> list[Cell]:
+    """Record that each cell's window has been read whole, and forget failures over it.
+
+    Returns:
+        list: The cells as they count. A live reading that does not meet what was covered before is a
+            backfill: joined to it, it would claim the gap between them.
+    """
+    live = _live_spans(connection, landed)
+    cells, spans = [], []
+    for one in landed:
+        cell, span = one.cell, one.cell.window
+        if cell.kind == "ingest" and (covered := live.get(one.listing)) is not None:
+            if _are_apart(covered, cell.window):
+                cell = replace(cell, kind="backfill")
+            else:
+                is_whole = span.start is None or covered.start is None
+                start = None if is_whole else min(span.start, covered.start)  # type: ignore[type-var]
+                span = Window(start, max(span.end, covered.end))
+        cells.append(cell)
+        spans.append(span)
+    read = {
+        "centers": [cell.center_id for cell in cells],
+        "resources": [cell.resource.name for cell in cells],
+        "kinds": [cell.kind for cell in cells],
+        "starts": [span.start for span in spans],
+        "ends": [span.end for span in spans],
+    }
     # One row for all of the live reading, one for each window of a backfill; and failures of backfills within
     # what this very reading has read, for the live span may be longer.
     connection.execute(
-        f"""DELETE FROM coverage WHERE {_IS_LISTING} AND (
-            (kind = ? AND (kind = 'ingest' OR (window_start IS NOT DISTINCT FROM ? AND window_end = ?)))
-            OR (kind = 'backfill' AND state = 'failed' AND window_end <= ?
-                AND (?::TIMESTAMPTZ IS NULL OR window_start >= ?)))""",
-        [*names, cell.kind, start, end, cell.window.end, cell.window.start, cell.window.start],
+        f"""DELETE FROM coverage USING (
+            SELECT {_OF_READ},
+                unnest($from::TIMESTAMPTZ[]) AS read_from, unnest($to::TIMESTAMPTZ[]) AS read_to) AS read
+        WHERE concat_ws('|', center_id, resource) = concat_ws('|', of_center, of_resource) AND (
+            (kind = as_kind AND (
+                kind = 'ingest' OR (window_start IS NOT DISTINCT FROM since AND window_end = until)))
+            OR (kind = 'backfill' AND state = 'failed' AND window_end <= read_to
+                AND (read_from IS NULL OR window_start >= read_from)))""",
+        {
+            **read,
+            "from": [cell.window.start for cell in cells],
+            "to": [cell.window.end for cell in cells],
+        },
     )
     connection.execute(
-        "INSERT INTO coverage VALUES (?, ?, ?, 'complete', ?, ?, ?, 1, NULL, ?, ?)",
-        [*names, cell.kind, start, end, records, run_id, datetime.now(UTC)],
+        f"""INSERT INTO coverage
+        SELECT of_center, of_resource, as_kind, 'complete', since, until, records, 1, NULL, run_id, $now
+        FROM (SELECT {_OF_READ}, unnest($records) AS records, unnest($runs) AS run_id)""",
+        {
+            **read,
+            "records": [one.records for one in landed],
+            "runs": [one.run_id for one in landed],
+            "now": datetime.now(UTC),
+        },
     )
-    return cell
+    return cells
 
 
-def _live_span(connection: duckdb.DuckDBPyConnection, cell: Cell) -> Window | None:
-    row = connection.execute(
-        f"SELECT window_start, window_end FROM coverage WHERE {IS_STATE}",
-        [cell.center_id, cell.resource.name, "ingest", "complete"],
-    ).fetchone()
-    return Window(*row) if row else None
+_AMONG = "list_contains($listings, concat_ws('|', center_id, resource))"
+_OF_READ = """unnest($centers) AS of_center, unnest($resources) AS of_resource, unnest($kinds) AS as_kind,
+                unnest($starts::TIMESTAMPTZ[]) AS since, unnest($ends::TIMESTAMPTZ[]) AS until"""
+
+
+def _among(landed: Sequence[Landed]) -> dict[str, object]:
+    return {"listings": ["|".join(one.listing) for one in landed]}
+
+
+def _live_spans(
+    connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]
+) -> dict[tuple[str, str], Window]:
+    rows = connection.execute(
+        f"""SELECT center_id, resource, window_start, window_end FROM coverage
+        WHERE {_AMONG} AND concat_ws('|', kind, state) = 'ingest|complete'""",
+        _among(landed),
+    ).fetchall()
+    return {(center_id, resource): Window(start, end) for center_id, resource, start, end in rows}
 
 
 def _are_apart(one: Window, other: Window) -> bool:
@@ -187,35 +272,31 @@ def read_failing(connection: duckdb.DuckDBPyConnection) -> list[Failing]:
     return [Failing(*row) for row in rows]
 
 
-def record_run(
-    connection: duckdb.DuckDBPyConnection,
-    summary: LoadSummary,
-    *,
-    kind: str,
-    run_id: str,
-    started_at: datetime,
-) -> None:
-    """Record what a landed cell brought."""
-    _insert_run(
+def record_runs(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
+    """Record what landed cells brought."""
+    _insert_runs(
         connection,
-        {
-            "run_id": run_id,
-            "center_id": summary.center_id,
-            "resource": summary.resource,
-            "state": "landed",
-            "pages": summary.pages,
-            "records": summary.records,
-            "new": summary.new,
-            "changed": summary.changed,
-            "unchanged": summary.unchanged,
-            "quarantined": summary.quarantined,
-            "oldest_created_at": summary.oldest_created_at,
-            "newest_updated_at": summary.newest_updated_at,
-            "started_at": started_at,
-            "seconds": summary.seconds,
-            "kind": kind,
-            "logins": summary.logins,
-        },
+        [
+            {
+                "run_id": run.run_id,
+                "center_id": run.summary.center_id,
+                "resource": run.summary.resource,
+                "state": "landed",
+                "pages": run.summary.pages,
+                "records": run.summary.records,
+                "new": run.summary.new,
+                "changed": run.summary.changed,
+                "unchanged": run.summary.unchanged,
+                "quarantined": run.summary.quarantined,
+                "oldest_created_at": run.summary.oldest_created_at,
+                "newest_updated_at": run.summary.newest_updated_at,
+                "started_at": run.started_at,
+                "seconds": run.summary.seconds,
+                "kind": run.kind,
+                "logins": run.summary.logins,
+            }
+            for run in runs
+        ],
     )
 
 
@@ -223,23 +304,26 @@ def record_failed_run(
     connection: duckdb.DuckDBPyConnection, cell: Cell, failure: Failure, *, run_id: str, started_at: datetime
 ) -> None:
     """Record that a cell failed; a retry of the same run adds a row of its own."""
-    _insert_run(
+    _insert_runs(
         connection,
-        {
-            "run_id": run_id,
-            "center_id": cell.center_id,
-            "resource": cell.resource.name,
-            "state": "failed",
-            "error": failure.error,
-            "started_at": started_at,
-            "seconds": (datetime.now(UTC) - started_at).total_seconds(),
-            "kind": cell.kind,
-            "error_class": failure.error_class or None,
-            "logins": failure.logins,
-        },
+        [
+            {
+                "run_id": run_id,
+                "center_id": cell.center_id,
+                "resource": cell.resource.name,
+                "state": "failed",
+                "error": failure.error,
+                "started_at": started_at,
+                "seconds": (datetime.now(UTC) - started_at).total_seconds(),
+                "kind": cell.kind,
+                "error_class": failure.error_class or None,
+                "logins": failure.logins,
+            }
+        ],
     )
 
 
-def _insert_run(connection: duckdb.DuckDBPyConnection, values: dict[str, Any]) -> None:
-    named = ", ".join(f"${name} AS {name}" for name in values)
-    connection.execute(f"INSERT INTO runs BY NAME SELECT {named}", values)
+def _insert_runs(connection: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that all have the same columns."""
+    with registered(connection, "run_rows", pa.Table.from_pylist(list(rows))):
+        connection.execute("INSERT INTO runs BY NAME SELECT * FROM run_rows")

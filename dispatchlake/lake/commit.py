@@ -28,19 +28,44 @@ Source = Literal["rest", "webhook"]
 class Merged:
     """Counts of one merge: records first seen, and further versions of known ones."""
 
-    new: int
-    changed: int
+    new: int = 0
+    changed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CenterSpan:
+    """Span of a center's staged records; None where none had a stamp."""
+
+    oldest_created_at: datetime | None = None
+    newest_created_at: datetime | None = None
+    newest_updated_at: datetime | None = None
+    lacks_created_at: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StagedSpan:
     """Centers and span of the staged records; None where nothing was staged, or nothing had a stamp."""
 
-    center_ids: tuple[str, ...]
-    oldest_created_at: datetime | None
-    newest_created_at: datetime | None
-    newest_updated_at: datetime | None
-    lacks_created_at: bool
+    of_centers: Mapping[str, CenterSpan]
+
+    @property
+    def center_ids(self) -> tuple[str, ...]:
+        """Return the centers of which records are staged."""
+        return tuple(self.of_centers)
+
+    @property
+    def oldest_created_at(self) -> datetime | None:
+        """Return the oldest record's stamp, of any center."""
+        return min(
+            (one.oldest_created_at for one in self.of_centers.values() if one.oldest_created_at), default=None
+        )
+
+    @property
+    def newest_created_at(self) -> datetime | None:
+        """Return the newest record's stamp, of any center."""
+        return max(
+            (one.newest_created_at for one in self.of_centers.values() if one.newest_created_at), default=None
+        )
 
     @property
     def bounds(self) -> dict[str, object]:
@@ -67,7 +92,7 @@ class StagedSpan:
         between = "created_at BETWEEN $oldest AND $newest"
         if self.oldest_created_at is None:
             between = "created_at IS NULL"
-        elif self.lacks_created_at:
+        elif any(one.lacks_created_at for one in self.of_centers.values()):
             between = f"({between} OR created_at IS NULL)"
         return f"{self.among_centers} AND {between}"
 
@@ -75,34 +100,40 @@ class StagedSpan:
 def staged_span(connection: duckdb.DuckDBPyConnection, record_type: RecordType) -> StagedSpan:
     """Return the span of what is staged."""
     updated = "max(updated_at)" if record_type.current else "NULL"
-    center_ids, oldest, newest, updated_at, lacks = fetch_row(
-        connection,
-        f"""SELECT list(DISTINCT center_id ORDER BY center_id), min(created_at), max(created_at), {updated},
-            count(*) > count(created_at) FROM staged""",
-    )
-    return StagedSpan(tuple(center_ids or ()), oldest, newest, updated_at, lacks)
+    rows = connection.execute(
+        f"""SELECT center_id, min(created_at), max(created_at), {updated}, count(*) > count(created_at)
+        FROM staged GROUP BY center_id ORDER BY center_id"""
+    ).fetchall()
+    return StagedSpan({center_id: CenterSpan(*span) for center_id, *span in rows})
 
 
 def merge(
     connection: duckdb.DuckDBPyConnection, record_type: RecordType, span: StagedSpan, *, source: Source
-) -> Merged:
-    """Add the staged versions the lake does not have, and renew the current rows they supersede."""
+) -> dict[str, Merged]:
+    """Add the staged versions the lake does not have, and renew the current rows they supersede.
+
+    Returns:
+        dict: What that came to, by center; centers of which nothing was added are not there.
+    """
     if not span.center_ids:
-        return Merged(0, 0)
+        return {}
     _find_fresh(connection, record_type, span, source)
     if record_type.sightings:
         _note_sightings(connection, record_type, span, source)
-    fresh = _count(connection, "SELECT count(*) FROM fresh")
+    fresh = _by_center(connection, "fresh")
     if not fresh:
-        return Merged(0, 0)
+        return {}
     _insert(connection, record_type, record_type.versions, "fresh", source)
     if not record_type.current:
-        return Merged(new=fresh, changed=0)
+        return {center_id: Merged(new=count) for center_id, count in fresh.items()}
     known, new = _find_known(connection, record_type, span)
-    _find_winners(connection, record_type, are_unique=known + new == fresh)
+    _find_winners(connection, record_type, are_unique=known + sum(new.values()) == sum(fresh.values()))
     _delete_superseded(connection, record_type, span)
     _insert(connection, record_type, record_type.current, "winners", source)
-    return Merged(new=new, changed=fresh - new)
+    return {
+        center_id: Merged(new.get(center_id, 0), count - new.get(center_id, 0))
+        for center_id, count in fresh.items()
+    }
 
 
 def _find_fresh(
@@ -192,11 +223,14 @@ def _insert(
 
 def _find_known(
     connection: duckdb.DuckDBPyConnection, record_type: RecordType, span: StagedSpan
-) -> tuple[int, int]:
-    """Collect in `known` the current rows of the fresh ids; return how many ids have one, and how many none.
+) -> tuple[int, dict[str, int]]:
+    """Collect in `known` the current rows of the fresh ids.
 
     Most lie within the batch's time range. Only for an id that does not is the whole center looked through,
     its id columns alone: a source may correct `created_at`, and its incident must not be there twice.
+
+    Returns:
+        tuple: How many ids have one, and by center how many have none.
     """
     key = f"center_id, {record_type.key}"
     current = f"""SELECT {key}, created_at, updated_at, ({record_type.tie_break} IS NOT NULL) AS is_further
@@ -213,14 +247,16 @@ def _find_known(
         SELECT DISTINCT {key} FROM fresh ANTI JOIN known USING ({key})""",
     )
     if not unknown:
-        return known, 0
+        return known, {}
     centers = {name: value for name, value in span.bounds.items() if name.startswith("center_")}
     found = _count(
         connection,
         f"INSERT INTO known {current} {span.among_centers} AND ({key}) IN (SELECT {key} FROM unknown)",
         centers,
     )
-    return known + found, unknown - found
+    if not found:
+        return known, _by_center(connection, "unknown")
+    return known + found, _by_center(connection, f"unknown ANTI JOIN known USING ({key})")
 
 
 def _delete_superseded(
@@ -253,6 +289,11 @@ def quarantine(connection: duckdb.DuckDBPyConnection, center_ids: Collection[str
         QUALIFY row_number() OVER (PARTITION BY quarantine_id ORDER BY received_at, position) = 1""",
         {"centers": list(center_ids)},
     )
+
+
+def _by_center(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, int]:
+    rows = connection.execute(f"SELECT center_id, count(*) FROM {relation} GROUP BY center_id").fetchall()
+    return dict(rows)
 
 
 def _count(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -29,6 +31,38 @@ while rows are only added, wrong counts while files are merged or rows flushed."
 
 _ATTACHING = threading.Lock()
 """DuckDB has the name of a database that is still being attached: another thread would meet half of it."""
+
+
+_DOOR = threading.Lock()
+"""Of the catalog's file: see `at_the_door`."""
+
+
+@contextlib.contextmanager
+def at_the_door() -> Iterator[None]:
+    """Let no other thread of this process open or close the catalog meanwhile: for moments only.
+
+    DuckDB has a connection to SQLite for each transaction. One that closes asks for the whole file, in vain
+    and for a tenth of a millisecond; one that is opened just then is told that the file is busy, and sleeps
+    for a whole second (docs/decisions/0023).
+    """
+    with _DOOR:
+        yield
+
+
+@contextlib.contextmanager
+def lake_transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit what is done to the lake within, or nothing of it."""
+    with at_the_door():
+        connection.execute("BEGIN")
+        connection.execute("USE lake")  # the first that asks the catalog opens it
+    try:
+        yield
+        with at_the_door():
+            connection.execute("COMMIT")
+    except BaseException:
+        with at_the_door(), contextlib.suppress(duckdb.Error):  # a failed COMMIT has already rolled back
+            connection.execute("ROLLBACK")
+        raise
 
 
 def catalog_path(lake_dir: Path) -> Path:

@@ -7,7 +7,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,6 @@ from dispatchlake.lake import (
     backfilled,
     bookkeeping,
     centers,
-    commit,
     holds,
     ledger,
     ledger_table,
@@ -34,11 +32,20 @@ from dispatchlake.lake import (
 from dispatchlake.lake.archive import ArchivedPage, archive_pages
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.centers import CenterFacts
-from dispatchlake.lake.connection import another_session, begin_anew, catalog_path, connect_writer
+from dispatchlake.lake.connection import (
+    another_session,
+    at_the_door,
+    begin_anew,
+    catalog_path,
+    connect_writer,
+    lake_transaction,
+)
 from dispatchlake.lake.forgetting import delivery_without_forgotten, without_forgotten
+from dispatchlake.lake.group_commit import group_commit
 from dispatchlake.lake.holds import Hold
 from dispatchlake.lake.landing import land, type_or_set_aside
 from dispatchlake.lake.ledger import Ledger
+from dispatchlake.lake.loads import Load, land_loads
 from dispatchlake.lake.media_files import ExpiredMedia, MediaAnswer, MediaLink, MediaOutcome
 from dispatchlake.lake.quality import CheckFigures, read_checks
 from dispatchlake.lake.reading_ahead import reading_ahead
@@ -61,16 +68,6 @@ T = TypeVar("T")
 _MIGRATING = threading.Lock()
 _IS_CURRENT = "memory.main.is_current"
 """A table that is there once this process's DuckDB has found the layout right: asked once."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """How the pages of one load were read: in which run, since when, how long, with how many logins."""
-
-    run_id: str
-    started_at: datetime
-    took: timedelta
-    logins: int
 
 
 class _Erased(CatalogBusy):
@@ -155,7 +152,7 @@ class Lake:
 
     def watermark(self, center_id: str, resource: str) -> datetime | None:
         """Return the newest `updated_at` fully committed, or None before the first load."""
-        with _duckdb_errors():
+        with _duckdb_errors(), at_the_door():
             return bookkeeping.read_watermark(self._connection, center_id, resource)
 
     def coverage(self, center_ids: Collection[str]) -> dict[tuple[str, str], list[Covered]]:
@@ -200,24 +197,21 @@ class Lake:
                     last = batch.pages if batch.is_last else []
                     if not batch.is_last:
                         archive = partial(archive_pages, self._connection, batch.pages, run_id=run_id)
-                        self._transact(archive, erased=erased)
+                        self._transact(archive, erased=erased.mark)
                     staging.add(typed)
             took = timedelta(seconds=time.monotonic() - started_s)
-            reading = _Reading(run_id, started_at, took, logins())
-
-            def write() -> LoadSummary:
-                archive_pages(self._connection, last, run_id=run_id)
-                return self._commit(cell, staging, reading)
-
-            with staging.laid_out():
-                return self._transact(write, erased=erased)
+            load = Load(cell, run_id, staging, last, erased.mark, started_at, took, logins())
+            return group_commit(self.lake_dir).land(load, self._land)
         except (DispatchLakeError, duckdb.Error):  # the lake takes nothing
             raise
         except Exception:  # a fault of ours: the pages are kept all the same, to be replayed
-            self._transact(partial(archive_pages, self._connection, last, run_id=run_id), erased=erased)
+            self._transact(partial(archive_pages, self._connection, last, run_id=run_id), erased=erased.mark)
             raise
         finally:
             staging.close()
+
+    def _land(self, loads: Sequence[Load]) -> list[LoadSummary]:
+        return self._transact(partial(land_loads, self._connection, loads), erased=loads[0].erased)
 
     def land(self, deliveries: Sequence[ArchivedPage], *, run_id: str) -> LandedDeliveries:
         """Land webhook deliveries of any centers in one transaction; those in the lake already, not again.
@@ -233,44 +227,6 @@ class Lake:
             return partial(land, self._connection, kept, typed, run_id=run_id, started_at=started_at)
 
         return self._transact_kept(deliveries, prepare)
-
-    def _commit(self, cell: Cell, staging: Staging, reading: _Reading) -> LoadSummary:
-        """Write what one load changes: tables, quarantine, coverage, watermark, run."""
-        connection, center_id, resource = self._connection, cell.center_id, cell.resource.name
-        record_type = record_type_of(cell.resource)
-        span = commit.staged_span(connection, record_type)
-        merged = commit.merge(connection, record_type, span, source="rest")
-        if staging.quarantined:
-            commit.quarantine(connection, [center_id])
-        window_records: tuple[int, ...] = ()
-        if cell.windows:
-            window_records = backfilled.cover_windows(connection, cell, run_id=reading.run_id)
-        else:
-            cell = bookkeeping.cover(connection, cell, records=staging.records, run_id=reading.run_id)
-        watermark = bookkeeping.advance_watermark(
-            connection, cell, span.newest_updated_at, reading=reading.took, run_id=reading.run_id
-        )
-        summary = LoadSummary(
-            center_id=center_id,
-            resource=resource,
-            pages=staging.pages,
-            records=staging.records,
-            new=merged.new,
-            changed=merged.changed,
-            unchanged=staging.records - staging.quarantined - merged.new - merged.changed,
-            quarantined=staging.quarantined,
-            body_bytes=staging.body_bytes,
-            seconds=(datetime.now(UTC) - reading.started_at).total_seconds(),
-            watermark=watermark,
-            oldest_created_at=span.oldest_created_at,
-            newest_updated_at=span.newest_updated_at,
-            window_records=window_records,
-            logins=reading.logins,
-        )
-        bookkeeping.record_run(
-            connection, summary, kind=cell.kind, run_id=reading.run_id, started_at=reading.started_at
-        )
-        return summary
 
     def record_failure(self, cell: Cell, failure: Failure, *, run_id: str, started_at: datetime) -> None:
         """Record that a cell failed, with each of its windows, and why."""
@@ -376,7 +332,7 @@ class Lake:
         Raises:
             ConfigError: A center is named that has no archived page.
         """
-        erased = ledger.read(self.lake_dir)
+        erased = ledger.mark_of(self.lake_dir)
         transact = partial(self._transact, erased=erased)
         with _duckdb_errors():
             return replay(self._connection, transact, selection or Selection(), resources or {})
@@ -425,14 +381,14 @@ class Lake:
             erased = ledger.read(self.lake_dir)
             write = prepare(_without_forgotten(pages, erased))
             with contextlib.suppress(_Erased):  # the pages are at hand: look again
-                return self._transact(write, erased=erased)
+                return self._transact(write, erased=erased.mark)
 
     def _transact(
         self,
         write: Callable[[], T],
         connection: duckdb.DuckDBPyConnection | None = None,
         *,
-        erased: Ledger | None = None,
+        erased: ledger.Mark | None = None,
     ) -> T:
         """Run `write` in one transaction, under the lock that orders the writers of a SQLite catalog.
 
@@ -444,13 +400,13 @@ class Lake:
         """
         connection = connection or self._connection
         with held(self._lock), _duckdb_errors():
-            if erased is not None and ledger.mark_of(self.lake_dir) != erased.mark:
+            if erased is not None and ledger.mark_of(self.lake_dir) != erased:
                 raise _Erased(
                     "Calls were erased while this was read: nothing of it was written. "
                     "The next run reads again."
                 )
             try:
-                with transaction(connection):
+                with lake_transaction(connection):
                     return write()
             except duckdb.Error:  # perhaps a refused COMMIT
                 begin_anew(self.lake_dir)
@@ -487,7 +443,8 @@ def _open_or_make(
     lake_dir: Path, lock: FileLock, *, memory_limit_mb: int, encrypt: bool
 ) -> duckdb.DuckDBPyConnection:
     if catalog_path(lake_dir).exists():
-        with contextlib.suppress(LakeError):  # another writer may be making it at this moment: wait for that
+        # Another writer may be making it at this moment: wait for that.
+        with contextlib.suppress(LakeError), at_the_door():
             return connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=False)
     with held(lock):
         _refuse_orphans(lake_dir)

@@ -69,9 +69,10 @@ def land(
         with registered(connection, "staged", records):
             span = commit.staged_span(connection, record_type)
             merged = commit.merge(connection, record_type, span, source="webhook")
-            if merged.new + merged.changed:
+            if merged:
                 brought.add_rows(_fresh(connection, record_type))
-        landed += LandedDeliveries(new=merged.new, changed=merged.changed)
+        for one in merged.values():
+            landed += LandedDeliveries(new=one.new, changed=one.changed)
     if typed.rejects.num_rows:
         with registered(connection, "rejected", typed.rejects):
             commit.quarantine(connection, set(typed.rejects["center_id"].to_pylist()))

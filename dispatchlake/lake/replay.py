@@ -27,7 +27,7 @@ from dispatchlake.lake.events import DISCRIMINATORS
 from dispatchlake.lake.landing import type_or_set_aside
 from dispatchlake.lake.record_types import EVENT_TYPES, INCIDENT_EVENTS, RECORD_TYPES, record_type_of
 from dispatchlake.lake.retyping import TEMPORARY_TABLES, Retyped, retype, retype_deliveries
-from dispatchlake.lake.staging import Staging
+from dispatchlake.lake.staging import Staging, laid_out
 from dispatchlake.lake.typed_pages import type_pages
 from dispatchlake.model import RESOURCES, Page, Resource
 from dispatchlake.payload import PayloadError, decode_payload
@@ -209,12 +209,16 @@ def _replay_listing(
                     connection, center_id, resource.name, part, unreadable, partial(_decode, resource)
                 )
                 staging.add(type_pages(pages, record_type))
-            with staging.laid_out():
-                changed = transact(partial(retype, connection, record_type, center_id))
+            changed = transact(partial(_retype, connection, staging, center_id))
         finally:
             staging.close()
         summary = _added(summary, changed, staging.pages, staging.records, staging.quarantined)
     return _ended(summary, unreadable)
+
+
+def _retype(connection: duckdb.DuckDBPyConnection, staging: Staging, center_id: str) -> Retyped:
+    with laid_out(connection, [staging]):
+        return retype(connection, staging.record_type, center_id)
 
 
 def _replay_deliveries(

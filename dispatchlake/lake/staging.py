@@ -7,7 +7,7 @@ see none of it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -22,84 +22,120 @@ IN_MEMORY_BYTES = 48 * 2**20
 
 
 class Staging:
-    """The staged records and rejects of one load, and how much it has read."""
+    """The staged records and rejects of one load, and how much it has read.
+
+    Attributes:
+        staged: The records; `laid_out` lets statements ask them.
+        rejected: The rejects.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, record_type: RecordType) -> None:
+        self.record_type = record_type
         self.pages = self.records = self.quarantined = self.body_bytes = 0
-        self._record_type = record_type
-        self._staged = _Pile(connection, "staged")
-        self._rejected = _Pile(connection, "rejected")
+        self.staged = Pile(connection, "staged")
+        self.rejected = Pile(connection, "rejected")
 
     def add(self, pages: TypedPages | Exception) -> None:
         """Stage the records of pages, in the order of the calls; raise why they could not be typed."""
         if isinstance(pages, Exception):
             raise pages
-        column = pages.records.schema.get_field_index("receive_order")
-        order = pc.add(pages.records["receive_order"], self.records)
-        self._staged.add(pages.records.set_column(column, "receive_order", order))
-        self._rejected.add(pages.rejects)
+        self.staged.add(_moved_on(pages.records, self.records))
+        self.rejected.add(pages.rejects)
         self.pages += pages.page_count
         self.records += pages.record_count
         self.quarantined += pages.rejects.num_rows
         self.body_bytes += pages.body_bytes
 
-    @contextlib.contextmanager
-    def laid_out(self) -> Iterator[None]:
-        """Let statements ask `staged` and `rejected`."""
-        nothing = type_pages([], self._record_type)
-        with self._staged.laid_out(nothing.records), self._rejected.laid_out(nothing.rejects):
-            yield
+    @property
+    def is_in_memory(self) -> bool:
+        """Say whether it may be laid out together with others, on any connection of the lake."""
+        return not (self.staged.is_table or self.rejected.is_table)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Return how large what is in memory is."""
+        return self.staged.waiting_bytes + self.rejected.waiting_bytes
 
     def close(self) -> None:
         """Drop what was staged."""
-        self._staged.close()
-        self._rejected.close()
+        self.staged.close()
+        self.rejected.close()
 
 
-class _Pile:
-    """Rows under one name."""
+@contextlib.contextmanager
+def laid_out(connection: duckdb.DuckDBPyConnection, stagings: Sequence[Staging]) -> Iterator[None]:
+    """Let statements ask `staged` and `rejected`, for all of some loads of one record type.
+
+    Within a transaction: there a name is looked up in the lake in no time. One that is not in memory is
+    alone, and asked on its own connection.
+    """
+    nothing = type_pages([], stagings[0].record_type)
+    first, records, rejects = 0, [], []
+    for one in stagings:
+        records += [_moved_on(rows, first) for rows in one.staged.waiting]
+        rejects += one.rejected.waiting
+        first += one.records
+    with (
+        _named(connection, "staged", records or [nothing.records], stagings[0].staged),
+        _named(connection, "rejected", rejects or [nothing.rejects], stagings[0].rejected),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _named(
+    connection: duckdb.DuckDBPyConnection, name: str, rows: list[pa.Table], pile: Pile
+) -> Iterator[None]:
+    if pile.is_table:
+        yield
+        return
+    with registered(connection, name, pa.concat_tables(rows)):
+        yield
+
+
+def _moved_on(records: pa.Table, by: int) -> pa.Table:
+    """Return records whose `receive_order` counts from a later number."""
+    if not by:
+        return records
+    column = records.schema.get_field_index("receive_order")
+    return records.set_column(column, "receive_order", pc.add(records["receive_order"], by))
+
+
+class Pile:
+    """Rows that wait, and the table of that name that they have gone to once they were too many."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
         self._connection = connection
         self._name = name
-        self._waiting: list[pa.Table] = []
-        self._waiting_bytes = 0
-        self._is_table = False
+        self.waiting: list[pa.Table] = []
+        self.waiting_bytes = 0
+        self.is_table = False
 
     def add(self, rows: pa.Table) -> None:
+        """Let some more rows wait."""
         if not rows.num_rows:
             return
-        self._waiting.append(rows)
-        self._waiting_bytes += rows.nbytes
-        if self._is_table or self._waiting_bytes > IN_MEMORY_BYTES:
+        self.waiting.append(rows)
+        self.waiting_bytes += rows.nbytes
+        if self.is_table or self.waiting_bytes > IN_MEMORY_BYTES:
             self._put_into_table()
 
     def _put_into_table(self) -> None:
-        rows = pa.concat_tables(self._waiting)
+        rows = pa.concat_tables(self.waiting)
         # In one transaction: DuckDB looks each name up in the lake too, which begins one there.
         with transaction(self._connection), registered(self._connection, "waiting", rows):
-            if self._is_table:
+            if self.is_table:
                 self._connection.execute(f"INSERT INTO {self._name} BY NAME SELECT * FROM waiting")
             else:
                 self._connection.execute(
                     f"CREATE OR REPLACE TEMP TABLE {self._name} AS SELECT * FROM waiting"
                 )
-        self._is_table = True
-        self._waiting, self._waiting_bytes = [], 0
-
-    @contextlib.contextmanager
-    def laid_out(self, nothing: pa.Table) -> Iterator[None]:
-        """Let statements ask the rows under their name; where there are none, a table without any."""
-        if self._is_table:
-            yield
-            return
-        rows = pa.concat_tables(self._waiting) if self._waiting else nothing
-        with registered(self._connection, self._name, rows):
-            yield
+        self.is_table = True
+        self.waiting, self.waiting_bytes = [], 0
 
     def close(self) -> None:
         """Drop the rows; where that fails, the next load replaces them."""
-        self._waiting = []
-        if self._is_table:
+        self.waiting = []
+        if self.is_table:
             with contextlib.suppress(duckdb.Error):  # the load has landed, or has failed for a reason
                 self._connection.execute(f"DROP TABLE IF EXISTS temp.main.{self._name}")

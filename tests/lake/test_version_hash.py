@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.record_types import CAD_INCIDENTS, INCIDENT_EVENTS, RecordType
-from dispatchlake.lake.staging import Staging
+from dispatchlake.lake.staging import Staging, laid_out
 from dispatchlake.lake.typed_pages import type_pages
 from tests.lake.pages import incident, page, stamp
 
@@ -30,7 +30,7 @@ def hashes(
     staging = Staging(database, record_type)
     staging.add(type_pages([ArchivedPage("raw", page(*records))], record_type))
     assert not staging.quarantined
-    with staging.laid_out():
+    with laid_out(database, [staging]):
         rows = database.execute("SELECT version_hash FROM staged ORDER BY receive_order").fetchall()
     return [row[0] for row in rows]
 

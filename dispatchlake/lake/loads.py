@@ -1,0 +1,125 @@
+"""What cells have read, landed together: one transaction for as many as are ready.
+
+Quiet cells cost as much as their statements: a query of a small table takes milliseconds and a commit ten,
+whether they are about one center or eight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+
+import duckdb
+
+from dispatchlake.lake import backfilled, bookkeeping, commit
+from dispatchlake.lake.archive import ArchivedPage, archive_pages
+from dispatchlake.lake.bookkeeping import Cell, Landed, LoadSummary, Run
+from dispatchlake.lake.commit import CenterSpan, Merged
+from dispatchlake.lake.ledger import Mark
+from dispatchlake.lake.record_types import RecordType
+from dispatchlake.lake.staging import Staging, laid_out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Load:
+    """What one cell has read, ready to be landed.
+
+    Attributes:
+        last: The last pages, which are archived by the commit that lands what was made of all.
+        erased: Tells what was known to be erased when they were read.
+        took: How long reading took.
+        logins: Requests to the center's token endpoint that it took.
+    """
+
+    cell: Cell
+    run_id: str
+    staging: Staging
+    last: list[ArchivedPage]
+    erased: Mark
+    started_at: datetime
+    took: timedelta
+    logins: int
+
+    @property
+    def record_type(self) -> RecordType:
+        """Return what its records are."""
+        return self.staging.record_type
+
+
+def land_loads(connection: duckdb.DuckDBPyConnection, loads: Sequence[Load]) -> list[LoadSummary]:
+    """Write what loads change: pages, tables, quarantine, coverage, watermarks, runs.
+
+    The caller holds the commit lock and a transaction. No two loads are of one listing; one that is not
+    staged in memory is alone, and on its own connection.
+    """
+    for run_id, of_run in groupby(loads, lambda load: load.run_id):
+        archive_pages(connection, [page for load in of_run for page in load.last], run_id=run_id)
+    merged: dict[Load, tuple[CenterSpan, Merged]] = {}
+    window_records: dict[Load, tuple[int, ...]] = {}
+    for record_type in dict.fromkeys(load.record_type for load in loads):
+        together = [load for load in loads if load.record_type == record_type]
+        with laid_out(connection, [load.staging for load in together]):
+            span = commit.staged_span(connection, record_type)
+            found = commit.merge(connection, record_type, span, source="rest")
+            for load in together:
+                center_id = load.cell.center_id
+                merged[load] = (
+                    span.of_centers.get(center_id, CenterSpan()),
+                    found.get(center_id, Merged()),
+                )
+                if load.cell.windows:
+                    window_records[load] = backfilled.cover_windows(connection, load.cell, run_id=load.run_id)
+            if any(load.staging.quarantined for load in together):
+                commit.quarantine(connection, [load.cell.center_id for load in together])
+    landed = [_landed(load, merged[load][0]) for load in loads]
+    cells = {load: load.cell for load in loads}
+    whole = [load for load in loads if not load.cell.windows]
+    if whole:
+        covered = bookkeeping.cover(connection, [_landed(load, merged[load][0]) for load in whole])
+        cells.update(zip(whole, covered, strict=True))
+    watermarks = bookkeeping.advance_watermarks(connection, landed)
+    summaries = [
+        _summary(load, *merged[load], watermark, window_records.get(load, ()))
+        for load, watermark in zip(loads, watermarks, strict=True)
+    ]
+    bookkeeping.record_runs(
+        connection,
+        [
+            Run(load.run_id, cells[load].kind, load.started_at, summary)
+            for load, summary in zip(loads, summaries, strict=True)
+        ],
+    )
+    return summaries
+
+
+def _landed(load: Load, span: CenterSpan) -> Landed:
+    return Landed(load.cell, load.run_id, load.staging.records, span.newest_updated_at, load.took)
+
+
+def _summary(
+    load: Load,
+    span: CenterSpan,
+    merged: Merged,
+    watermark: datetime | None,
+    window_records: tuple[int, ...],
+) -> LoadSummary:
+    staging = load.staging
+    return LoadSummary(
+        center_id=load.cell.center_id,
+        resource=load.cell.resource.name,
+        pages=staging.pages,
+        records=staging.records,
+        new=merged.new,
+        changed=merged.changed,
+        unchanged=staging.records - staging.quarantined - merged.new - merged.changed,
+        quarantined=staging.quarantined,
+        body_bytes=staging.body_bytes,
+        seconds=(datetime.now(UTC) - load.started_at).total_seconds(),
+        watermark=watermark,
+        oldest_created_at=span.oldest_created_at,
+        newest_updated_at=span.newest_updated_at,
+        window_records=window_records,
+        logins=load.logins,
+    )
