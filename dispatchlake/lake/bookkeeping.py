@@ -171,6 +171,8 @@ def cover(connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]) -> li
         list: The cells as they count. A live reading that does not meet what was covered before is a
             backfill: joined to it, it would claim the gap between them.
     """
+    if not landed:
+        return []
     live = _live_spans(connection, landed)
     cells, spans = [], []
     for one in landed:

@@ -7,7 +7,7 @@ whether they are about one center or eight.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
@@ -73,13 +73,12 @@ def land_loads(connection: duckdb.DuckDBPyConnection, loads: Sequence[Load]) -> 
                     window_records[load] = backfilled.cover_windows(connection, load.cell, run_id=load.run_id)
             if any(load.staging.quarantined for load in together):
                 commit.quarantine(connection, [load.cell.center_id for load in together])
-    landed = [_landed(load, merged[load][0]) for load in loads]
-    cells = {load: load.cell for load in loads}
-    whole = [load for load in loads if not load.cell.windows]
-    if whole:
-        covered = bookkeeping.cover(connection, [_landed(load, merged[load][0]) for load in whole])
-        cells.update(zip(whole, covered, strict=True))
-    watermarks = bookkeeping.advance_watermarks(connection, landed)
+    landed = {load: _landed(load, merged[load][0]) for load in loads}
+    of_one_window = [load for load in loads if not load.cell.windows]
+    covered = bookkeeping.cover(connection, [landed[load] for load in of_one_window])
+    for load, cell in zip(of_one_window, covered, strict=True):
+        landed[load] = replace(landed[load], cell=cell)
+    watermarks = bookkeeping.advance_watermarks(connection, list(landed.values()))
     summaries = [
         _summary(load, *merged[load], watermark, window_records.get(load, ()))
         for load, watermark in zip(loads, watermarks, strict=True)
@@ -87,7 +86,7 @@ def land_loads(connection: duckdb.DuckDBPyConnection, loads: Sequence[Load]) -> 
     bookkeeping.record_runs(
         connection,
         [
-            Run(load.run_id, cells[load].kind, load.started_at, summary)
+            Run(load.run_id, landed[load].cell.kind, load.started_at, summary)
             for load, summary in zip(loads, summaries, strict=True)
         ],
     )
