@@ -52,10 +52,10 @@ def at_the_door() -> Iterator[None]:
 @contextlib.contextmanager
 def lake_transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Commit what is done to the lake within, or nothing of it."""
-    with at_the_door():
-        connection.execute("BEGIN")
-        connection.execute("USE lake")  # the first that asks the catalog opens it
+    connection.execute("BEGIN")
     try:
+        with at_the_door():
+            connection.execute("USE lake")  # the first that asks the catalog opens it
         yield
         with at_the_door():
             connection.execute("COMMIT")
