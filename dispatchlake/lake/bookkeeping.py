@@ -181,8 +181,9 @@ def cover(connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]) -> li
             if _are_apart(covered, cell.window):
                 cell = replace(cell, kind="backfill")
             else:
-                is_whole = span.start is None or covered.start is None
-                start = None if is_whole else min(span.start, covered.start)  # type: ignore[type-var]
+                start = (
+                    None if span.start is None or covered.start is None else min(span.start, covered.start)
+                )
                 span = Window(start, max(span.end, covered.end))
         cells.append(cell)
         spans.append(span)

@@ -127,7 +127,8 @@ def merge(
     if not record_type.current:
         return {center_id: Merged(new=count) for center_id, count in fresh.items()}
     known, new = _find_known(connection, record_type, span)
-    _find_winners(connection, record_type, are_unique=known + sum(new.values()) == sum(fresh.values()))
+    are_unique = known + sum(new.values()) == sum(fresh.values())
+    _find_winners(connection, record_type, known=known, are_unique=are_unique)
     _delete_superseded(connection, record_type, span)
     _insert(connection, record_type, record_type.current, "winners", source)
     return {
@@ -185,26 +186,30 @@ def _note_sightings(
 
 
 def _find_winners(
-    connection: duckdb.DuckDBPyConnection, record_type: RecordType, *, are_unique: bool
+    connection: duckdb.DuckDBPyConnection, record_type: RecordType, *, known: int, are_unique: bool
 ) -> None:
     """Collect in `winners` which fresh versions are to be the current ones.
 
     Newest wins; of two in one second the one that is further along; then the one received last, which a
-    version of this load always is. Where each id has one fresh version there is nothing to choose from.
+    version of this load always is. What needs no choice is not made one: of millions that costs memory.
     """
     key = f"center_id, {record_type.key}"
     newest = "fresh"
     if not are_unique:
         newest = f"""(SELECT * FROM fresh QUALIFY row_number() OVER (
             PARTITION BY {key} ORDER BY updated_at DESC, is_further DESC, receive_order DESC) = 1)"""
+    unless_known = (
+        ""
+        if not known
+        else f"""WHERE NOT EXISTS (
+        SELECT 1 FROM known
+        WHERE known.center_id = newest.center_id AND known.{record_type.key} = newest.{record_type.key}
+            AND (known.updated_at > newest.updated_at OR (
+                known.updated_at = newest.updated_at AND known.is_further AND NOT newest.is_further)))"""
+    )
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE winners AS
-        SELECT {key}, receive_order FROM {newest} AS newest
-        WHERE NOT EXISTS (
-            SELECT 1 FROM known
-            WHERE known.center_id = newest.center_id AND known.{record_type.key} = newest.{record_type.key}
-                AND (known.updated_at > newest.updated_at OR (
-                    known.updated_at = newest.updated_at AND known.is_further AND NOT newest.is_further)))"""
+        SELECT {key}, receive_order FROM {newest} AS newest {unless_known}"""
     )
 
 

@@ -48,6 +48,15 @@ class Load:
         return self.staging.record_type
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one load's records came to, and how many changed within each of its windows."""
+
+    span: CenterSpan
+    merged: Merged
+    window_records: tuple[int, ...]
+
+
 def land_loads(connection: duckdb.DuckDBPyConnection, loads: Sequence[Load]) -> list[LoadSummary]:
     """Write what loads change: pages, tables, quarantine, coverage, watermarks, runs.
 
@@ -56,55 +65,51 @@ def land_loads(connection: duckdb.DuckDBPyConnection, loads: Sequence[Load]) -> 
     """
     for run_id, of_run in groupby(loads, lambda load: load.run_id):
         archive_pages(connection, [page for load in of_run for page in load.last], run_id=run_id)
-    merged: dict[Load, tuple[CenterSpan, Merged]] = {}
-    window_records: dict[Load, tuple[int, ...]] = {}
+    found: dict[Load, _Found] = {}
     for record_type in dict.fromkeys(load.record_type for load in loads):
-        together = [load for load in loads if load.record_type == record_type]
-        with laid_out(connection, [load.staging for load in together]):
-            span = commit.staged_span(connection, record_type)
-            found = commit.merge(connection, record_type, span, source="rest")
-            for load in together:
-                center_id = load.cell.center_id
-                merged[load] = (
-                    span.of_centers.get(center_id, CenterSpan()),
-                    found.get(center_id, Merged()),
-                )
-                if load.cell.windows:
-                    window_records[load] = backfilled.cover_windows(connection, load.cell, run_id=load.run_id)
-            if any(load.staging.quarantined for load in together):
-                commit.quarantine(connection, [load.cell.center_id for load in together])
-    landed = {load: _landed(load, merged[load][0]) for load in loads}
+        found |= _merge(connection, [load for load in loads if load.record_type == record_type])
+    landed = {
+        load: Landed(
+            load.cell, load.run_id, load.staging.records, found[load].span.newest_updated_at, load.took
+        )
+        for load in loads
+    }
     of_one_window = [load for load in loads if not load.cell.windows]
     covered = bookkeeping.cover(connection, [landed[load] for load in of_one_window])
     for load, cell in zip(of_one_window, covered, strict=True):
         landed[load] = replace(landed[load], cell=cell)
     watermarks = bookkeeping.advance_watermarks(connection, list(landed.values()))
     summaries = [
-        _summary(load, *merged[load], watermark, window_records.get(load, ()))
-        for load, watermark in zip(loads, watermarks, strict=True)
+        _summary(load, found[load], watermark) for load, watermark in zip(loads, watermarks, strict=True)
     ]
-    bookkeeping.record_runs(
-        connection,
-        [
-            Run(load.run_id, landed[load].cell.kind, load.started_at, summary)
-            for load, summary in zip(loads, summaries, strict=True)
-        ],
-    )
+    runs = [
+        Run(load.run_id, landed[load].cell.kind, load.started_at, summary)
+        for load, summary in zip(loads, summaries, strict=True)
+    ]
+    bookkeeping.record_runs(connection, runs)
     return summaries
 
 
-def _landed(load: Load, span: CenterSpan) -> Landed:
-    return Landed(load.cell, load.run_id, load.staging.records, span.newest_updated_at, load.took)
+def _merge(connection: duckdb.DuckDBPyConnection, loads: Sequence[Load]) -> dict[Load, _Found]:
+    """Merge the records of loads of one record type, and cover the windows of backfills among them."""
+    found: dict[Load, _Found] = {}
+    with laid_out(connection, [load.staging for load in loads]):
+        span = commit.staged_span(connection, loads[0].record_type)
+        merged = commit.merge(connection, loads[0].record_type, span, source="rest")
+        for load in loads:
+            cell = load.cell
+            found[load] = _Found(
+                span.of_centers.get(cell.center_id, CenterSpan()),
+                merged.get(cell.center_id, Merged()),
+                backfilled.cover_windows(connection, cell, run_id=load.run_id) if cell.windows else (),
+            )
+        if any(load.staging.quarantined for load in loads):
+            commit.quarantine(connection, [load.cell.center_id for load in loads])
+    return found
 
 
-def _summary(
-    load: Load,
-    span: CenterSpan,
-    merged: Merged,
-    watermark: datetime | None,
-    window_records: tuple[int, ...],
-) -> LoadSummary:
-    staging = load.staging
+def _summary(load: Load, found: _Found, watermark: datetime | None) -> LoadSummary:
+    staging, merged = load.staging, found.merged
     return LoadSummary(
         center_id=load.cell.center_id,
         resource=load.cell.resource.name,
@@ -117,8 +122,8 @@ def _summary(
         body_bytes=staging.body_bytes,
         seconds=(datetime.now(UTC) - load.started_at).total_seconds(),
         watermark=watermark,
-        oldest_created_at=span.oldest_created_at,
-        newest_updated_at=span.newest_updated_at,
-        window_records=window_records,
+        oldest_created_at=found.span.oldest_created_at,
+        newest_updated_at=found.span.newest_updated_at,
+        window_records=found.window_records,
         logins=load.logins,
     )
