@@ -17,16 +17,18 @@ def put_center(
     sandbox_side: dict[str, Any] | None = None,
     client_side: dict[str, Any] | None = None,
     override: dict[str, Any] | None = None,
+    center_id: str = "",
 ) -> DispatchCenter:
-    """Create a center with an id of its own in the sandbox and return the client's side of it.
+    """Create a center in the sandbox and return the client's side of it.
 
     Args:
         sandbox: The running sandbox.
         sandbox_side: The sandbox's keys for this center; by default 300 synthetic records.
         client_side: Fields of `DispatchCenter` that differ from the defaults here.
         override: Fields of `ResourceOverride`, for both resources.
+        center_id: Its id, from which its records are made; by default one of its own.
     """
-    center_id = f"center-{secrets.token_hex(4)}"
+    center_id = center_id or f"center-{secrets.token_hex(4)}"
     credentials = {
         scope: Credentials(
             client_id=f"{center_id}-{scope}", client_secret=SecretStr(secrets.token_urlsafe(24))

@@ -39,11 +39,17 @@ THREE_PAGES: dict[str, Any] = {"page_size_cap": 100}
 
 
 def put(
-    sandbox: SandboxProcess, form: str = "link", *, override: dict[str, Any] | None = None, **side: Any
+    sandbox: SandboxProcess,
+    form: str = "link",
+    *,
+    override: dict[str, Any] | None = None,
+    center_id: str = "",
+    **side: Any,
 ) -> DispatchCenter:
     """Create a center of 300 records in three pages."""
     return put_center(
         sandbox,
+        center_id=center_id,
         sandbox_side=THREE_PAGES | {"paging": form} | side,
         override=PINNED.get(form, {}) | (override or {}),
     )
@@ -311,9 +317,11 @@ def test_what_existed_at_the_start_is_read_although_the_list_changes(
 ) -> None:
     """Every call of this center changes within a quarter of an hour, and each page takes it two minutes."""
     calls = {"synthetic": {"count": 120, "starts_at": "2024-03-01T00:00:00Z", "span_s": 7200}}
+    # Of records that are made from another id, one listing in 150 never stands still for long enough.
     center = put(
         sandbox,
         form,
+        center_id=f"changing-{form}-{order}".replace("_", "-"),
         order=order,
         dataset=calls,
         epoch="2024-03-01T01:00:00Z",

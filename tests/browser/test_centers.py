@@ -14,6 +14,7 @@ from tests.browser.ui import Ui
 from tests.cli.up_process import ENDED, UpProcess
 from tests.command_line import run_process
 from tests.flows.receiver import Receiver
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -51,7 +52,8 @@ def test_a_failed_center_is_named_with_what_to_do(ui: Ui, up: UpProcess) -> None
         status.get_by_role("listitem").filter(has_text="san-francisco-ca cad_incidents is login failed").first
     )
     assert "Do:" in advice.inner_text()
-    assert status.get_by_role("row").filter(has_text="🟢 ok").count() == 4
+    fine = status.get_by_role("row").filter(has_text="🟢 ok")
+    wait_until(lambda: fine.count() == 4, status.inner_text, limit_s=10)
     ui.picture("status", height=900)
 
     assert ingest(up)["state"]["type"] == "COMPLETED"
