@@ -171,10 +171,11 @@ class Lake:
         """Land the pages of one cell: archive each batch, then commit everything at once.
 
         Until that commit, which the last batch is archived with, readers see nothing of the load but archived
-        pages; a failure on the way leaves it at that, and the same load run again gives the same lake.
+        pages; a failure on the way leaves it at that, and the same load run again gives the same lake. Loads
+        of other threads that are ready by then may share the commit.
 
         Args:
-            pages: Read in a thread of its own, a batch ahead; at most three batches are held.
+            pages: Read in a thread of its own, a batch ahead.
             cell: What the pages are; its window is covered by the commit.
             run_id: Kept with all that is written.
             logins: Asked, once all pages are read, how many logins that took.
