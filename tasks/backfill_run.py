@@ -83,7 +83,8 @@ class BackfillRun:
 
     def _end(self, future: PrefectFuture[Any]) -> None:
         """Take note of how a reading ended, and decide what follows."""
-        reading, state = self._under_way.pop(future), _state_of(future)
+        state = _state_of(future)  # which waits, and may be interrupted: then it is still under way
+        reading = self._under_way.pop(future)
         result = ReadingResult.of(reading, state)
         if result.summary is not None:
             self._lanes.landed(reading)
