@@ -14,7 +14,7 @@ import duckdb
 from dispatchlake.errors import LakeError
 from dispatchlake.lake import encryption, extensions
 from dispatchlake.lake.scratch import reader_scratch_dir, scratch_dir
-from dispatchlake.lake.sql import first_line, quoted
+from dispatchlake.lake.sql import first_line, quoted, transaction
 
 _BUSY_TIMEOUT_MS = 10_000
 _GATHERED_ROWS = 32_768
@@ -52,17 +52,10 @@ def at_the_door() -> Iterator[None]:
 @contextlib.contextmanager
 def lake_transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Commit what is done to the lake within, or nothing of it."""
-    connection.execute("BEGIN")
-    try:
+    with transaction(connection, ending=at_the_door):
         with at_the_door():
             connection.execute("USE lake")  # the first that asks the catalog opens it
         yield
-        with at_the_door():
-            connection.execute("COMMIT")
-    except BaseException:
-        with at_the_door(), contextlib.suppress(duckdb.Error):  # a failed COMMIT has already rolled back
-            connection.execute("ROLLBACK")
-        raise
 
 
 def catalog_path(lake_dir: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The writer's side of the lake: opened once, loads cells, one committed transaction each."""
+"""The writer's side of the lake: opened once, loads cells, each in one committed transaction."""
 
 from __future__ import annotations
 

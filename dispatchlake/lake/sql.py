@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,18 @@ def quoted(value: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Commit what is done within, or nothing of it."""
+def transaction(
+    connection: duckdb.DuckDBPyConnection,
+    ending: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+) -> Iterator[None]:
+    """Commit what is done within, or nothing of it; within `ending`, either way."""
     connection.execute("BEGIN")
     try:
         yield
-        connection.execute("COMMIT")
+        with ending():
+            connection.execute("COMMIT")
     except BaseException:
-        with contextlib.suppress(duckdb.Error):  # a failed COMMIT has already rolled back
+        with ending(), contextlib.suppress(duckdb.Error):  # a failed COMMIT has already rolled back
             connection.execute("ROLLBACK")
         raise
 

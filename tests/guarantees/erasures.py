@@ -23,7 +23,8 @@ from tests.lake.pages import CENTER, START, incident, incidents, load
 CALL = Call()
 TABLES = ("incidents", "incident_versions", "cad_incidents", "cad_incident_versions", "caller_locations")
 
-RULES: tuple[RetentionClass, ...] = ("records", "raw")
+RULES: dict[RetentionClass, float] = {"records": 1, "raw": 2}
+"""Days that things are kept."""
 NOW = START + timedelta(days=4)
 
 STEPS: dict[str, tuple[Any, str]] = {
@@ -82,7 +83,7 @@ def erase(data_dir: Path, point: Point | None = None) -> list[str]:
 
 def set_rules(data_dir: Path) -> None:
     """Let records be kept for a day and the bodies of pages for two."""
-    for of, days in ((one, 1.0 if one == "records" else 2.0) for one in RULES):
+    for of, days in RULES.items():
         retention.set_rule(settings_of(data_dir), Rule("", of, days, "clerk", NOW))
 
 
@@ -99,12 +100,6 @@ def finish(data_dir: Path) -> None:
         assert report.is_done, report.found
 
 
-def holding(data_dir: Path, text: str) -> set[str]:
-    """Return the files that hold a text, as they lie on the disk."""
-    files = [path for path in data_dir.rglob("*") if path.is_file()]
-    return {str(path.relative_to(data_dir)) for path in files if text.encode() in path.read_bytes()}
-
-
 def is_known(data_dir: Path) -> bool:
     """Say whether the call is known to be erased: so it does not come back."""
     forgotten = ledger.read(data_dir / "lake").forgotten(CENTER)
@@ -113,7 +108,12 @@ def is_known(data_dir: Path) -> bool:
 
 def left(data_dir: Path) -> set[str]:
     """Return the files that hold a text of the call."""
-    return {path for text in CALL.texts for path in holding(data_dir, text)}
+    contents = {path: path.read_bytes() for path in data_dir.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(data_dir))
+        for path, content in contents.items()
+        if any(text.encode() in content for text in CALL.texts)
+    }
 
 
 def read_others(data_dir: Path) -> list[tuple[Any, ...]]:
