@@ -10,7 +10,7 @@ from datetime import time as time_of_day
 
 from dispatchlake.api import CenterClient, Patience
 from dispatchlake.errors import Cancelled, ConfigError, DispatchLakeError
-from dispatchlake.lake import Cell, CenterFacts, Failure, Lake, LoadSummary, open_lake
+from dispatchlake.lake import Cell, CenterFacts, Failure, Lake, LoadSummary, decode_columns, open_lake
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
 from dispatchlake.stop import Stop
@@ -140,7 +140,12 @@ def open_client(
     """Return a client of the center, as patient as these settings say."""
     patience = Patience(settings.timeout_s, settings.page_timeout_s, settings.retry_budget_s)
     return CenterClient(
-        center, state_dir=settings.state_dir, patience=patience, is_backfill=is_backfill, sleep=sleep
+        center,
+        state_dir=settings.state_dir,
+        patience=patience,
+        is_backfill=is_backfill,
+        sleep=sleep,
+        decode=decode_columns,
     )
 
 

@@ -7,7 +7,7 @@ that a typing error is a message and not a silent default.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -285,5 +285,5 @@ class Page:
     requested_at: datetime
     received_at: datetime
     body: bytes = field(repr=False)
-    records: list[Any] = field(repr=False)
+    records: Sequence[Any] = field(repr=False)
     received: BodyAsReceived | None = None

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+
+from dispatchlake.model import Resource
 
 _MOST_DIGITS = 4000
 """Python refuses to convert more than 4300, and would take the whole page with it."""
@@ -38,7 +41,7 @@ class Payload:
         envelope: The surrounding object without the array; empty for a bare array.
     """
 
-    records: list[Any] = field(repr=False)
+    records: Sequence[Any] = field(repr=False)
     envelope: dict[str, Any] = field(repr=False)
 
 
@@ -57,11 +60,36 @@ def decode_payload(body: bytes, records_key: str | None) -> Payload:
         return Payload(content, {})
     if not isinstance(content, dict):
         raise PayloadError(f"the body is a JSON {_kind(content)}, not a list of records")
-    key = _name_of_records(content, records_key)
+    key = name_of_records(content, records_key)
     return Payload(content[key], {name: value for name, value in content.items() if name != key})
 
 
-def _name_of_records(content: dict[str, Any], records_key: str | None) -> str:
+def decode_page(body: bytes, resource: Resource) -> Payload:
+    """Decode a page of a listing, as `decode_payload` does."""
+    return decode_payload(body, resource.records_key)
+
+
+class Columns(Sequence[Any]):
+    """Records that are kept as columns: one field of all can be had without the others."""
+
+    @abstractmethod
+    def values(self, field: str) -> list[Any]:
+        """Return a field of each record, None where it is missing."""
+
+
+def values_of(records: Sequence[Any], field: str) -> list[Any]:
+    """Return a field of each record; None where it is missing, or the record is no object."""
+    if isinstance(records, Columns):
+        return records.values(field)
+    return [record.get(field) if type(record) is dict else None for record in records]
+
+
+def name_of_records(content: dict[str, Any], records_key: str | None) -> str:
+    """Return the name of the array in an object that is the records.
+
+    Raises:
+        PayloadError: None clearly is.
+    """
     key = records_key
     if key is None:
         arrays = [name for name, value in content.items() if isinstance(value, list)]

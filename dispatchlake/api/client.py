@@ -36,7 +36,7 @@ from dispatchlake.errors import (
     RequestRejected,
 )
 from dispatchlake.model import ITEM, DispatchCenter, Page, Resource, Scope
-from dispatchlake.payload import NotJson, Payload, PayloadError, decode_payload
+from dispatchlake.payload import NotJson, Payload, PayloadError, decode_page
 from dispatchlake.redaction import is_secret_name, redact
 from dispatchlake.windows import Window
 
@@ -91,6 +91,7 @@ class CenterClient:
         patience: Patience | None = None,
         is_backfill: bool = False,
         sleep: Callable[[float], None] = time.sleep,
+        decode: Callable[[bytes, Resource], Payload] = decode_page,
     ) -> None:
         """Make a client.
 
@@ -100,8 +101,10 @@ class CenterClient:
             patience: How long to wait.
             is_backfill: Whether to leave live ingestion its part of the center's rate budget.
             sleep: Called for every wait; may raise to end it.
+            decode: Reads a page of a listing; returns and raises what `payload.decode_page` does.
         """
         self.center = center
+        self._decode_page = decode
         self._patience = patience or Patience()
         self._state_dir = state_dir
         self._origin = _origin_of(center)
@@ -300,7 +303,7 @@ class CenterClient:
             raise self._web_page(resource, response)
         kind: type[CenterError]
         try:
-            return decode_payload(body, resource.records_key)
+            return self._decode_page(body, resource)
         except NotJson as error:
             # A body that was cut off looks like this too, so it is worth another try.
             kind, reason = CenterUnavailable, f"is no page of records: {error}"

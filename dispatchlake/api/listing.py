@@ -12,6 +12,7 @@ A listing is read while it changes. A cursor stands that; page numbers and offse
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from dispatchlake.api.paging import Next, UnnamedRest, named_total, next_request
 from dispatchlake.api.seen import SeenHashes
 from dispatchlake.errors import CenterUnavailable, ContractBroken
 from dispatchlake.model import Resource
-from dispatchlake.payload import Payload
+from dispatchlake.payload import Payload, values_of
 
 MAX_READINGS = 10
 MAX_READINGS_SHORT = 3
@@ -157,16 +158,15 @@ class Listing:
             )
         return True
 
-    def _note(self, records: list[Any]) -> tuple[bool, bool]:
+    def _note(self, records: Sequence[Any]) -> tuple[bool, bool]:
         """Remember a page; say whether any of it is new to this reading, and any as it was before looks."""
         page = len(self._urls)
         id_field, changed_field = self._resource.id_field, self._resource.changed_field
         ids: list[str] = []
         versions: list[tuple[str, str | float | None]] = []
-        for record in records:
-            identity = record.get(id_field) if type(record) is dict else None
+        values = zip(values_of(records, id_field), values_of(records, changed_field), strict=True)
+        for identity, changed in values:
             if type(identity) is str or type(identity) is int:
-                changed = record.get(changed_field)
                 ids.append(str(identity))
                 versions.append((ids[-1], changed if isinstance(changed, _PLAIN) else None))
         version_seen_on = self._versions.add(versions, _LOOK if self._is_look else page)
@@ -297,8 +297,8 @@ _KEEPS_CHANGING = "keeps changing while it is read"
 _PLAIN = (str, int, float)
 
 
-def _text(records: list[Any]) -> str:
+def _text(records: Sequence[Any]) -> str:
     try:
-        return repr(records)
+        return repr(list(records))
     except RecursionError:
         return f"{len(records)} records, nested too deeply to be told apart"

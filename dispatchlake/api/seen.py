@@ -28,16 +28,17 @@ class SeenHashes:
     def add(self, things: Iterable[Hashable], page: int) -> NDArray[np.int32]:
         """Add things seen on a page; return for each the page it was first seen on before, or 0."""
         hashes = list(map(hash, things))
-        known_pages = map(self._recent.get, hashes)
-        seen_on = np.fromiter((seen or 0 for seen in known_pages), np.int32, len(hashes))
+        seen_on = np.zeros(len(hashes), np.int32)
+        if not self._recent.keys().isdisjoint(hashes):
+            seen_on += np.array([self._recent.get(hashed, 0) for hashed in hashes], np.int32)
         if self._runs:
             seen_on += self._seen_before(np.array(hashes, np.int64))
-        if not seen_on.all():
-            # What is in a run is not looked for in the dict too, or its first page would be forgotten there.
-            fresh = [hashed for hashed, seen in zip(hashes, seen_on.tolist(), strict=True) if not seen]
-            self._recent.update(dict.fromkeys(fresh, page))
-            if len(self._recent) >= _RECENT:
-                self._put_away()
+        if seen_on.any():
+            # What is in a run is not put into the dict too, or its first page would be forgotten there.
+            hashes = [hashed for hashed, seen in zip(hashes, seen_on.tolist(), strict=True) if not seen]
+        self._recent.update(dict.fromkeys(hashes, page))
+        if len(self._recent) >= _RECENT:
+            self._put_away()
         return seen_on
 
     def _seen_before(self, hashes: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -29,7 +29,7 @@ from dispatchlake.lake import (
     migrations,
     scratch,
 )
-from dispatchlake.lake.archive import ArchivedPage, archive_pages
+from dispatchlake.lake.archive import ArchivedPage, archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.centers import CenterFacts
 from dispatchlake.lake.connection import (
@@ -55,7 +55,7 @@ from dispatchlake.lake.sql import transaction
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.standing import Figures, ask_figures
 from dispatchlake.lake.told import Told, read_told, write_told
-from dispatchlake.lake.typed_batches import type_batches
+from dispatchlake.lake.typed_pages import type_pages
 from dispatchlake.lake.writers_lock import held, writers_lock
 from dispatchlake.landed import LandedDeliveries
 from dispatchlake.model import Page
@@ -191,15 +191,15 @@ class Lake:
         if forgotten := erased.forgotten(cell.center_id):
             pages = (without_forgotten(page, cell.resource, forgotten) for page in pages)
         try:
-            with reading_ahead(type_batches(pages, cell.resource)) as batches:
-                for batch, typed in batches:
+            with reading_ahead(iter_batches(pages)) as batches:
+                for batch in batches:
                     # Nearly every load has one batch, and a commit costs as much as the rest of it: so the
                     # last one is archived with what is made of all.
-                    last = batch.pages if batch.is_last else []
+                    last = batch.without_records().pages if batch.is_last else []
                     if not batch.is_last:
                         archive = partial(archive_pages, self._connection, batch.pages, run_id=run_id)
                         self._transact(archive, erased=erased.mark)
-                    staging.add(typed)
+                    staging.add(type_pages(batch.pages, staging.record_type))
             took = timedelta(seconds=time.monotonic() - started_s)
             load = Load(cell, run_id, staging, last, erased.mark, started_at, took, logins())
             return group_commit(self.lake_dir).land(load, self._land)

@@ -40,8 +40,8 @@ _JSON_TYPES: dict[Kind, frozenset[type]] = {
     "json": frozenset({str, type(None)}),
 }
 
-_RAW_TYPES = ARROW_TYPES | {"instant": pa.string()}
-"""What a value is converted to first."""
+RAW_TYPES = ARROW_TYPES | {"instant": pa.string()}
+"""What a value is converted to first, and looked at as."""
 
 _LENIENT = frozenset({"integer", "number", "texts"})
 """Kinds of which Arrow takes more than JSON's own type: 1.5 as 1, true as 1.0, "ab" as ["a", "b"]."""
@@ -86,6 +86,15 @@ class Parsed:
     table: pa.Table
     rejects: list[Reject]
 
+    def moved_on(self, by: int) -> Parsed:
+        """Return the same of records that stood behind so many others."""
+        if not by:
+            return self
+        positions = pc.add(self.table["position"], by)
+        table = self.table.set_column(self.table.num_columns - 1, "position", positions)
+        rejects = [replace(reject, position=reject.position + by) for reject in self.rejects]
+        return Parsed(table, rejects)
+
 
 def parse_records(records: Sequence[Any], record_type: RecordType) -> Parsed:
     """Type the records of some pages.
@@ -99,50 +108,77 @@ def parse_records(records: Sequence[Any], record_type: RecordType) -> Parsed:
         return parsed
     if len(records) <= _A_FEW:
         return _parse_each(records, record_type)
-    tables: list[pa.Table] = []
-    rejects: list[Reject] = []
-    for start in range(0, len(records), _A_FEW):
-        part = parse_records(records[start : start + _A_FEW], record_type)
-        positions = pc.add(part.table["position"], start)
-        tables.append(part.table.set_column(part.table.num_columns - 1, "position", positions))
-        rejects += [replace(reject, position=reject.position + start) for reject in part.rejects]
-    return Parsed(pa.concat_tables(tables), rejects)
+    return joined(
+        [
+            parse_records(records[start : start + _A_FEW], record_type).moved_on(start)
+            for start in range(0, len(records), _A_FEW)
+        ]
+    )
+
+
+def joined(parts: Sequence[Parsed]) -> Parsed:
+    """Return what became of some records and of those after them, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    rejects = [reject for part in parts for reject in part.rejects]
+    return Parsed(pa.concat_tables([part.table for part in parts]), rejects)
 
 
 def _parse_at_once(records: Sequence[Any], record_type: RecordType) -> Parsed | None:
     """Convert the records with Arrow alone; None where it would refuse one, or take one too leniently."""
     if set(map(type, records)) != {dict}:
         return None
-    structure = pa.struct({spec.source: _RAW_TYPES[spec.kind] for spec in record_type.fields})
+    structure = pa.struct({spec.source: RAW_TYPES[spec.kind] for spec in record_type.fields})
     try:
-        raw = dict(zip(structure.names, pa.array(records, structure).flatten(), strict=True))
+        raw = pa.array(records, structure)
     except _REFUSALS:
         return None
+    columns = _typed(raw, record_type)
+    if columns is None:
+        return None
+    for spec in record_type.fields:
+        is_any = columns[spec.name].null_count < len(records)
+        if spec.kind in _LENIENT and is_any and not _types_of(records, spec.source) <= _JSON_TYPES[spec.kind]:
+            return None
+    known = frozenset(spec.source for spec in record_type.fields)
+    extras = [] if frozenset().union(*records) <= known else _extras(records, known)
+    return Parsed(_table(columns, extras, list(range(len(records)))), [])
+
+
+def parse_columns(raw: pa.StructArray, record_type: RecordType) -> Parsed | None:
+    """Type records that were decoded to columns of `RAW_TYPES` and have no other field.
+
+    Returns:
+        Parsed: As `parse_records` of the same records; None where something is off with one of them.
+    """
+    columns = _typed(raw, record_type)
+    return None if columns is None else Parsed(_table(columns, [], list(range(len(raw)))), [])
+
+
+def _typed(raw: pa.StructArray, record_type: RecordType) -> dict[str, pa.Array] | None:
+    """Return the columns of a record type, from those of its sources; None where one is not plain."""
+    sources = dict(zip(raw.type.names, raw.flatten(), strict=True))
     columns: dict[str, pa.Array] = {}
     for spec in record_type.fields:
-        column = raw[spec.source]
-        if column.type != _RAW_TYPES[spec.kind]:  # two fields of one source, as a center may configure it
+        column = sources[spec.source]
+        if column.type != RAW_TYPES[spec.kind]:  # two fields of one source, as a center may configure it
             return None
-        if not _is_plain(column, spec, records):
+        if not _is_plain(column, spec):
             return None
         if spec.kind == "instant":
             column, texts = parse_instants(column), column
             if pc.any(is_unparsed(texts, column)).as_py():
                 return None
         columns[spec.name] = column_without_queries(column) if spec.has_urls else column
-    known = frozenset(spec.source for spec in record_type.fields)
-    extras = [] if frozenset().union(*records) <= known else _extras(records, known)
-    return Parsed(_table(columns, extras, list(range(len(records)))), [])
+    return columns
 
 
-def _is_plain(column: pa.Array, spec: Field, records: Sequence[Any]) -> bool:
-    """Say whether a converted column holds just what was sent, and no value or null that is not allowed."""
+def _is_plain(column: pa.Array, spec: Field) -> bool:
+    """Say whether a converted column has no value or null that is not allowed."""
     if spec.required and column.null_count:
         return False
     if column.null_count == len(column):
         return True
-    if spec.kind in _LENIENT and not _types_of(records, spec.source) <= _JSON_TYPES[spec.kind]:
-        return False
     if spec.kind in {"text", "texts"} and _has_nul(column.flatten() if spec.kind == "texts" else column):
         return False
     if not spec.is_id:

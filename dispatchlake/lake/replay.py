@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -322,7 +322,7 @@ def _read_pages(
     resource: str,
     part: Part,
     unreadable: Counter[str],
-    decode: Callable[[bytes], list[Any]],
+    decode: Callable[[bytes], Sequence[Any]],
 ) -> list[ArchivedPage]:
     """Return a part's pages with their records decoded as when they were fetched; count what cannot be."""
     rows = connection.execute(
@@ -375,7 +375,7 @@ def _decode_nothing(_body: bytes) -> list[Any]:
     return []
 
 
-def _decode(resource: Resource, body: bytes) -> list[Any]:
+def _decode(resource: Resource, body: bytes) -> Sequence[Any]:
     """Return the body's records.
 
     Raises:

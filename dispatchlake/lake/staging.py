@@ -35,10 +35,8 @@ class Staging:
         self.staged = Pile(connection, "staged")
         self.rejected = Pile(connection, "rejected")
 
-    def add(self, pages: TypedPages | Exception) -> None:
-        """Stage the records of pages, in the order of the calls; raise why they could not be typed."""
-        if isinstance(pages, Exception):
-            raise pages
+    def add(self, pages: TypedPages) -> None:
+        """Stage the records of pages, in the order of the calls."""
         self.staged.add(_moved_on(pages.records, self.records))
         self.rejected.add(pages.rejects)
         self.pages += pages.page_count

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dispatchlake.lake.archive import ArchivedPage
+from dispatchlake.lake.column_records import ColumnRecords
 from dispatchlake.lake.events import NoEvent, read_event, told_of
-from dispatchlake.lake.parsing import Reject, parse_records
+from dispatchlake.lake.parsing import Parsed, Reject, joined, parse_columns, parse_records
 from dispatchlake.lake.record_types import RecordType
 from dispatchlake.lake.timestamps import INSTANT
 from dispatchlake.lake.url_queries import without_queries
@@ -52,21 +55,21 @@ class TypedDeliveries:
         """Return the records of a kind, which may be none."""
         if record_type.versions in self.records:
             return self.records[record_type.versions][1]
-        return _type([], record_type, np.array([], np.int64), _Origins([]))[0]
+        return type_pages([], record_type).records
 
 
 def type_pages(pages: Sequence[ArchivedPage], record_type: RecordType) -> TypedPages:
     """Type the records of pages."""
     counts = [len(archived.page.records) for archived in pages]
-    records = [record for archived in pages for record in archived.page.records]
     origins = _Origins(pages)
     page_of = np.repeat(np.arange(len(pages)), counts)
-    typed, rejects = _type(records, record_type, page_of, origins)
+    parsed = _parse([archived.page.records for archived in pages], record_type)
+    typed, rejects = _complete(parsed, record_type, page_of, origins), parsed.rejects
     at = np.array([reject.position for reject in rejects], np.int64)
     first_of_page = np.cumsum([0, *counts])
     set_aside = _rejects(rejects, page_of[at], at - first_of_page[page_of[at]], origins)
     body_bytes = sum(len(archived.page.body) for archived in pages)
-    return TypedPages(typed, set_aside, len(pages), len(records), body_bytes)
+    return TypedPages(typed, set_aside, len(pages), len(page_of), body_bytes)
 
 
 def type_deliveries(
@@ -96,11 +99,12 @@ def type_deliveries(
     tables: dict[str, tuple[RecordType, pa.Table]] = {}
     for name, (record_type, records, numbers) in found.items():
         page_of = np.array(numbers)
-        typed, refused = _type(records, record_type, page_of, origins)
+        parsed = parse_records(records, record_type)
+        typed = _complete(parsed, record_type, page_of, origins)
         order = pa.array(page_of).take(typed["receive_order"])
         column = typed.schema.get_field_index("receive_order")
         tables[name] = (record_type, typed.set_column(column, "receive_order", order))
-        rejects |= {numbers[reject.position]: reject for reject in refused}
+        rejects |= {numbers[reject.position]: reject for reject in parsed.rejects}
     at = np.array(sorted(rejects), np.int64)
     set_aside = _rejects([rejects[number] for number in at], at, np.zeros(len(at), np.int64), origins)
     return TypedDeliveries(tables, set_aside)
@@ -116,11 +120,31 @@ class _Origins:
         self.raw_id = pa.array([archived.raw_id for archived in pages], pa.string())
 
 
-def _type(
-    records: Sequence[object], record_type: RecordType, page_of: npt.NDArray[np.int64], origins: _Origins
-) -> tuple[pa.Table, list[Reject]]:
-    """Type records, of each of which `page_of` tells the page; `receive_order` is their place among them."""
-    parsed = parse_records(records, record_type)
+def _parse(pages: Sequence[Sequence[Any]], record_type: RecordType) -> Parsed:
+    """Type the records of each page, those of pages that are columns together and as columns."""
+    parts: list[Parsed] = []
+    first = 0
+    for is_columns, group in groupby(pages, lambda records: isinstance(records, ColumnRecords)):
+        together = list(group)
+        part = parse_columns(_joined(together), record_type) if is_columns else None
+        if part is None:
+            part = parse_records([record for records in together for record in records], record_type)
+        parts.append(part.moved_on(first))
+        first += sum(map(len, together))
+    return joined(parts) if parts else parse_records([], record_type)
+
+
+def _joined(pages: Sequence[Sequence[Any]]) -> pa.StructArray:
+    return pa.concat_arrays([records.columns for records in pages if isinstance(records, ColumnRecords)])
+
+
+def _complete(
+    parsed: Parsed, record_type: RecordType, page_of: npt.NDArray[np.int64], origins: _Origins
+) -> pa.Table:
+    """Tell of typed records where each is from; `page_of` has the page of each record that was parsed.
+
+    `receive_order` is their place among those.
+    """
     hashes = version_hashes(parsed.table, record_type)
     origin = pa.array(page_of[parsed.table["position"].to_numpy()])
     typed = (
@@ -133,7 +157,7 @@ def _type(
     if record_type.may_lack_id:
         column = typed.schema.get_field_index(record_type.key)
         typed = typed.set_column(column, record_type.key, pc.coalesce(typed[record_type.key], hashes))
-    return typed, parsed.rejects
+    return typed
 
 
 def _rejects(
