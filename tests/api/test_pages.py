@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from dispatchlake.api import CenterClient
 from dispatchlake.api import client as client_module
 from dispatchlake.errors import CenterUnavailable, ContractBroken
-from dispatchlake.model import DispatchCenter, Page, Paging
+from dispatchlake.model import DispatchCenter, Page, Paging, Resource
+from dispatchlake.payload import Payload
 from tests.api.reading import (
     EVERYTHING,
     LISTING,
@@ -412,13 +416,11 @@ def test_a_total_that_is_not_to_be_checked_fails_nothing(
 
 def lose_the_second_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every second page come empty, as from a server that counts what it does not show."""
-    real = client_module.decode_payload
     turns = iter(range(1_000_000))
 
-    def decode(body: bytes, records_key: str | None) -> Any:
-        payload = real(body, records_key)
-        if next(turns) % 3 == 1:
-            payload.records.clear()
-        return payload
+    def decode(client: CenterClient, resource: Resource, response: httpx.Response, body: bytes) -> Payload:
+        payload = real(client, resource, response, body)
+        return replace(payload, records=[]) if next(turns) % 3 == 1 else payload
 
-    monkeypatch.setattr(client_module, "decode_payload", decode)
+    real = CenterClient._decode
+    monkeypatch.setattr(CenterClient, "_decode", decode)
