@@ -15,12 +15,13 @@ from typing import Any
 import pyarrow as pa
 
 from dispatchlake.lake.archive import ArchivedPage
+from dispatchlake.lake.column_records import decode_columns
 from dispatchlake.lake.events import DISCRIMINATORS
 from dispatchlake.lake.ledger import Forgotten, SubjectKind
 from dispatchlake.lake.record_types import CAD_INCIDENTS
 from dispatchlake.lake.timestamps import parse_instants
 from dispatchlake.model import ITEM, RESOURCES, BodyAsReceived, Page, Resource
-from dispatchlake.payload import PayloadError, cut_records, decode_json, decode_payload
+from dispatchlake.payload import PayloadError, cut_records, decode_json, values_of
 
 RETENTION = "retention"
 """Instead of an erasure's id, where a record is too old."""
@@ -76,7 +77,7 @@ def cut_body(body: bytes, resource: Resource | str, forgotten: Forgotten) -> tup
         because = _judge_of(resource)(body, forgotten)
         return (body, set()) if because is None else (b"", {because})
     try:
-        records = decode_payload(body, resource.records_key).records
+        records = decode_columns(body, resource).records
     except PayloadError:  # a page that was never understood holds nothing that is
         return (body, set()) if forgotten.takes_undated else (b"", {RETENTION})
     found = find_forgotten(records, resource, forgotten)
@@ -85,24 +86,21 @@ def cut_body(body: bytes, resource: Resource | str, forgotten: Forgotten) -> tup
 
 def find_forgotten(records: Sequence[Any], resource: Resource, forgotten: Forgotten) -> dict[int, str]:
     """Return the places of records that are not taken, and the erasure that each falls under."""
-    found: dict[int, str] = dict.fromkeys(_too_old(records, resource.created_field, forgotten), RETENTION)
+    created = values_of(records, resource.created_field)
+    found: dict[int, str] = dict.fromkeys(_too_old(created, forgotten), RETENTION)
     is_cad = resource.name == CAD_INCIDENTS.resource
-    kind: SubjectKind = "cad_incident" if is_cad else "incident"
+    ids_of: dict[SubjectKind, list[Any]] = {
+        "cad_incident" if is_cad else "incident": values_of(records, resource.id_field)
+    }
+    if is_cad:
+        ids_of["incident"] = values_of(records, "incident_id")
     for number in list(found):
-        record = records[number]
-        if type(record) is dict and (
-            _is_held(forgotten, kind, record.get(resource.id_field))
-            or (is_cad and _is_held(forgotten, "incident", record.get("incident_id")))
-        ):
+        if any(_is_held(forgotten, kind, ids[number]) for kind, ids in ids_of.items()):
             del found[number]
-    for number, record in enumerate(records):
-        if type(record) is not dict:
-            continue
-        because = _because_of(forgotten, kind, record.get(resource.id_field))
-        if because is None and is_cad:
-            because = _because_of(forgotten, "incident", record.get("incident_id"))
-        if because is not None:
-            found[number] = because
+    for kind, ids in reversed(ids_of.items()):  # a record's own id is said last, and counts
+        for number, identity in enumerate(ids):
+            if (because := _because_of(forgotten, kind, identity)) is not None:
+                found[number] = because
     return found
 
 
@@ -121,7 +119,7 @@ def forgotten_delivery(body: bytes, forgotten: Forgotten) -> str | None:
         return None
     if forgotten.knows_calls and (content.get("incident_id") or content.get("type") == "incident_metadata"):
         return None
-    return RETENTION if _too_old([content], "created_at", forgotten) else None
+    return RETENTION if _too_old([content.get("created_at")], forgotten) else None
 
 
 def forgotten_item(body: bytes, forgotten: Forgotten) -> str | None:
@@ -140,7 +138,7 @@ def forgotten_item(body: bytes, forgotten: Forgotten) -> str | None:
             left += value
         elif isinstance(value, dict):
             left += value.values()
-            is_old |= bool(_too_old([value], "created_at", forgotten))
+            is_old |= bool(_too_old([value.get("created_at")], forgotten))
         elif (because := _because_of(forgotten, "incident", value)) is not None:
             return because
         else:
@@ -165,12 +163,12 @@ def _text(identity: object) -> str | None:
     return identity if type(identity) is str else None
 
 
-def _too_old(records: Sequence[Any], created_field: str, forgotten: Forgotten) -> list[int]:
+def _too_old(created: Sequence[Any], forgotten: Forgotten) -> list[int]:
+    """Return the places of those times of creation that are before the cut-off, or say no age."""
     cutoff = forgotten.cutoff
     if cutoff is None:
         return []
-    values = [record.get(created_field) if type(record) is dict else None for record in records]
-    texts = pa.array([_writable(value) for value in values], pa.string())
+    texts = pa.array([_writable(value) for value in created], pa.string())
     return [
         number
         for number, created_at in enumerate(parse_instants(texts).to_pylist())

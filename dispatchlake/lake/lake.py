@@ -60,6 +60,7 @@ from dispatchlake.lake.writers_lock import held, writers_lock
 from dispatchlake.landed import LandedDeliveries
 from dispatchlake.model import Page
 from dispatchlake.pauses import Failing
+from dispatchlake.payload import expect_many_objects
 from dispatchlake.settings import Settings, Zone
 from dispatchlake.windows import Covered
 
@@ -185,6 +186,7 @@ class Lake:
 
     def _load(self, pages: Iterable[Page], cell: Cell, run_id: str, logins: Callable[[], int]) -> LoadSummary:
         started_at, started_s = datetime.now(UTC), time.monotonic()
+        expect_many_objects()
         staging = Staging(self._connection, record_type_of(cell.resource))
         last: list[ArchivedPage] = []
         erased = ledger.read(self.lake_dir)

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake.archive import ArchivedPage
+from dispatchlake.lake.column_records import decode_columns
 from dispatchlake.lake.events import DISCRIMINATORS
 from dispatchlake.lake.landing import type_or_set_aside
 from dispatchlake.lake.record_types import EVENT_TYPES, INCIDENT_EVENTS, RECORD_TYPES, record_type_of
@@ -30,7 +31,7 @@ from dispatchlake.lake.retyping import TEMPORARY_TABLES, Retyped, retype, retype
 from dispatchlake.lake.staging import Staging, laid_out
 from dispatchlake.lake.typed_pages import type_pages
 from dispatchlake.model import RESOURCES, Page, Resource
-from dispatchlake.payload import PayloadError, decode_payload
+from dispatchlake.payload import PayloadError, values_of
 
 logger = logging.getLogger(__name__)
 
@@ -381,9 +382,11 @@ def _decode(resource: Resource, body: bytes) -> Sequence[Any]:
     Raises:
         PayloadError: It is no page of records today, or of another center's field names.
     """
-    records = decode_payload(body, resource.records_key).records
-    objects = [record for record in records if isinstance(record, dict)]
+    records = decode_columns(body, resource).records
     for name in (resource.id_field, resource.created_field, resource.changed_field):
+        if any(value is not None for value in values_of(records, name)):
+            continue
+        objects = [record for record in records if isinstance(record, dict)]
         if objects and not any(name in record for record in objects):
             # Read like this, all that came of the page would go to quarantine.
             raise PayloadError(
