@@ -21,7 +21,7 @@ from dispatchlake.lake import chain
 from dispatchlake.model import BodyAsReceived, Page
 
 MAX_PAGES = 64
-MAX_BYTES = 6 * 2**20
+MAX_BYTES = 8 * 2**20
 MAX_SECONDS = 2.0
 """A batch of pages is archived when it reaches one of these: they bound memory, and what a kill may cost."""
 
