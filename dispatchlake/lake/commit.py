@@ -128,9 +128,12 @@ def merge(
         return {center_id: Merged(new=count) for center_id, count in fresh.items()}
     known, new = _find_known(connection, record_type, span)
     are_unique = known + sum(new.values()) == sum(fresh.values())
-    _find_winners(connection, record_type, known=known, are_unique=are_unique)
-    _delete_superseded(connection, record_type, span)
-    _insert(connection, record_type, record_type.current, "winners", source)
+    if known or not are_unique:
+        _find_winners(connection, record_type, known=known, are_unique=are_unique)
+        _delete_superseded(connection, record_type, span)
+        _insert(connection, record_type, record_type.current, "winners", source)
+    else:  # as in a first load
+        _insert(connection, record_type, record_type.current, "fresh", source)
     return {
         center_id: Merged(new.get(center_id, 0), count - new.get(center_id, 0))
         for center_id, count in fresh.items()
