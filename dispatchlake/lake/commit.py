@@ -31,6 +31,10 @@ class Merged:
     new: int = 0
     changed: int = 0
 
+    def __add__(self, other: Merged) -> Merged:
+        """Return the counts of both merges together."""
+        return Merged(self.new + other.new, self.changed + other.changed)
+
 
 @dataclass(frozen=True, slots=True)
 class CenterSpan:

@@ -6,6 +6,7 @@ whether they are about one center or eight.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from dispatchlake.lake.bookkeeping import Cell, Landed, LoadSummary, Run
 from dispatchlake.lake.commit import CenterSpan, Merged
 from dispatchlake.lake.ledger import Mark
 from dispatchlake.lake.record_types import RecordType
-from dispatchlake.lake.staging import Staging, laid_out
+from dispatchlake.lake.staging import Staging, laid_out, portions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,14 +94,19 @@ def land_loads(connection: duckdb.DuckDBPyConnection, loads: Sequence[Load]) -> 
 def _merge(connection: duckdb.DuckDBPyConnection, loads: Sequence[Load]) -> dict[Load, _Found]:
     """Merge the records of loads of one record type, and cover the windows of backfills among them."""
     found: dict[Load, _Found] = {}
-    with laid_out(connection, [load.staging for load in loads]):
-        span = commit.staged_span(connection, loads[0].record_type)
-        merged = commit.merge(connection, loads[0].record_type, span, source="rest")
+    record_type, stagings = loads[0].record_type, [load.staging for load in loads]
+    with laid_out(connection, stagings):
+        whole = commit.staged_span(connection, record_type)
+        merged: defaultdict[str, Merged] = defaultdict(Merged)
+        for is_all in portions(stagings):
+            span = whole if is_all else commit.staged_span(connection, record_type)
+            for center_id, more in commit.merge(connection, record_type, span, source="rest").items():
+                merged[center_id] += more
         for load in loads:
             cell = load.cell
             found[load] = _Found(
-                span.of_centers.get(cell.center_id, CenterSpan()),
-                merged.get(cell.center_id, Merged()),
+                whole.of_centers.get(cell.center_id, CenterSpan()),
+                merged[cell.center_id],
                 backfilled.cover_windows(connection, cell, run_id=load.run_id) if cell.windows else (),
             )
         if any(load.staging.quarantined for load in loads):

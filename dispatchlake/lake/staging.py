@@ -20,6 +20,9 @@ from dispatchlake.lake.typed_pages import TypedPages, type_pages
 IN_MEMORY_BYTES = 48 * 2**20
 """Typed records of so many bytes stay as they are; nearly every load has fewer."""
 
+PORTION = 250_000
+"""So many of the records of a larger load are merged at once: what that needs fits into our memory limit."""
+
 
 class Staging:
     """The staged records and rejects of one load, and how much it has read.
@@ -80,6 +83,21 @@ def laid_out(connection: duckdb.DuckDBPyConnection, stagings: Sequence[Staging])
         yield
 
 
+def portions(stagings: Sequence[Staging]) -> Iterator[bool]:
+    """Let `staged` be a portion of what is laid out after another, as they came; yield whether one is all.
+
+    Merged one by one they come to what they come to together, as any other cut of them does.
+    """
+    records = sum(one.records for one in stagings)
+    if records <= PORTION or not stagings[0].staged.is_table:
+        yield True
+        return
+    for first in range(0, records, PORTION):
+        stagings[0].staged.show(f"receive_order >= {first} AND receive_order < {first + PORTION}")
+        yield False
+    stagings[0].staged.show()
+
+
 @contextlib.contextmanager
 def _named(
     connection: duckdb.DuckDBPyConnection, name: str, rows: list[pa.Table], pile: Pile
@@ -100,11 +118,12 @@ def _moved_on(records: pa.Table, by: int) -> pa.Table:
 
 
 class Pile:
-    """Rows that wait, and the table of that name that they have gone to once they were too many."""
+    """Rows that wait, and the table they have gone to once they were too many; a view has its name."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
         self._connection = connection
         self._name = name
+        self._table = f"{name}_rows"
         self.waiting: list[pa.Table] = []
         self.waiting_bytes = 0
         self.is_table = False
@@ -123,17 +142,25 @@ class Pile:
         # In one transaction: DuckDB looks each name up in the lake too, which begins one there.
         with transaction(self._connection), registered(self._connection, "waiting", rows):
             if self.is_table:
-                self._connection.execute(f"INSERT INTO {self._name} BY NAME SELECT * FROM waiting")
+                self._connection.execute(f"INSERT INTO {self._table} BY NAME SELECT * FROM waiting")
             else:
                 self._connection.execute(
-                    f"CREATE OR REPLACE TEMP TABLE {self._name} AS SELECT * FROM waiting"
+                    f"CREATE OR REPLACE TEMP TABLE {self._table} AS SELECT * FROM waiting"
                 )
+                self.show()
         self.is_table = True
         self.waiting, self.waiting_bytes = [], 0
+
+    def show(self, condition: str = "true") -> None:
+        """Let the name mean the rows of the table for which a condition holds."""
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW {self._name} AS FROM {self._table} WHERE {condition}"
+        )
 
     def close(self) -> None:
         """Drop the rows; where that fails, the next load replaces them."""
         self.waiting = []
         if self.is_table:
             with contextlib.suppress(duckdb.Error):  # the load has landed, or has failed for a reason
-                self._connection.execute(f"DROP TABLE IF EXISTS temp.main.{self._name}")
+                self._connection.execute(f"DROP VIEW IF EXISTS temp.main.{self._name}")
+                self._connection.execute(f"DROP TABLE IF EXISTS temp.main.{self._table}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dispatchlake.lake import Lake, migrations
+from dispatchlake.lake import Lake, LoadSummary, migrations, staging
 from dispatchlake.lake.reading import connect
 from tests.lake.model import Model
 from tests.lake.pages import Center, incident, see_one_center, stamp
@@ -157,3 +158,28 @@ def test_rows_kept_in_the_catalog_and_in_files_merge_alike_also_after_flush_and_
             maintain(center)
 
     assert_as_modelled(center, [[records] for records, _ in steps])
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.lists(versions, max_size=9), max_size=3), st.integers(1, 4))
+def test_a_load_too_large_for_memory_comes_in_portions_to_what_it_comes_to_at_once(
+    mixed_center: Callable[[], Center], loads: list[list[dict[str, Any]]], portion: int
+) -> None:
+    """Also where one portion supersedes what another has put into the catalog or a file just before."""
+    at_once, in_portions = mixed_center(), mixed_center()
+    expected = [counts(at_once.load(*records)) for records in loads]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(staging, "IN_MEMORY_BYTES", 0)
+        patch.setattr(staging, "PORTION", portion)
+        found = [counts(in_portions.load(*records)) for records in loads]
+
+    assert found == expected
+    assert_as_modelled(in_portions, [[records] for records in loads])
+
+
+def counts(summary: LoadSummary) -> dict[str, Any]:
+    fields = asdict(summary)
+    return {
+        name: value for name, value in fields.items() if name not in {"center_id", "seconds", "watermark"}
+    }
