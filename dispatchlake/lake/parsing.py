@@ -88,12 +88,15 @@ class Parsed:
 
     def moved_on(self, by: int) -> Parsed:
         """Return the same of records that stood behind so many others."""
-        if not by:
-            return self
-        positions = pc.add(self.table["position"], by)
-        table = self.table.set_column(self.table.num_columns - 1, "position", positions)
         rejects = [replace(reject, position=reject.position + by) for reject in self.rejects]
-        return Parsed(table, rejects)
+        return Parsed(counted_on(self.table, "position", by), rejects)
+
+
+def counted_on(table: pa.Table, name: str, by: int) -> pa.Table:
+    """Return a table whose column of that name counts from a later number."""
+    if not by:
+        return table
+    return table.set_column(table.schema.get_field_index(name), name, pc.add(table[name], by))
 
 
 def parse_records(records: Sequence[Any], record_type: RecordType) -> Parsed:

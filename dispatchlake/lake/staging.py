@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from dispatchlake.lake.parsing import counted_on
 from dispatchlake.lake.record_types import RecordType
 from dispatchlake.lake.sql import registered, transaction
 from dispatchlake.lake.typed_pages import TypedPages, type_pages
@@ -40,7 +40,7 @@ class Staging:
 
     def add(self, pages: TypedPages) -> None:
         """Stage the records of pages, in the order of the calls."""
-        self.staged.add(_moved_on(pages.records, self.records))
+        self.staged.add(counted_on(pages.records, "receive_order", self.records))
         self.rejected.add(pages.rejects)
         self.pages += pages.page_count
         self.records += pages.record_count
@@ -73,7 +73,7 @@ def laid_out(connection: duckdb.DuckDBPyConnection, stagings: Sequence[Staging])
     nothing = type_pages([], stagings[0].record_type)
     first, records, rejects = 0, [], []
     for one in stagings:
-        records += [_moved_on(rows, first) for rows in one.staged.waiting]
+        records += [counted_on(rows, "receive_order", first) for rows in one.staged.waiting]
         rejects += one.rejected.waiting
         first += one.records
     with (
@@ -107,14 +107,6 @@ def _named(
         return
     with registered(connection, name, pa.concat_tables(rows)):
         yield
-
-
-def _moved_on(records: pa.Table, by: int) -> pa.Table:
-    """Return records whose `receive_order` counts from a later number."""
-    if not by:
-        return records
-    column = records.schema.get_field_index("receive_order")
-    return records.set_column(column, "receive_order", pc.add(records["receive_order"], by))
 
 
 class Pile:

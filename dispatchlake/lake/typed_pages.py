@@ -126,7 +126,7 @@ def _parse(pages: Sequence[Sequence[Any]], record_type: RecordType) -> Parsed:
     first = 0
     for is_columns, group in groupby(pages, lambda records: isinstance(records, ColumnRecords)):
         together = list(group)
-        part = parse_columns(_joined(together), record_type) if is_columns else None
+        part = parse_columns(_columns_of(together), record_type) if is_columns else None
         if part is None:
             part = parse_records([record for records in together for record in records], record_type)
         parts.append(part.moved_on(first))
@@ -134,7 +134,7 @@ def _parse(pages: Sequence[Sequence[Any]], record_type: RecordType) -> Parsed:
     return joined(parts) if parts else parse_records([], record_type)
 
 
-def _joined(pages: Sequence[Sequence[Any]]) -> pa.StructArray:
+def _columns_of(pages: Sequence[Sequence[Any]]) -> pa.StructArray:
     return pa.concat_arrays([records.columns for records in pages if isinstance(records, ColumnRecords)])
 
 

@@ -416,11 +416,10 @@ def test_a_total_that_is_not_to_be_checked_fails_nothing(
 
 def lose_the_second_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every second page come empty, as from a server that counts what it does not show."""
-    turns = iter(range(1_000_000))
+    real, turns = CenterClient._decode, iter(range(1_000_000))
 
     def decode(client: CenterClient, resource: Resource, response: httpx.Response, body: bytes) -> Payload:
         payload = real(client, resource, response, body)
         return replace(payload, records=[]) if next(turns) % 3 == 1 else payload
 
-    real = CenterClient._decode
     monkeypatch.setattr(CenterClient, "_decode", decode)

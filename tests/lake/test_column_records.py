@@ -15,7 +15,7 @@ from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.column_records import ColumnRecords, decode_columns
 from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.typed_pages import TypedPages, type_pages
-from dispatchlake.model import RESOURCES, Page, Resource
+from dispatchlake.model import RESOURCES, Resource
 from dispatchlake.payload import Payload, PayloadError, decode_page, values_of
 from tests.lake.pages import incident, incidents, page
 from tests.lake.test_parsing import VALUES, records_of
@@ -27,16 +27,12 @@ FULL = {field.source: VALUES[field.kind] for field in record_type_of(CAD).fields
 
 
 def typed(resource: Resource, *pages: Sequence[Any]) -> TypedPages:
-    """Type the records of pages, each a second after the last."""
+    """Type the records of pages."""
+    empty = page(resource=resource.name)
     archived = [
-        ArchivedPage(f"raw-{number}", replace(of(resource), records=records))
-        for number, records in enumerate(pages)
+        ArchivedPage(f"raw-{number}", replace(empty, records=records)) for number, records in enumerate(pages)
     ]
     return type_pages(archived, record_type_of(resource))
-
-
-def of(resource: Resource) -> Page:
-    return page(resource=resource.name)
 
 
 def decoded(decode: Any, body: bytes, resource: Resource) -> Payload | str:
