@@ -181,10 +181,23 @@ def test_a_number_used_twice_by_one_kind_of_agency_is_told(center: Center) -> No
         cad("a", cad_partner_incident_id="24-1", agency_type="fire"),
         cad("b", cad_partner_incident_id="24-1", agency_type="fire"),
         cad("c", cad_partner_incident_id="24-1", agency_type="ems"),
+        *(cad(f"d{n}", cad_partner_incident_id="24-2", agency_type="ems") for n in range(3)),
+        cad("later", cad_partner_incident_id="24-2", agency_type="ems", created_at=stamp(1800)),
         resource="cad_incidents",
     )
 
-    assert failed(center, "cad_incidents") == {"number_used_twice": 2}
+    assert failed(center, "cad_incidents")["number_used_twice"] == 5
+    assert center.ask("SELECT records FROM data_quality WHERE check_name = 'number_used_twice'") == [(7,)]
+
+
+def test_records_without_a_number_are_not_alike(center: Center) -> None:
+    center.load(
+        *(cad(f"a{n}", cad_partner_incident_id=None) for n in range(3)),
+        cad("b", cad_partner_incident_id=""),
+        resource="cad_incidents",
+    )
+
+    assert failed(center, "cad_incidents") == {"no_cad_number": 4}
 
 
 def test_a_place_that_is_neither_told_nor_shown_is_missing(center: Center) -> None:
@@ -216,6 +229,7 @@ def test_checks_are_counted_by_the_local_day_and_all_of_them_are_there(center: C
 
     checks = sorted(name for table, name in CHECKS if table == "cad_incidents")
     assert rows == [(day, name, 1) for day in ("2024-02-29", "2024-03-01") for name in checks]
+    assert center.ask("SELECT count(*) FROM data_quality WHERE failed IS NULL") == [(0,)]
 
 
 def test_the_macro_says_the_same_of_records_since_a_moment(center: Center) -> None:

@@ -114,6 +114,7 @@ def test_any_instants_in_any_zone_are_counted_where_python_says(
         at("2024-11-03 06:59:59"),
         at("2024-10-27 01:00"),
         at("2024-04-06 15:00"),
+        at("1969-07-01 10:20"),
     ]
     moments = [*moments, *edges]
     put(center, moments, zone, incident_type="FIRE")

@@ -1,9 +1,9 @@
 """What views have in common: columns that mean the same everywhere, local time, spans of time in seconds.
 
 DuckDB converts to local time, and subtracts instants, through ICU: a microsecond a row, ten times what the
-rest of a question takes. So durations are differences of microseconds, and what is converted is distinct
-quarters of an hour (every time zone is a whole number of them from UTC, and so is every change of a clock),
-or the two ends of each UTC day: on most days the clock is as far ahead at both.
+rest of a question takes. So durations are differences of microseconds, and what is converted is the two ends
+of each UTC day: on most days the clock is as far ahead at both. Counts by the clock begin with quarters of an
+hour: every time zone is a whole number of them from UTC, and so is every change of a clock.
 """
 
 from __future__ import annotations
@@ -38,11 +38,6 @@ def quarter(instant: str) -> str:
     return f"floor(epoch_us({instant}) / {QUARTER_US}.0)::BIGINT"
 
 
-def quarter_start(number: str) -> str:
-    """Return the instant a quarter of an hour begins at, by its number, as SQL."""
-    return f"make_timestamptz({number} * {QUARTER_US})"
-
-
 def local(instant: str) -> str:
     """Return an instant by the center's clock, as SQL; for one row an incident, or few."""
     return f"({instant}) AT TIME ZONE {ZONE}"
@@ -50,13 +45,14 @@ def local(instant: str) -> str:
 
 _DAY_US = 86_400_000_000
 _DAY = f"floor(epoch_us(created_at) / {_DAY_US}.0)::BIGINT"
+_QUARTER_DAY = f"floor(quarter / {_DAY_US // QUARTER_US}.0)::BIGINT"
 
 
-def ahead_by_day(table: str) -> str:
-    """Return how far each center's clock is ahead of UTC on each UTC day that a table has records of, as SQL.
+def ahead_by_day(table: str, day: str = _DAY) -> str:
+    """Return how far each center's clock is ahead of UTC on each UTC day that a table has rows of, as SQL.
 
-    To be joined by `local_created` and `on_day`: `ahead_us` in microseconds, null where the clock is changed
-    on that day; `zone` says how to convert then.
+    To be joined by `on_day`: `ahead_us` in microseconds, null where the clock is changed on that day; `zone`
+    says how to convert then.
     """
     start, end = (f"make_timestamptz({day} * {_DAY_US})" for day in ("day", "(day + 1)"))
     ahead = "epoch_us({0} AT TIME ZONE zone) - epoch_us({0})".format
@@ -64,13 +60,26 @@ def ahead_by_day(table: str) -> str:
         CASE WHEN {ahead(start)} = {ahead(end)} THEN {ahead(start)} END AS ahead_us
     FROM (
         SELECT center_id, day, {ZONE} AS zone
-        FROM (SELECT DISTINCT center_id, {_DAY} AS day FROM {table})
+        FROM (SELECT DISTINCT center_id, {day} AS day FROM {table})
             LEFT JOIN centers USING (center_id))"""
 
 
-def on_day(table: str) -> str:
+def on_day(table: str, day: str = _DAY) -> str:
     """Return the condition that joins `days`, made by `ahead_by_day`, to its table, as SQL."""
-    return f"days.center_id = {table}.center_id AND days.day = {_DAY}"
+    return f"days.center_id = {table}.center_id AND days.day = {day}"
+
+
+def by_local_clock(counted: str) -> str:
+    """Return what is counted by `center_id` and `quarter` of an hour, with when the quarter begins, as SQL.
+
+    `start_us` is microseconds since 1970, `local_us` the same by the center's clock.
+    """
+    start_us = f"quarter * {QUARTER_US}"
+    return f"""WITH counted AS ({counted}), days AS ({ahead_by_day("counted", _QUARTER_DAY)})
+    SELECT counted.*, {start_us} AS start_us,
+        CASE WHEN ahead_us IS NOT NULL THEN {start_us} + ahead_us
+            ELSE epoch_us(make_timestamptz({start_us}) AT TIME ZONE zone) END AS local_us
+    FROM counted JOIN days ON {on_day("counted", _QUARTER_DAY)}"""
 
 
 LOCAL_CREATED_AT = """CASE WHEN ahead_us IS NOT NULL THEN make_timestamp(epoch_us(created_at) + ahead_us)

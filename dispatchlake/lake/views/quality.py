@@ -16,12 +16,12 @@ from dispatchlake.lake.views.common import (
     CENTER,
     FIRST_PLAUSIBLE_US,
     LOCAL_DATE,
-    local,
+    by_local_clock,
     quarter,
-    quarter_start,
 )
 
 _HOUR_US = 3_600_000_000
+_LOCAL_DATE = "make_timestamp(local_us)::DATE"
 
 _CAD_TIMES = tuple(
     field.name for field in CAD_INCIDENTS.fields if field.kind == "instant" and not field.required
@@ -141,36 +141,39 @@ def _query(condition: str) -> str:
 
 
 def _counted(one: _Checked, condition: str) -> str:
-    counts = ", ".join(f"count(*) FILTER ({test}) AS {name}" for name, test in one.failing.items())
-    sums = ", ".join(f"{{'check_name': '{name}', 'failed': sum({name})::BIGINT}}" for name in one.failing)
+    # Which checks a record fails is one number, a bit for each: a count for every check and quarter of an
+    # hour takes twice the time.
+    bits = {name: 1 << place for place, name in enumerate(one.failing)}
+    fails = " | ".join(f"CASE WHEN {test} THEN {bits[name]} ELSE 0 END" for name, test in one.failing.items())
+    sums = ", ".join(
+        f"{{'check_name': '{name}', 'failed': coalesce(sum(records) FILTER (fails & {bit} > 0), 0)::BIGINT}}"
+        for name, bit in bits.items()
+    )
+    counted = f"""SELECT center_id, {quarter("coalesce(created_at, received_at)")} AS quarter,
+            {fails} AS fails, count(*) AS records
+        FROM {one.table} WHERE {condition} GROUP BY ALL"""
     return f"""SELECT center_id, local_date, '{one.table}' AS table_name, one.check_name AS check_name,
     records, one.failed AS failed
 FROM (
-    SELECT center_id, ({local(quarter_start("quarter"))})::DATE AS local_date,
-        sum(records)::BIGINT AS records, unnest([{sums}]) AS one
+    SELECT center_id, local_date, sum(records)::BIGINT AS records, unnest([{sums}]) AS one
     FROM (
-        SELECT center_id, {quarter("coalesce(created_at, received_at)")} AS quarter, count(*) AS records,
-            {counts}
-        FROM {one.table} WHERE {condition} GROUP BY center_id, quarter)
-        LEFT JOIN centers USING (center_id)
+        SELECT center_id, {_LOCAL_DATE} AS local_date, fails, sum(records) AS records
+        FROM ({by_local_clock(counted)}) GROUP BY ALL)
     GROUP BY center_id, local_date)"""
 
 
 def _doubled(one: _Checked, condition: str) -> str:
-    return f"""SELECT center_id, local_date, '{one.table}', 'number_used_twice', sum(records)::BIGINT,
-    sum(failed)::BIGINT
-FROM (
-    SELECT center_id, ({local(quarter_start("quarter"))})::DATE AS local_date, records, failed
-    FROM (
-        SELECT center_id, quarter, sum(records) AS records,
-            sum(records) FILTER (is_numbered AND records > 1) AS failed
+    # Numbers are compared by their hash of 64 bits within a quarter of an hour. Where no two are alike there
+    # are as many hashes as numbers, and nothing is to be counted.
+    counted = f"""SELECT *, CASE WHEN list_unique(numbers) < len(numbers) THEN
+            list_sum(list_filter(map_values(list_histogram(numbers)), lambda alike: alike > 1)) END AS failed
         FROM (
             SELECT center_id, {quarter("created_at")} AS quarter, count(*) AS records,
-                coalesce(any_value(cad_partner_incident_id), '') <> '' AS is_numbered
-            FROM {one.table} WHERE {condition} GROUP BY center_id, quarter, {one.doubles})
-        GROUP BY center_id, quarter)
-        LEFT JOIN centers USING (center_id))
-GROUP BY center_id, local_date"""
+                list(hash({one.doubles})) FILTER (cad_partner_incident_id <> '') AS numbers
+            FROM {one.table} WHERE {condition} GROUP BY ALL)"""
+    return f"""SELECT center_id, {_LOCAL_DATE} AS local_date, '{one.table}', 'number_used_twice',
+    sum(records)::BIGINT, coalesce(sum(failed), 0)::BIGINT
+FROM ({by_local_clock(counted)}) GROUP BY center_id, local_date"""
 
 
 _COLUMNS = (

@@ -10,10 +10,10 @@ from dispatchlake.lake.views.common import (
     LOCAL_CREATED_AT,
     LOCAL_DATE,
     ahead_by_day,
+    by_local_clock,
     local,
     on_day,
     quarter,
-    quarter_start,
 )
 
 _PER_QUARTER = """SELECT center_id, '{table}' AS listing, {quarter} AS quarter, count(*) AS incidents
@@ -25,6 +25,9 @@ _QUARTERS = "\n        UNION ALL\n        ".join(
 
 # The start of the hour is reckoned back from the quarter by its local minutes. So the two hours that a clock
 # set back counts as one are two, and an hour of a zone that is half an hour off begins at half past.
+_HOUR_US = 3_600_000_000
+_INTO_HOUR = f"(local_us - floor(local_us / {_HOUR_US}.0)::BIGINT * {_HOUR_US})"
+
 VOLUME_BY_HOUR = View(
     "volume_by_hour",
     "One row per center, listing and hour of the center's clock in which something was created. The hour "
@@ -37,13 +40,9 @@ VOLUME_BY_HOUR = View(
         Column("hour_start_at", "TIMESTAMPTZ", "The same as an instant."),
         Column("incidents", "BIGINT", "Rows created in that hour.", is_additive=True),
     ),
-    f"""SELECT center_id, listing, date_trunc('hour', local_quarter) AS local_hour,
-        make_timestamptz(epoch_us(start_at) - epoch_us(local_quarter) % 3600000000) AS hour_start_at,
-        sum(incidents)::BIGINT AS incidents
-    FROM (
-        SELECT center_id, listing, incidents, {quarter_start("quarter")} AS start_at,
-            {local(quarter_start("quarter"))} AS local_quarter
-        FROM ({_QUARTERS}) LEFT JOIN centers USING (center_id))
+    f"""SELECT center_id, listing, make_timestamp(local_us - {_INTO_HOUR}) AS local_hour,
+        make_timestamptz(start_us - {_INTO_HOUR}) AS hour_start_at, sum(incidents)::BIGINT AS incidents
+    FROM ({by_local_clock(_QUARTERS)})
     GROUP BY ALL""",
     ("center_id", "listing", "hour_start_at"),
     "SELECT hour(local_hour) AS hour, avg(incidents) FROM volume_by_hour "
