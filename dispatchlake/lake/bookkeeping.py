@@ -10,7 +10,7 @@ from typing import Any, Literal
 import duckdb
 import pyarrow as pa
 
-from dispatchlake.lake.sql import at_once, registered
+from dispatchlake.lake.sql import at_once, first_row, registered
 from dispatchlake.model import Resource
 from dispatchlake.pauses import Failing
 from dispatchlake.windows import Window
@@ -97,9 +97,9 @@ class Run:
 
 def read_watermark(connection: duckdb.DuckDBPyConnection, center_id: str, resource: str) -> datetime | None:
     """Return the newest `updated_at` fully committed, or None before the first load."""
-    row = connection.execute(
-        f"SELECT watermark_at FROM watermarks WHERE {_IS_LISTING}", [center_id, resource]
-    ).fetchone()
+    row = first_row(
+        connection, f"SELECT watermark_at FROM watermarks WHERE {_IS_LISTING}", [center_id, resource]
+    )
     return row[0] if row else None
 
 
@@ -257,7 +257,7 @@ def cover_failure(connection: duckdb.DuckDBPyConnection, cell: Cell, *, error: s
     failed_before = f"""FROM coverage WHERE {IS_STATE}
             AND (kind = 'ingest' OR (window_start IS NOT DISTINCT FROM ? AND window_end = ?))"""
     parameters = [*names, "failed", cell.window.start, cell.window.end]
-    row = connection.execute(f"SELECT max(attempts) {failed_before}", parameters).fetchone()
+    row = first_row(connection, f"SELECT max(attempts) {failed_before}", parameters)
     attempts = (row[0] if row and row[0] else 0) + 1
     connection.execute(f"DELETE {failed_before}", parameters)
     connection.execute(

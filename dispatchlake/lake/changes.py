@@ -19,7 +19,7 @@ import pyarrow as pa
 from dispatchlake.errors import LakeError
 from dispatchlake.lake.declared import Table
 from dispatchlake.lake.inventory import CATALOG
-from dispatchlake.lake.sql import fetch_row
+from dispatchlake.lake.sql import fetch_row, first_row
 from dispatchlake.lake.treatments import OpenColumn
 
 BATCH_ROWS = 20_000
@@ -68,9 +68,10 @@ def is_kept(connection: duckdb.DuckDBPyConnection, state: State) -> bool:
 
 
 def _taken_at(connection: duckdb.DuckDBPyConnection, snapshot: int) -> datetime | None:
-    row = connection.execute(
-        f"SELECT snapshot_time::TIMESTAMPTZ FROM {CATALOG}.ducklake_snapshot WHERE snapshot_id = {snapshot}"
-    ).fetchone()
+    row = first_row(
+        connection,
+        f"SELECT snapshot_time::TIMESTAMPTZ FROM {CATALOG}.ducklake_snapshot WHERE snapshot_id = {snapshot}",
+    )
     return row[0] if row else None
 
 

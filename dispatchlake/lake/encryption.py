@@ -9,15 +9,14 @@ from __future__ import annotations
 import duckdb
 
 from dispatchlake.lake import extensions
+from dispatchlake.lake.sql import first_row
 
 CATALOG = "__ducklake_metadata_lake"
 
 
 def is_encrypted(connection: duckdb.DuckDBPyConnection) -> bool:
     """Say whether the files of the lake that is attached are encrypted: decided when it was made."""
-    row = connection.execute(
-        f"SELECT value FROM {CATALOG}.ducklake_metadata WHERE key = 'encrypted'"
-    ).fetchone()
+    row = first_row(connection, f"SELECT value FROM {CATALOG}.ducklake_metadata WHERE key = 'encrypted'")
     return row is not None and row[0] == "true"
 
 

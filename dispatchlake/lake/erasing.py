@@ -31,7 +31,7 @@ from dispatchlake.lake.ledger import Forgotten, Ledger, SubjectKind
 from dispatchlake.lake.ledger_table import mirror
 from dispatchlake.lake.redacting import Redaction, redact_pages
 from dispatchlake.lake.replay import Resources
-from dispatchlake.lake.sql import transaction
+from dispatchlake.lake.sql import first_row, transaction
 from dispatchlake.lake.traces import find_traces
 from dispatchlake.payload import PayloadError, decode_json
 
@@ -96,15 +96,16 @@ def _is_known(connection: duckdb.DuckDBPyConnection, calls: Calls, incident_id: 
     doom(connection, calls)
     center = {"center": calls.center_id}
     if any(
-        connection.execute(f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1", center).fetchone()
+        first_row(connection, f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1", center)
         for table, condition in tables_of_calls(connection).items()
     ):
         return True
     return any(
-        connection.execute(
+        first_row(
+            connection,
             f"SELECT 1 FROM {table} WHERE center_id = $center AND contains({text}, $id) LIMIT 1",
             {**center, "id": incident_id},
-        ).fetchone()
+        )
         for table, text in (("quarantine", "record"), ("raw_pages", "CAST(body AS VARCHAR)"))
     )
 

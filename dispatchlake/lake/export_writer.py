@@ -16,7 +16,7 @@ from dispatchlake.lake.export_items import Item
 from dispatchlake.lake.export_target import MANIFEST, Target
 from dispatchlake.lake.reading import answer
 from dispatchlake.lake.snapshots import Snapshot
-from dispatchlake.lake.sql import quoted
+from dispatchlake.lake.sql import first_row, quoted
 
 INFO = "export_info"
 """Table of a DuckDB file: of which snapshot each other table is."""
@@ -68,15 +68,15 @@ class Writer:
                     f"{{dispatchlake_snapshot: '{snapshot.number}', "
                     f"dispatchlake_snapshot_at: '{snapshot.committed_at.isoformat()}'}}"
                 )
-            copied = self._connection.execute(
-                f"COPY (SELECT {columns} FROM {_ITEM}) TO {quoted(file)} ({options})"
-            ).fetchone()
+            copied = first_row(
+                self._connection, f"COPY (SELECT {columns} FROM {_ITEM}) TO {quoted(file)} ({options})"
+            )
         return int(copied[0]) if copied else 0
 
     def _write_table(self, item: Item) -> int:
         table = f'{_TARGET}.main."{item.name}"'
         with self._source(item):
-            made = self._connection.execute(f"CREATE TABLE {table} AS FROM {_ITEM}").fetchone()
+            made = first_row(self._connection, f"CREATE TABLE {table} AS FROM {_ITEM}")
         if item.query is None:
             self._copy_comments(item.name, table)
         return int(made[0]) if made else 0
@@ -132,9 +132,10 @@ class Writer:
             WHERE database_name = 'lake' AND table_name = $name AND comment IS NOT NULL""",
             {"name": name},
         ).fetchall()
-        has_dictionary = self._connection.execute(
-            "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'dictionary'"
-        ).fetchone()
+        has_dictionary = first_row(
+            self._connection,
+            "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'dictionary'",
+        )
         if of_table or not has_dictionary:
             return of_table
         return self._connection.execute(

@@ -12,6 +12,7 @@ from dispatchlake.errors import ConfigError
 from dispatchlake.lake import ledger
 from dispatchlake.lake.calls import Calls, find_calls
 from dispatchlake.lake.ledger import Ledger
+from dispatchlake.lake.sql import first_row
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -95,11 +96,12 @@ def refuse_held(connection: duckdb.DuckDBPyConnection, calls: Calls) -> None:
         )
     if not held or not calls.cad_incident_ids:
         return
-    shared = connection.execute(
+    shared = first_row(
+        connection,
         """SELECT 1 FROM cad_incident_versions WHERE center_id = $center
             AND cad_incident_id IN (SELECT unnest($cad)) AND incident_id IN (SELECT unnest($held)) LIMIT 1""",
         {"center": calls.center_id, "cad": sorted(calls.cad_incident_ids), "held": sorted(held)},
-    ).fetchone()
+    )
     if shared:
         raise ConfigError(
             f"A CAD incident of that call is linked to another incident of {calls.center_id} that is under a "

@@ -12,6 +12,7 @@ import duckdb
 
 from dispatchlake.lake import ledger, migrations, reading
 from dispatchlake.lake.ledger import Erasure, Ledger
+from dispatchlake.lake.sql import first_row
 
 
 def read_table(connection: duckdb.DuckDBPyConnection) -> list[Erasure]:
@@ -57,7 +58,7 @@ def reconciled(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> Ledger 
     """
     known = ledger.read(lake_dir)
     # Nearly always neither has any, and every column of a table costs a millisecond to look into.
-    if not known.erasures and connection.execute("SELECT 1 FROM erasures LIMIT 1").fetchone() is None:
+    if not known.erasures and first_row(connection, "SELECT 1 FROM erasures LIMIT 1") is None:
         return None
     table = {(one.erasure_id, one.subject_hash): one for one in read_table(connection)}
     if ledger.mark_of(lake_dir) == ledger.NO_FILE:

@@ -14,6 +14,7 @@ from typing import Literal
 import duckdb
 
 from dispatchlake.lake.schemas import MEDIA_FILES
+from dispatchlake.lake.sql import first_row
 from dispatchlake.payload import PayloadError, decode_json
 
 MediaState = Literal["fetched", "expired", "refused", "failed"]
@@ -228,9 +229,11 @@ def record(connection: duckdb.DuckDBPyConnection, outcomes: Iterable[MediaOutcom
     """
     erased: list[MediaOutcome] = []
     for one in outcomes:
-        known = connection.execute(
-            "SELECT 1 FROM media WHERE center_id = ? AND media_id = ? AND version_hash = ?", one.of.key
-        ).fetchone()
+        known = first_row(
+            connection,
+            "SELECT 1 FROM media WHERE center_id = ? AND media_id = ? AND version_hash = ?",
+            one.of.key,
+        )
         if known is None:
             erased.append(one)
             continue

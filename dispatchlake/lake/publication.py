@@ -15,7 +15,7 @@ from dispatchlake.lake.changes import State
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.inventory import CATALOG
 from dispatchlake.lake.reading import connect_unnoted
-from dispatchlake.lake.sql import fetch_row
+from dispatchlake.lake.sql import fetch_row, first_row
 from dispatchlake.settings import Settings
 
 
@@ -51,9 +51,9 @@ class OpenStanding:
 
 def read_published(connection: duckdb.DuckDBPyConnection) -> Published | None:
     """Return what an open zone says of itself; None before its first publication."""
-    row = connection.execute(
-        "SELECT source_snapshot, source_at, published_at, plans, must_forget FROM publication"
-    ).fetchone()
+    row = first_row(
+        connection, "SELECT source_snapshot, source_at, published_at, plans, must_forget FROM publication"
+    )
     return Published(State(row[0], row[1]), row[2], orjson.loads(row[3]), bool(row[4])) if row else None
 
 

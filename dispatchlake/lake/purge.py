@@ -19,6 +19,7 @@ from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.inventory import CATALOG
 from dispatchlake.lake.maintenance import EXPIRED_AT_ONCE, flush_table
 from dispatchlake.lake.removal import Removed
+from dispatchlake.lake.sql import first_row
 
 _AT_ONCE = timedelta(0)
 _NUMBERS = "'int32', 'int64', 'float32', 'float64'"
@@ -89,10 +90,11 @@ def _expire(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _has_removed_rows(connection: duckdb.DuckDBPyConnection, table_id: int) -> bool:
-    found = connection.execute(
+    found = first_row(
+        connection,
         f"""SELECT 1 FROM {CATALOG}.ducklake_delete_file
-        WHERE table_id = {table_id} AND end_snapshot IS NULL LIMIT 1"""
-    ).fetchone()
+        WHERE table_id = {table_id} AND end_snapshot IS NULL LIMIT 1""",
+    )
     return found is not None
 
 

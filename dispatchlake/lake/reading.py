@@ -19,6 +19,7 @@ from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import migrations
 from dispatchlake.lake.access_log import AccessLog
 from dispatchlake.lake.connection import catalog_path, connect_reader, opening_statements
+from dispatchlake.lake.sql import first_row
 from dispatchlake.settings import Zone, load_settings
 
 
@@ -145,7 +146,7 @@ def _refuse_other(lake_dir: Path, zone: Zone | None, *, is_open: bool) -> None:
 def _is_open_zone(connection: duckdb.DuckDBPyConnection) -> bool:
     """Say whether a lake was published; a restricted one never was, and an older one knows no zones."""
     try:
-        return connection.execute("SELECT 1 FROM publication").fetchone() is not None
+        return first_row(connection, "SELECT 1 FROM publication") is not None
     except duckdb.CatalogException:
         return False
 

@@ -29,7 +29,7 @@ from dispatchlake.lake.ledger import Forgotten
 from dispatchlake.lake.redacting import Redaction, Transact, redact_pages
 from dispatchlake.lake.replay import Resources
 from dispatchlake.lake.schemas import TABLES
-from dispatchlake.lake.sql import fetch_row
+from dispatchlake.lake.sql import fetch_row, first_row
 
 RetentionClass = Literal["records", "caller-data", "raw", "media"]
 CLASSES: tuple[RetentionClass, ...] = get_args(RetentionClass)
@@ -164,11 +164,12 @@ def last_cutoff(connection: duckdb.DuckDBPyConnection, center_id: str) -> dateti
     A record is received after it was created. One that was stamped later than it came goes when another run
     looks there, at the latest with its page's body.
     """
-    row = connection.execute(
+    row = first_row(
+        connection,
         """SELECT max(cutoff_at) FROM retention_runs
         WHERE center_id = ? AND "class" IN ('records', 'caller-data')""",
         [center_id],
-    ).fetchone()
+    )
     return None if row is None else row[0]
 
 
@@ -218,11 +219,12 @@ def null_personal(connection: duckdb.DuckDBPyConnection, center_id: str) -> dict
     for table, condition in tables_of_calls(connection).items():
         if not (columns := personal.get(table)):
             continue
-        row = connection.execute(
+        row = first_row(
+            connection,
             f"""UPDATE {table} SET {", ".join(f'"{name}" = NULL' for name in columns)}
             WHERE {condition} AND ({" OR ".join(f'"{name}" IS NOT NULL' for name in columns)})""",
             {"center": center_id},
-        ).fetchone()
+        )
         if row is not None and row[0]:
             counts[table] = int(row[0])
     return counts
@@ -241,9 +243,9 @@ def remove_loose(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: dateti
         ("quarantine", f"received_at < $cutoff AND {names_no_held}", held),
         ("media", "incident_id IS NULL AND coalesce(created_at, received_at) < $cutoff", {}),
     ):
-        row = connection.execute(
-            f"DELETE FROM {table} WHERE center_id = $center AND {condition}", {**span, **more}
-        ).fetchone()
+        row = first_row(
+            connection, f"DELETE FROM {table} WHERE center_id = $center AND {condition}", {**span, **more}
+        )
         if row is not None and row[0]:
             counts[table] = int(row[0])
     return counts

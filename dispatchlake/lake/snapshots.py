@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from dispatchlake.errors import ConfigError, LakeError
-from dispatchlake.lake.sql import fetch_row
+from dispatchlake.lake.sql import fetch_row, first_row
 
 _SNAPSHOTS = "SELECT snapshot_id, snapshot_time FROM lake.snapshots()"
 
@@ -43,9 +43,9 @@ def find_snapshot(connection: duckdb.DuckDBPyConnection, at: datetime | int | No
     condition = (
         "snapshot_time <= $at" if isinstance(at, datetime) else "snapshot_id = coalesce($at, snapshot_id)"
     )
-    row = connection.execute(
-        f"{_SNAPSHOTS} WHERE {condition} ORDER BY snapshot_id DESC LIMIT 1", {"at": at}
-    ).fetchone()
+    row = first_row(
+        connection, f"{_SNAPSHOTS} WHERE {condition} ORDER BY snapshot_id DESC LIMIT 1", {"at": at}
+    )
     if row is None:
         raise _no_snapshot(connection, at)
     return Snapshot(*row)
@@ -74,7 +74,7 @@ def check_still_kept(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) 
     Raises:
         LakeError: It has expired.
     """
-    row = connection.execute(f"{_SNAPSHOTS} WHERE snapshot_id = ?", [snapshot.number]).fetchone()
+    row = first_row(connection, f"{_SNAPSHOTS} WHERE snapshot_id = ?", [snapshot.number])
     if row is None or Snapshot(*row) != snapshot:
         raise LakeError(
             f"Maintenance has let {snapshot} expire while it was read. Nothing was written: start again, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,25 @@ def at_once(*columns: str) -> str:
     return f"{together(', '.join(columns))} = {together(', '.join('?' * len(columns)))}"
 
 
+def first_row(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+) -> tuple[Any, ...] | None:
+    """Return the first row of an answer, or None; for answers of a row or two.
+
+    All of it is fetched: of an answer that is not, DuckDB keeps the transaction, and the catalog, open until
+    it is next asked.
+    """
+    rows = connection.execute(query, parameters).fetchall()
+    return rows[0] if rows else None
+
+
 def fetch_row(
     connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any] | None = None
 ) -> tuple[Any, ...]:
     """Return the one row that an aggregate always answers."""
-    row = connection.execute(query, parameters).fetchone()
+    row = first_row(connection, query, parameters)
     assert row is not None  # noqa: S101 - see above
     return row
 

@@ -16,7 +16,7 @@ import duckdb
 
 import dispatchlake
 from dispatchlake.lake import dictionary, service_classes
-from dispatchlake.lake.sql import quoted
+from dispatchlake.lake.sql import first_row, quoted
 from dispatchlake.lake.views import MACROS, VIEWS
 
 
@@ -29,7 +29,7 @@ def digest() -> str:
 
 def is_due(connection: duckdb.DuckDBPyConnection) -> bool:
     """Say whether the lake has other views than this version's, and not those of a newer one."""
-    row = connection.execute("SELECT release, digest FROM view_editions").fetchone()
+    row = first_row(connection, "SELECT release, digest FROM view_editions")
     if row is None:
         return True
     release, had = row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.reading import connect
 from dispatchlake.model import Page
 from tests.lake.conftest import Ask
-from tests.lake.pages import cell, incident, incidents, instant, load, page
+from tests.lake.pages import CENTER, cell, incident, incidents, instant, load, page
 from tests.lake.scripts import Script
 
 HOLDER = """
@@ -122,7 +122,7 @@ LOADER = """
 import sys
 from pathlib import Path
 from dispatchlake.lake import Lake
-from tests.lake.pages import cell, incident, incidents, page
+from tests.lake.pages import CENTER, cell, incident, incidents, page
 
 lake_dir, name, center_id = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 print("ready", flush=True)
@@ -227,6 +227,40 @@ def test_one_thread_may_close_while_another_is_half_way(lake_dir: Path) -> None:
         assert second.load(pages(), cell=cell(), run_id="run").new == 2
     with Lake.open(lake_dir) as third:
         assert load(third, incident("i3")).new == 1
+
+
+def catalogs_open(lake_dir: Path) -> int:
+    """Return how often this process has the catalog open."""
+    handles = Path("/proc/self/fd").iterdir()
+    return sum(handle.resolve() == catalog_path(lake_dir).resolve() for handle in handles)
+
+
+READS: dict[str, Callable[[Lake], object]] = {
+    "another writer": lambda lake: connection.connect_writer(
+        lake.lake_dir, memory_limit_mb=112, create=False
+    ),
+    "watermark": lambda lake: lake.watermark(CENTER, "incident_events"),
+    "coverage": lambda lake: lake.coverage([CENTER]),
+    "figures": Lake.figures,
+    "told": Lake.told,
+    "holds": Lake.holds,
+    "checks": lambda lake: lake.checks({CENTER: instant(0)}),
+    "a load": lambda lake: load(lake, incident("i2", updated=60)),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux lists what a process has open")
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_the_catalog_is_let_go_of_when_an_answer_is_there(
+    lake: Lake, lake_dir: Path, read: Callable[[Lake], object]
+) -> None:
+    # Who closes it at any later time may be in the way of a thread that is just opening it (decision 23).
+    load(lake, incident())
+
+    answer = read(lake)
+
+    assert answer is not None
+    assert catalogs_open(lake_dir) == 0
 
 
 def test_two_loads_may_be_under_way_at_once_in_one_process(lake_dir: Path, ask: Ask) -> None:
