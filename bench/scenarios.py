@@ -14,6 +14,8 @@ from bench.measure import Job
 from bench.processes import Measurement, run, scratch_folder
 from bench.server_process import serving
 from bench.verification import Landed, NotTheSame
+from dispatchlake.lake import Lake
+from dispatchlake.reading_slots import CELLS_AT_ONCE, READINGS_AT_ONCE
 
 RESOURCES = ("incident_events", "cad_incidents")
 _LAKE = Landed("lake", "lake")
@@ -53,20 +55,20 @@ def _land(
 def waiting(rounds: int, *, centers: int = 20, pages: int = 20, latency_s: float = 0.05) -> list[Finding]:
     """Read many centers that answer slowly: what is left beside the waiting that nobody can avoid.
 
-    Eight cells at once, as the flow runs them, each reading one page after the other.
+    As many cells at once as the flow runs, each reading one page after the other, into a lake that is there.
     """
-    at_once = 8
     listings = [
         Listing(f"center-{number:02}", resource, pages * 100, page_size=100)
         for number in range(centers)
         for resource in RESOURCES
     ]
-    unavoidable_s = len(listings) * pages * latency_s / at_once
+    unavoidable_s = len(listings) * pages * latency_s / READINGS_AT_ONCE
     found = []
     with serving(listings, latency_s=latency_s) as url:
         for _ in range(rounds):
             with scratch_folder() as folder:
-                found.append(_land(url, listings, folder, at_once=at_once))
+                Lake.open(folder / "lake").close()
+                found.append(_land(url, listings, folder, at_once=CELLS_AT_ONCE))
                 _LAKE.assert_equal(folder, listings)
     seconds = statistics.median(one.seconds for one in found)
     cpu_s = statistics.median(one.cpu_s for one in found)
@@ -74,7 +76,7 @@ def waiting(rounds: int, *, centers: int = 20, pages: int = 20, latency_s: float
         Finding(
             f"{centers} centers x {len(RESOURCES)} resources, {latency_s * 1000:.0f} ms a request",
             seconds / unavoidable_s,
-            "x pages x latency / 8",
+            f"x pages x latency / {READINGS_AT_ONCE}",
             1.3,
             f"{seconds:.2f} s for {len(listings) * pages} pages; waiting alone {unavoidable_s:.2f} s; "
             f"{cpu_s:.1f} CPU s",

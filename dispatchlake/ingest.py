@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 
@@ -12,6 +13,7 @@ from dispatchlake.api import CenterClient, Patience
 from dispatchlake.errors import Cancelled, ConfigError, DispatchLakeError
 from dispatchlake.lake import Cell, CenterFacts, Failure, Lake, LoadSummary, decode_columns, open_lake
 from dispatchlake.model import DispatchCenter
+from dispatchlake.reading_slots import reading_slot
 from dispatchlake.settings import Settings
 from dispatchlake.stop import Stop
 from dispatchlake.windows import Window, next_window
@@ -37,12 +39,22 @@ def ingest_cell(
         CenterError: The center could not be read; nothing but archived pages was written.
         LakeError: The lake could not take it.
     """
+    resource = center.resource(resource_name)
     with open_lake(settings) as lake:
         watermark = lake.watermark(center.center_id, resource_name)
-        window = _window(watermark, since, settings.lookback if lookback is None else lookback)
-        cell = Cell(center.center_id, center.resource(resource_name), window)
-        logger.info("Reading %s", "everything" if window.start is None else f"since {window.start:%F %T} UTC")
-        return _read(lake, center, cell, settings=settings, run_id=run_id)
+
+        def cell() -> Cell:
+            window = _window(watermark, since, settings.lookback if lookback is None else lookback)
+            return Cell(center.center_id, resource, window)
+
+        with _reading(lake, center, cell, settings=settings, run_id=run_id) as client:
+            client.log_in(resource)
+            with reading_slot() as slot:
+                now = cell()
+                start = now.window.start
+                logger.info("Reading %s", "everything" if start is None else f"since {start:%F %T} UTC")
+                pages = slot.until_read(client.iter_pages(resource, now.window))
+                return lake.load(pages, cell=now, run_id=run_id, logins=lambda: client.logins)
 
 
 def backfill_windows(
@@ -73,8 +85,11 @@ def backfill_windows(
         LakeError: The lake could not take it.
     """
     with open_lake(settings) as lake:
+        stop = stop or Stop()
         cell = _backfill_cell(center, resource_name, windows)
-        return _read(lake, center, cell, settings=settings, run_id=run_id, stop=stop)
+        with _reading(lake, center, lambda: cell, settings=settings, run_id=run_id, stop=stop) as client:
+            pages = stop.heeded(client.iter_pages(cell.resource, cell.window))
+            return lake.load(pages, cell=cell, run_id=run_id, logins=lambda: client.logins)
 
 
 def record_untried(
@@ -101,30 +116,30 @@ def _backfill_cell(center: DispatchCenter, resource_name: str, windows: Sequence
     return Cell(center.center_id, center.resource(resource_name), span, "backfill", tuple(windows))
 
 
-def _read(
+@contextlib.contextmanager
+def _reading(
     lake: Lake,
     center: DispatchCenter,
-    cell: Cell,
+    cell: Callable[[], Cell],
     *,
     settings: Settings,
     run_id: str,
     stop: Stop | None = None,
-) -> LoadSummary:
-    """Read a cell and land it; record a failure in the lake and raise it."""
+) -> Iterator[CenterClient]:
+    """Yield a client of the center; a failure is recorded in the lake, as one of `cell`, and raised."""
     started_at = datetime.now(UTC)
-    stop = stop or Stop()
+    sleep = time.sleep if stop is None else stop.sleep
     client = None
     try:
         lake.remember_centers([CenterFacts(center.center_id, center.name, center.time_zone)])
-        with open_client(center, settings, is_backfill=cell.kind == "backfill", sleep=stop.sleep) as client:
-            pages = stop.heeded(client.iter_pages(cell.resource, cell.window))
-            return lake.load(pages, cell=cell, run_id=run_id, logins=lambda: client.logins)
+        with open_client(center, settings, is_backfill=stop is not None, sleep=sleep) as client:
+            yield client
     except Cancelled:
         raise
     except Exception as error:
         failure = Failure(describe(error), type(error).__name__, client.logins if client else 0)
         try:
-            lake.record_failure(cell, failure, run_id=run_id, started_at=started_at)
+            lake.record_failure(cell(), failure, run_id=run_id, started_at=started_at)
         except DispatchLakeError as second:  # the failure itself is still what is raised
             logger.warning("The failure could not be recorded in the lake: %s", second)
         raise

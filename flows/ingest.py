@@ -23,6 +23,7 @@ from pydantic import Field
 from dispatchlake.errors import ConfigError
 from dispatchlake.ingest import refuse_both, refuse_future
 from dispatchlake.model import ResourceName
+from dispatchlake.reading_slots import CELLS_AT_ONCE
 from dispatchlake.settings import Days
 from tasks.artifacts import CellResult, headline, publish_summary
 from tasks.cells import CellName, ingest_cell, lake_kept_open, plan_cells, read_failing, remember_centers
@@ -35,9 +36,6 @@ from tasks.status import report_status
 
 LONGEST_SPREAD_S = 240.0
 """Longest random pause before a run; it counts as running, so it must fit between two runs."""
-
-CELLS_AT_ONCE = 8
-"""Cells under way in one run. A center's own limit is its rate budget, kept across runs and processes."""
 
 
 @flow(

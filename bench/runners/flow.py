@@ -72,7 +72,7 @@ def _empty_flow() -> Callable[[int], Any]:
     from prefect.states import Completed
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    from flows.ingest import CELLS_AT_ONCE
+    from dispatchlake.reading_slots import CELLS_AT_ONCE
     from tasks.policy import RETRY_DELAYS_S, worth_retrying
 
     @task(

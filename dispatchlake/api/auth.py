@@ -41,6 +41,14 @@ class CenterAuth(httpx.Auth):
         """Return how often this identity asked the token endpoint."""
         return self._login.tries
 
+    def log_in(self) -> None:
+        """See that there is a token.
+
+        Raises:
+            CenterError: There is none to be had.
+        """
+        self._current()
+
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Authorise the request; after a 401, once more with another token.
 

@@ -142,6 +142,14 @@ class CenterClient:
         """Return how often this client asked the center's token endpoint, refused or not."""
         return sum(auth.logins for auth in self._auths.values())
 
+    def log_in(self, resource: Resource) -> None:
+        """See that there is a token for a listing; a request that finds none does so itself.
+
+        Raises:
+            CenterError: There is none to be had.
+        """
+        self._auth(resource.scope).log_in()
+
     def iter_pages(self, resource: Resource, window: Window) -> Iterator[Page]:
         """Yield every page of a listing, as received; each is handed over before the next is asked for.
 
