@@ -49,6 +49,7 @@ def copy(rows: int) -> Iterator[Path]:
         folder = original.parent / temporary.name
         try:
             shutil.copytree(original, folder, copy_function=_link_or_copy)
+            Lake.open(folder / "lake").close()  # the views of this version, whichever built it
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
