@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
+from functools import partial
 
 from dispatchlake.api import CenterClient, Patience
 from dispatchlake.errors import Cancelled, ConfigError, DispatchLakeError
@@ -43,18 +44,19 @@ def ingest_cell(
     with open_lake(settings) as lake:
         watermark = lake.watermark(center.center_id, resource_name)
 
-        def cell() -> Cell:
+        def cell_until_now() -> Cell:
             window = _window(watermark, since, settings.lookback if lookback is None else lookback)
             return Cell(center.center_id, resource, window)
 
-        with _reading(lake, center, cell, settings=settings, run_id=run_id) as client:
+        client_of = partial(open_client, center, settings)
+        with _reading(lake, center, client_of, cell_until_now, run_id) as client:
             client.log_in(resource)
             with reading_slot() as slot:
-                now = cell()
-                start = now.window.start
+                cell = cell_until_now()
+                start = cell.window.start
                 logger.info("Reading %s", "everything" if start is None else f"since {start:%F %T} UTC")
-                pages = slot.until_read(client.iter_pages(resource, now.window))
-                return lake.load(pages, cell=now, run_id=run_id, logins=lambda: client.logins)
+                pages = slot.until_read(client.iter_pages(resource, cell.window))
+                return lake.load(pages, cell=cell, run_id=run_id, logins=lambda: client.logins)
 
 
 def backfill_windows(
@@ -87,7 +89,8 @@ def backfill_windows(
     with open_lake(settings) as lake:
         stop = stop or Stop()
         cell = _backfill_cell(center, resource_name, windows)
-        with _reading(lake, center, lambda: cell, settings=settings, run_id=run_id, stop=stop) as client:
+        client_of = partial(open_client, center, settings, is_backfill=True, sleep=stop.sleep)
+        with _reading(lake, center, client_of, lambda: cell, run_id) as client:
             pages = stop.heeded(client.iter_pages(cell.resource, cell.window))
             return lake.load(pages, cell=cell, run_id=run_id, logins=lambda: client.logins)
 
@@ -120,26 +123,23 @@ def _backfill_cell(center: DispatchCenter, resource_name: str, windows: Sequence
 def _reading(
     lake: Lake,
     center: DispatchCenter,
-    cell: Callable[[], Cell],
-    *,
-    settings: Settings,
+    client_of: Callable[[], CenterClient],
+    cell_of: Callable[[], Cell],
     run_id: str,
-    stop: Stop | None = None,
 ) -> Iterator[CenterClient]:
-    """Yield a client of the center; a failure is recorded in the lake, as one of `cell`, and raised."""
+    """Yield a client of the center; a failure is recorded in the lake, as one of that cell, and raised."""
     started_at = datetime.now(UTC)
-    sleep = time.sleep if stop is None else stop.sleep
     client = None
     try:
         lake.remember_centers([CenterFacts(center.center_id, center.name, center.time_zone)])
-        with open_client(center, settings, is_backfill=stop is not None, sleep=sleep) as client:
+        with client_of() as client:
             yield client
     except Cancelled:
         raise
     except Exception as error:
         failure = Failure(describe(error), type(error).__name__, client.logins if client else 0)
         try:
-            lake.record_failure(cell(), failure, run_id=run_id, started_at=started_at)
+            lake.record_failure(cell_of(), failure, run_id=run_id, started_at=started_at)
         except DispatchLakeError as second:  # the failure itself is still what is raised
             logger.warning("The failure could not be recorded in the lake: %s", second)
         raise

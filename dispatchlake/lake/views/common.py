@@ -28,6 +28,7 @@ ZONE = "coalesce(centers.time_zone, 'UTC')"
 """A center's time zone, where `centers` has been joined to the left."""
 
 QUARTER_US = 900_000_000
+HOUR_US = 3_600_000_000
 
 FIRST_PLAUSIBLE_US = 31_536_000_000_000
 """The year 1971. Before it lie the dates that stand for none: 0001-01-01, 1900-01-01, 1970-01-01."""

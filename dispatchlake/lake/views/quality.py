@@ -15,12 +15,12 @@ from dispatchlake.lake.record_types import CAD_INCIDENTS
 from dispatchlake.lake.views.common import (
     CENTER,
     FIRST_PLAUSIBLE_US,
+    HOUR_US,
     LOCAL_DATE,
     by_local_clock,
     quarter,
 )
 
-_HOUR_US = 3_600_000_000
 _LOCAL_DATE = "make_timestamp(local_us)::DATE"
 
 _CAD_TIMES = tuple(
@@ -38,7 +38,7 @@ def _stands_for_none(columns: Iterable[str]) -> str:
 
 
 # An hour: clocks differ a little, and a stamp may be rounded up.
-_IN_FUTURE = f"epoch_us(created_at) > epoch_us(received_at) + {_HOUR_US}"
+_IN_FUTURE = f"epoch_us(created_at) > epoch_us(received_at) + {HOUR_US}"
 _ZERO = "lat = 0 AND lng = 0"
 _NO_PLACE = "lat IS NULL OR lng IS NULL"
 _UPDATED_FIRST = "updated_at < created_at"

@@ -6,6 +6,7 @@ from dispatchlake.lake.declared import Column, View
 from dispatchlake.lake.views.common import (
     AGENCY_TYPE,
     CENTER,
+    HOUR_US,
     INCIDENT_TYPE,
     LOCAL_CREATED_AT,
     LOCAL_DATE,
@@ -25,8 +26,7 @@ _QUARTERS = "\n        UNION ALL\n        ".join(
 
 # The start of the hour is reckoned back from the quarter by its local minutes. So the two hours that a clock
 # set back counts as one are two, and an hour of a zone that is half an hour off begins at half past.
-_HOUR_US = 3_600_000_000
-_INTO_HOUR = f"(local_us - floor(local_us / {_HOUR_US}.0)::BIGINT * {_HOUR_US})"
+_INTO_HOUR = f"(local_us - floor(local_us / {HOUR_US}.0)::BIGINT * {HOUR_US})"
 
 VOLUME_BY_HOUR = View(
     "volume_by_hour",
