@@ -19,6 +19,7 @@ import yaml
 from dispatchlake.cli.local_sandbox import CENTERS
 from dispatchlake.cli.occupancy import MARK, occupy
 from dispatchlake.cli.prefect_api import free_port
+from dispatchlake.cli.receive import is_receiving
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.reading import connect
 from dispatchlake.settings import Settings
@@ -171,6 +172,8 @@ def test_what_ends_by_itself_is_started_again(up: UpProcess, word: str) -> None:
 
     assert again.ppid() == up.pid
     assert up.api("/work_pools/dispatchlake")["name"] == "dispatchlake", "the server has forgotten nothing"
+    if word == "receive":
+        wait_until(lambda: is_receiving(up.webhooks_port), "it takes deliveries again")
     if word == "sandbox":
         wait_until((up.data_dir / "sandbox" / "url").exists, "its URL")
         wait_until(lambda: set(up.sandbox("health")["centers"]) == set(CENTERS), "it plays its centers again")
