@@ -21,8 +21,9 @@ from dispatchlake.backfill.days import span_label
 from dispatchlake.backfill.grid import Grid
 from dispatchlake.errors import DispatchLakeError
 from dispatchlake.model import ResourceName
+from dispatchlake.reading_slots import READINGS_AT_ONCE
 from tasks.backfill_board import Board, dry_run_headline, headline, publish_plan, publish_summary
-from tasks.backfill_run import READINGS_AT_ONCE, BackfillRun
+from tasks.backfill_run import BackfillRun
 from tasks.backfills import plan_run
 from tasks.cells import lake_kept_open
 from tasks.policy import final_state

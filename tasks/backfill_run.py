@@ -18,14 +18,12 @@ from dispatchlake.backfill import Lanes, Plan, Reading
 from dispatchlake.backfill.grid import AGAIN, FAILED, READ, TO_DO, UNDER_WAY, Grid
 from dispatchlake.errors import AuthRejected, ConfigError, DispatchLakeError, is_transient
 from dispatchlake.ingest import describe
+from dispatchlake.reading_slots import READINGS_AT_ONCE
 from dispatchlake.settings import load_settings
 from dispatchlake.stop import Stop
 from tasks.backfill_board import Board
 from tasks.backfills import ReadingResult, read_windows, record_untried, stop_of_run
 from tasks.policy import RETRY_DELAYS_S
-
-READINGS_AT_ONCE = 8
-"""Readings under way in one run. A center's own limit is its rate budget, kept across runs and processes."""
 
 PER_CENTER = 4
 """So that a center that does not answer leaves threads to the others."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import duckdb
 import pyarrow as pa
 
-from dispatchlake.lake.sql import at_once, first_row, registered
+from dispatchlake.lake.sql import at_once, fetch_row, first_row, registered
 from dispatchlake.model import Resource
 from dispatchlake.pauses import Failing
 from dispatchlake.windows import Window
@@ -257,8 +257,8 @@ def cover_failure(connection: duckdb.DuckDBPyConnection, cell: Cell, *, error: s
     failed_before = f"""FROM coverage WHERE {IS_STATE}
             AND (kind = 'ingest' OR (window_start IS NOT DISTINCT FROM ? AND window_end = ?))"""
     parameters = [*names, "failed", cell.window.start, cell.window.end]
-    row = first_row(connection, f"SELECT max(attempts) {failed_before}", parameters)
-    attempts = (row[0] if row and row[0] else 0) + 1
+    (most_attempts,) = fetch_row(connection, f"SELECT max(attempts) {failed_before}", parameters)
+    attempts = (most_attempts or 0) + 1
     connection.execute(f"DELETE {failed_before}", parameters)
     connection.execute(
         "INSERT INTO coverage VALUES (?, ?, ?, 'failed', ?, ?, 0, ?, ?, ?, ?)",

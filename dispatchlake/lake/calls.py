@@ -20,7 +20,7 @@ import pyarrow as pa
 from dispatchlake.lake.forgetting import find_forgotten, forgotten_delivery, listing_of
 from dispatchlake.lake.ledger import Forgotten
 from dispatchlake.lake.replay import Resources
-from dispatchlake.lake.sql import first_row, registered
+from dispatchlake.lake.sql import fetch_count, registered
 from dispatchlake.payload import PayloadError, decode_json
 
 BOOKKEEPING = frozenset({"legal_holds", "erasures"})
@@ -121,9 +121,8 @@ def remove_rows(connection: duckdb.DuckDBPyConnection, center_id: str) -> dict[s
     """Delete the doomed calls' rows; return how many of each table. The caller holds a transaction."""
     counts: dict[str, int] = {}
     for table, condition in tables_of_calls(connection).items():
-        row = first_row(connection, f"DELETE FROM {table} WHERE {condition}", {"center": center_id})
-        if row is not None and row[0]:
-            counts[table] = int(row[0])
+        if count := fetch_count(connection, f"DELETE FROM {table} WHERE {condition}", {"center": center_id}):
+            counts[table] = count
     return counts
 
 

@@ -15,7 +15,7 @@ import duckdb
 
 from dispatchlake.lake.record_types import RecordType
 from dispatchlake.lake.schemas import record_columns
-from dispatchlake.lake.sql import fetch_row
+from dispatchlake.lake.sql import fetch_count, fetch_row
 
 QUARANTINE_ID = "left(sha256(concat_ws('|', center_id, resource, reason, record)), 32)"
 """A record set aside twice for the same reason has one id."""
@@ -178,7 +178,7 @@ def _note_sightings(
 ) -> None:
     """Note versions that the other source brought before us, once, and leave in `fresh` those nobody has."""
     identity, seen = record_type.identity, "FROM fresh WHERE first_source IS NOT NULL"
-    if not _count(connection, f"SELECT count(*) {seen}"):
+    if not fetch_count(connection, f"SELECT count(*) {seen}"):
         return
     connection.execute(
         f"""INSERT INTO {record_type.sightings} BY NAME
@@ -228,7 +228,9 @@ def _insert(
         "$source AS source" if column.name == "source" else column.name
         for column in record_columns(record_type)
     )
-    is_all = _count(connection, f"SELECT (SELECT count(*) FROM staged) = (SELECT count(*) FROM {chosen})")
+    (is_all,) = fetch_row(
+        connection, f"SELECT (SELECT count(*) FROM staged) = (SELECT count(*) FROM {chosen})"
+    )
     among = "" if is_all else f"SEMI JOIN {chosen} USING (receive_order)"
     connection.execute(f"INSERT INTO {table} BY NAME SELECT {names} FROM staged {among}", {"source": source})
 
@@ -247,13 +249,13 @@ def _find_known(
     key = f"center_id, {record_type.key}"
     current = f"""SELECT {key}, created_at, updated_at, ({record_type.tie_break} IS NOT NULL) AS is_further
         FROM {record_type.current} WHERE"""
-    known = _count(
+    known = fetch_count(
         connection,
         f"""CREATE OR REPLACE TEMP TABLE known AS
         {current} {span.within} AND ({key}) IN (SELECT {key} FROM fresh)""",
         span.bounds,
     )
-    unknown = _count(
+    unknown = fetch_count(
         connection,
         f"""CREATE OR REPLACE TEMP TABLE unknown AS
         SELECT DISTINCT {key} FROM fresh ANTI JOIN known USING ({key})""",
@@ -261,7 +263,7 @@ def _find_known(
     if not unknown:
         return known, {}
     centers = {name: value for name, value in span.bounds.items() if name.startswith("center_")}
-    found = _count(
+    found = fetch_count(
         connection,
         f"INSERT INTO known {current} {span.among_centers} AND ({key}) IN (SELECT {key} FROM unknown)",
         centers,
@@ -306,10 +308,3 @@ def quarantine(connection: duckdb.DuckDBPyConnection, center_ids: Collection[str
 def _by_center(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, int]:
     rows = connection.execute(f"SELECT center_id, count(*) FROM {relation} GROUP BY center_id").fetchall()
     return dict(rows)
-
-
-def _count(
-    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object] | None = None
-) -> int:
-    """Return the number that a query answers, or of the rows that a statement has written."""
-    return int(fetch_row(connection, query, parameters)[0])

@@ -16,7 +16,7 @@ from dispatchlake.lake.export_items import Item
 from dispatchlake.lake.export_target import MANIFEST, Target
 from dispatchlake.lake.reading import answer
 from dispatchlake.lake.snapshots import Snapshot
-from dispatchlake.lake.sql import first_row, quoted
+from dispatchlake.lake.sql import fetch_count, first_row, quoted
 
 INFO = "export_info"
 """Table of a DuckDB file: of which snapshot each other table is."""
@@ -68,18 +68,17 @@ class Writer:
                     f"{{dispatchlake_snapshot: '{snapshot.number}', "
                     f"dispatchlake_snapshot_at: '{snapshot.committed_at.isoformat()}'}}"
                 )
-            copied = first_row(
+            return fetch_count(
                 self._connection, f"COPY (SELECT {columns} FROM {_ITEM}) TO {quoted(file)} ({options})"
             )
-        return int(copied[0]) if copied else 0
 
     def _write_table(self, item: Item) -> int:
         table = f'{_TARGET}.main."{item.name}"'
         with self._source(item):
-            made = first_row(self._connection, f"CREATE TABLE {table} AS FROM {_ITEM}")
+            count = fetch_count(self._connection, f"CREATE TABLE {table} AS FROM {_ITEM}")
         if item.query is None:
             self._copy_comments(item.name, table)
-        return int(made[0]) if made else 0
+        return count
 
     @contextlib.contextmanager
     def _source(self, item: Item) -> Iterator[None]:

@@ -23,7 +23,7 @@ from dispatchlake.lake.lake import open_lake
 from dispatchlake.lake.publication import find_published
 from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.removal import Removed
-from dispatchlake.lake.sql import first_row
+from dispatchlake.lake.sql import fetch_row
 from dispatchlake.settings import Settings, Zone
 
 logger = logging.getLogger(__name__)
@@ -326,15 +326,15 @@ def _rewrite_table(connection: duckdb.DuckDBPyConnection, table_id: int, table: 
     (duckdb/ducklake#1406).
     """
     flush_table(connection, table)
-    row = first_row(
+    files, size_bytes = fetch_row(
         connection,
         f"""SELECT count(*), coalesce(sum(f.file_size_bytes), 0) FROM {CATALOG}.ducklake_data_file AS f
         JOIN {CATALOG}.ducklake_delete_file AS d ON d.data_file_id = f.data_file_id
         WHERE f.table_id = {table_id} AND f.end_snapshot IS NULL AND d.end_snapshot IS NULL""",
     )
-    if row is None or not row[0]:
+    if not files:
         return 0
-    threshold = 0 if row[1] <= REWRITE_ALL_BYTES else MANY_REMOVED
+    threshold = 0 if size_bytes <= REWRITE_ALL_BYTES else MANY_REMOVED
     call = f"ducklake_rewrite_data_files('lake', '{table}', delete_threshold => {threshold})"
     return _compact_call(connection, call)[0]
 

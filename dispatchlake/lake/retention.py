@@ -29,7 +29,7 @@ from dispatchlake.lake.ledger import Forgotten
 from dispatchlake.lake.redacting import Redaction, Transact, redact_pages
 from dispatchlake.lake.replay import Resources
 from dispatchlake.lake.schemas import TABLES
-from dispatchlake.lake.sql import fetch_row, first_row
+from dispatchlake.lake.sql import fetch_count, fetch_row
 
 RetentionClass = Literal["records", "caller-data", "raw", "media"]
 CLASSES: tuple[RetentionClass, ...] = get_args(RetentionClass)
@@ -164,13 +164,14 @@ def last_cutoff(connection: duckdb.DuckDBPyConnection, center_id: str) -> dateti
     A record is received after it was created. One that was stamped later than it came goes when another run
     looks there, at the latest with its page's body.
     """
-    row = first_row(
+    cutoff: datetime | None
+    (cutoff,) = fetch_row(
         connection,
         """SELECT max(cutoff_at) FROM retention_runs
         WHERE center_id = ? AND "class" IN ('records', 'caller-data')""",
         [center_id],
     )
-    return None if row is None else row[0]
+    return cutoff
 
 
 def doom_old(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetime) -> None:
@@ -219,14 +220,14 @@ def null_personal(connection: duckdb.DuckDBPyConnection, center_id: str) -> dict
     for table, condition in tables_of_calls(connection).items():
         if not (columns := personal.get(table)):
             continue
-        row = first_row(
+        count = fetch_count(
             connection,
             f"""UPDATE {table} SET {", ".join(f'"{name}" = NULL' for name in columns)}
             WHERE {condition} AND ({" OR ".join(f'"{name}" IS NOT NULL' for name in columns)})""",
             {"center": center_id},
         )
-        if row is not None and row[0]:
-            counts[table] = int(row[0])
+        if count:
+            counts[table] = count
     return counts
 
 
@@ -243,11 +244,11 @@ def remove_loose(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: dateti
         ("quarantine", f"received_at < $cutoff AND {names_no_held}", held),
         ("media", "incident_id IS NULL AND coalesce(created_at, received_at) < $cutoff", {}),
     ):
-        row = first_row(
+        count = fetch_count(
             connection, f"DELETE FROM {table} WHERE center_id = $center AND {condition}", {**span, **more}
         )
-        if row is not None and row[0]:
-            counts[table] = int(row[0])
+        if count:
+            counts[table] = count
     return counts
 
 

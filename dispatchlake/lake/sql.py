@@ -68,12 +68,21 @@ def first_row(
 
 
 def fetch_row(
-    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any] | None = None
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    parameters: Sequence[Any] | Mapping[str, Any] | None = None,
 ) -> tuple[Any, ...]:
     """Return the one row that an aggregate always answers."""
     row = first_row(connection, query, parameters)
     assert row is not None  # noqa: S101 - see above
     return row
+
+
+def fetch_count(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, Any] | None = None
+) -> int:
+    """Return the number that a query answers, or of the rows that a statement has written."""
+    return int(fetch_row(connection, query, parameters)[0])
 
 
 def first_line(error: BaseException) -> str:

@@ -182,11 +182,17 @@ def test_a_number_used_twice_by_one_kind_of_agency_is_told(center: Center) -> No
         cad("b", cad_partner_incident_id="24-1", agency_type="fire"),
         cad("c", cad_partner_incident_id="24-1", agency_type="ems"),
         *(cad(f"d{n}", cad_partner_incident_id="24-2", agency_type="ems") for n in range(3)),
-        cad("later", cad_partner_incident_id="24-2", agency_type="ems", created_at=stamp(1800)),
+        cad(
+            "later",
+            cad_partner_incident_id="24-2",
+            agency_type="ems",
+            created_at=stamp(1800),
+            updated_at=stamp(1860),
+        ),
         resource="cad_incidents",
     )
 
-    assert failed(center, "cad_incidents")["number_used_twice"] == 5
+    assert failed(center, "cad_incidents") == {"number_used_twice": 5}
     assert center.ask("SELECT records FROM data_quality WHERE check_name = 'number_used_twice'") == [(7,)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from dispatchlake.model import Page
 from tests.lake.conftest import Ask
 from tests.lake.pages import CENTER, cell, incident, incidents, instant, load, page
 from tests.lake.scripts import Script
+from tests.lake.test_log_holder import has_open
 
 HOLDER = """
 import sys
@@ -229,12 +231,6 @@ def test_one_thread_may_close_while_another_is_half_way(lake_dir: Path) -> None:
         assert load(third, incident("i3")).new == 1
 
 
-def catalogs_open(lake_dir: Path) -> int:
-    """Return how often this process has the catalog open."""
-    handles = Path("/proc/self/fd").iterdir()
-    return sum(handle.resolve() == catalog_path(lake_dir).resolve() for handle in handles)
-
-
 READS: dict[str, Callable[[Lake], object]] = {
     "another writer": lambda lake: connection.connect_writer(
         lake.lake_dir, memory_limit_mb=112, create=False
@@ -260,7 +256,7 @@ def test_the_catalog_is_let_go_of_when_an_answer_is_there(
     answer = read(lake)
 
     assert answer is not None
-    assert catalogs_open(lake_dir) == 0
+    assert not has_open(os.getpid(), catalog_path(lake_dir))
 
 
 def test_two_loads_may_be_under_way_at_once_in_one_process(lake_dir: Path, ask: Ask) -> None:

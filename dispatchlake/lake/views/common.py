@@ -70,6 +70,12 @@ def on_day(table: str, day: str = _DAY) -> str:
     return f"days.center_id = {table}.center_id AND days.day = {day}"
 
 
+def _local_us(instant_us: str) -> str:
+    """Return microseconds since 1970 by the center's clock, where `days` has been joined, as SQL."""
+    return f"""CASE WHEN ahead_us IS NOT NULL THEN {instant_us} + ahead_us
+            ELSE epoch_us(make_timestamptz({instant_us}) AT TIME ZONE zone) END"""
+
+
 def by_local_clock(counted: str) -> str:
     """Return what is counted by `center_id` and `quarter` of an hour, with when the quarter begins, as SQL.
 
@@ -77,14 +83,11 @@ def by_local_clock(counted: str) -> str:
     """
     start_us = f"quarter * {QUARTER_US}"
     return f"""WITH counted AS ({counted}), days AS ({ahead_by_day("counted", _QUARTER_DAY)})
-    SELECT counted.*, {start_us} AS start_us,
-        CASE WHEN ahead_us IS NOT NULL THEN {start_us} + ahead_us
-            ELSE epoch_us(make_timestamptz({start_us}) AT TIME ZONE zone) END AS local_us
+    SELECT counted.*, {start_us} AS start_us, {_local_us(start_us)} AS local_us
     FROM counted JOIN days ON {on_day("counted", _QUARTER_DAY)}"""
 
 
-LOCAL_CREATED_AT = """CASE WHEN ahead_us IS NOT NULL THEN make_timestamp(epoch_us(created_at) + ahead_us)
-            ELSE created_at AT TIME ZONE zone END"""
+LOCAL_CREATED_AT = f"make_timestamp({_local_us('epoch_us(created_at)')})"
 """created_at by the center's clock, where `days` has been joined."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dispatchlake.lake.declared import Column, Macro, View
 from dispatchlake.lake.record_types import CAD_INCIDENTS, INCIDENT_EVENTS, RecordType
 from dispatchlake.lake.schemas import record_columns
-from dispatchlake.lake.views.common import CENTER, ZONE
+from dispatchlake.lake.views.common import CENTER, HOUR_US, ZONE
 
 HISTORY_DAYS = 56
 """Earlier days that an hour is compared with: eight of each weekday."""
@@ -83,7 +83,7 @@ judged AS (
         CASE WHEN hours_compared >= {LEAST_HOURS} THEN median_records END AS expected,
         complete_since, complete_through,
         coalesce(hour_start_at >= complete_since
-            AND epoch_us(hour_start_at) + 3600000000 <= epoch_us(complete_through), false) AS is_complete
+            AND epoch_us(hour_start_at) + {HOUR_US} <= epoch_us(complete_through), false) AS is_complete
     FROM compared LEFT JOIN spans USING (center_id, resource))
 SELECT center_id, resource, hour_start_at, local_hour, records, expected,
     is_complete AND coalesce(expected >= {LEAST_EXPECTED} AND records <= {GAP_SHARE} * expected, false)
