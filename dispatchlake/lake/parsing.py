@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -186,7 +187,7 @@ def _is_plain(column: pa.Array, spec: Field) -> bool:
         return False
     if not spec.is_id:
         return True
-    return not pc.any(pc.or_(pc.equal(column, ""), pc.match_substring(column, "\ufffd"))).as_py()
+    return not (pc.any(pc.equal(column, "")).as_py() or _has(column, "\ufffd"))
 
 
 def _types_of(records: Sequence[dict[str, Any]], name: str) -> set[type]:
@@ -293,7 +294,18 @@ def _is_convertible(values: list[Any], kind: Kind) -> bool:
 
 
 def _has_nul(texts: pa.StringArray) -> bool:
-    return bool(pc.any(pc.match_substring(texts, "\0")).as_py())
+    return _has(texts, "\0")
+
+
+def _has(texts: pa.StringArray, character: str) -> bool:
+    """Say whether a text has a character; looks at each of them only where the bytes of all could have it."""
+    data = texts.buffers()[2]
+    if data is None or not data.size:
+        return False
+    octets, first = np.frombuffer(data, np.uint8), character.encode()[0]
+    if not octets.min() <= first <= octets.max():
+        return False
+    return bool(pc.any(pc.match_substring(texts, character)).as_py())
 
 
 def _extras(rows: Iterable[dict[str, Any]], known: frozenset[str]) -> list[dict[str, Any]]:

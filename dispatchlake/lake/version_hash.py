@@ -12,6 +12,7 @@ from dispatchlake.lake.record_types import Kind, RecordType
 
 _SHA256_BYTES = 32
 _HASH_BYTES = 16
+_LONGEST_BYTES = 2**31 - 1
 _SEPARATOR = "\0"
 """No text has one: a record with a NUL is set aside."""
 
@@ -28,20 +29,29 @@ def version_hashes(table: pa.Table, record_type: RecordType) -> pa.StringArray:
         record_type: Which columns count, and what they are.
     """
     kinds: dict[str, Kind] = {field.name: field.kind for field in record_type.fields} | {"extra": "text"}
-    parts = [
-        pc.binary_join_element_wise(f"{name}=", _text(table[name].combine_chunks(), kind), "")
-        for name, kind in kinds.items()
-        if table[name].null_count < len(table)
-    ]
+    parts: list[pa.Array | str] = []
+    for name, kind in kinds.items():
+        if table[name].null_count == len(table):
+            continue
+        texts = _text(table[name].combine_chunks(), kind)
+        if texts.null_count:  # null with its name where the value is, to be skipped
+            parts.append(pc.binary_join_element_wise(f"{_SEPARATOR}{name}=", texts, ""))
+        else:
+            parts += [f"{_SEPARATOR if parts else ''}{name}=", texts]
     if not parts:  # no records, or none with a value in it
         contents = [b""] * len(table)
-    else:
-        texts = pc.binary_join_element_wise(*parts, _SEPARATOR, null_handling="skip")
-        contents = texts.cast(pa.binary()).to_pylist()
+    elif isinstance(parts[0], str):
+        contents = _joined_up(parts).to_pylist()
+    else:  # each begins with a separator; or is empty, and Arrow 26 has no row at all where all is null
+        contents = pc.binary_slice(_joined_up(["", *parts]), 1, _LONGEST_BYTES).to_pylist()
     digests = b"".join([hashlib.sha256(content).digest() for content in contents])
     halves = np.frombuffer(digests, np.uint8).reshape(-1, _SHA256_BYTES)[:, :_HASH_BYTES].tobytes()
     offsets = np.arange(0, 2 * len(halves) + 1, 2 * _HASH_BYTES, dtype=np.int32)
     return pa.StringArray.from_buffers(len(table), pa.py_buffer(offsets), pa.py_buffer(halves.hex().encode()))
+
+
+def _joined_up(parts: list[pa.Array | str]) -> pa.BinaryArray:
+    return pc.binary_join_element_wise(*parts, "", null_handling="skip").cast(pa.binary())
 
 
 def _text(column: pa.Array, kind: Kind) -> pa.StringArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatchlake.lake.archive import ArchivedPage
-from dispatchlake.lake.record_types import CAD_INCIDENTS, INCIDENT_EVENTS, RecordType
+from dispatchlake.lake.parsing import parse_records
+from dispatchlake.lake.record_types import CAD_INCIDENTS, INCIDENT_EVENTS, MEDIA, RecordType
 from dispatchlake.lake.staging import Staging, laid_out
 from dispatchlake.lake.typed_pages import type_pages
+from dispatchlake.lake.version_hash import version_hashes
 from tests.lake.pages import incident, page, stamp
 
 
@@ -139,3 +142,30 @@ def test_hashes_are_equal_exactly_where_contents_are(
     database: duckdb.DuckDBPyConnection, one: dict[str, Any], other: dict[str, Any]
 ) -> None:
     assert are_one(database, incident() | one, incident() | other) == (one == other)
+
+
+media = st.lists(
+    st.fixed_dictionaries(
+        {}, optional={"id": st.sampled_from("ab"), "incident_id": texts, "media_type": texts}
+    ),
+    max_size=5,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(records=media)
+def test_a_hash_is_of_name_and_value_whatever_other_records_hold(records: list[dict[str, Any]]) -> None:
+    columns = {"media_id": "id", "incident_id": "incident_id", "kind": "media_type"}
+
+    found = version_hashes(parse_records(records, MEDIA).table, MEDIA).to_pylist()
+
+    assert found == [
+        hashlib.sha256(
+            "\0".join(
+                f"{name}={record[source]}"
+                for name, source in columns.items()
+                if record.get(source) is not None
+            ).encode()
+        ).hexdigest()[:32]
+        for record in records
+    ]
