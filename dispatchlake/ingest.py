@@ -12,7 +12,7 @@ from functools import partial
 
 from dispatchlake.api import CenterClient, Patience
 from dispatchlake.errors import Cancelled, ConfigError, DispatchLakeError
-from dispatchlake.lake import Cell, CenterFacts, Failure, Lake, LoadSummary, decode_columns, open_lake
+from dispatchlake.lake import Cell, CenterFacts, ColumnDecoder, Failure, Lake, LoadSummary, open_lake
 from dispatchlake.model import DispatchCenter
 from dispatchlake.reading_slots import reading_slot
 from dispatchlake.settings import Settings
@@ -160,7 +160,7 @@ def open_client(
         patience=patience,
         is_backfill=is_backfill,
         sleep=sleep,
-        decode=decode_columns,
+        decode=ColumnDecoder(),
     )
 
 

@@ -3,7 +3,7 @@
 from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.centers import CenterFacts
-from dispatchlake.lake.column_records import decode_columns
+from dispatchlake.lake.column_records import ColumnDecoder
 from dispatchlake.lake.lake import Lake, open_lake
 from dispatchlake.lake.media_files import ExpiredMedia, MediaAnswer, MediaLink, MediaOutcome, MediaState
 from dispatchlake.lake.preview import RecordsPreview, preview_records
@@ -15,6 +15,7 @@ __all__ = [
     "Cell",
     "CenterFacts",
     "CheckFigures",
+    "ColumnDecoder",
     "ExpiredMedia",
     "Failure",
     "Lake",
@@ -26,7 +27,6 @@ __all__ = [
     "RecordsPreview",
     "ReplaySummary",
     "Selection",
-    "decode_columns",
     "open_lake",
     "preview_records",
 ]

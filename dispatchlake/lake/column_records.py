@@ -46,6 +46,12 @@ class ColumnRecords(Columns):
         values: list[Any] = self.columns.field(field).to_pylist()
         return values
 
+    @property
+    def fields_with_values(self) -> frozenset[str]:
+        """Return the fields that are not null in all records."""
+        columns = zip(self.columns.type, self.columns.flatten(), strict=True)
+        return frozenset(field.name for field, column in columns if column.null_count < len(column))
+
     def __len__(self) -> int:
         return len(self.columns)
 
@@ -64,8 +70,37 @@ class ColumnRecords(Columns):
         return decode_page(self._body, self._resource).records
 
 
-def decode_columns(body: bytes, resource: Resource) -> Payload:
+class ColumnDecoder:
+    """Decodes the pages of a reading as `decode_columns` does, expecting the fields that they have named.
+
+    Centers leave half of the fields out, and each that is expected takes time whether it comes or not. A page
+    that names another one is decoded to objects, and the next ones are expected to name it too.
+    """
+
+    def __init__(self) -> None:
+        self._named: dict[Resource, frozenset[str]] = {}
+
+    def __call__(self, body: bytes, resource: Resource) -> Payload:
+        """Decode a page of a listing. Raises what `decode_columns` does."""
+        named = self._named.get(resource)
+        payload = decode_columns(body, resource, named)
+        records = payload.records
+        if not isinstance(records, ColumnRecords):
+            more = frozenset().union(*(record for record in records if type(record) is dict))
+            self._named[resource] = (named or frozenset()) | (more & _types(resource).keys())
+        elif named is None and len(records):
+            self._named[resource] = records.fields_with_values
+        return payload
+
+
+def decode_columns(body: bytes, resource: Resource, named: frozenset[str] | None = None) -> Payload:
     """Decode a page of a listing as `payload.decode_page` does, its records as columns where that is safe.
+
+    Args:
+        body: The page.
+        resource: The listing.
+        named: Fields that may be columns; where another one is named, the records are objects. None or
+            none is all.
 
     Raises:
         NotJson: The body cannot be decoded.
@@ -73,7 +108,7 @@ def decode_columns(body: bytes, resource: Resource) -> Payload:
     """
     start, end = body.find(b"["), body.rfind(b"]") + 1
     if 0 <= start < end and (envelope := _envelope(body[:start] + b"[]" + body[end:], resource)) is not None:
-        columns = _read(memoryview(body)[start:end], resource)
+        columns = _read(memoryview(body)[start:end], resource, named)
         if columns is not None and _is_text(body):
             return Payload(ColumnRecords(columns, body, resource), envelope)
     return decode_page(body, resource)
@@ -98,8 +133,8 @@ def _envelope(without_records: bytes, resource: Resource) -> dict[str, Any] | No
     return None if name is None else {key: value for key, value in content.items() if key != name}
 
 
-def _read(array: memoryview, resource: Resource) -> pa.StructArray | None:
-    options = _parse_options(resource)
+def _read(array: memoryview, resource: Resource, named: frozenset[str] | None) -> pa.StructArray | None:
+    options = _parse_options(resource, named)
     if options is None:
         return None
     # A line break at the end and none before that counts: so all of it is one block.
@@ -117,7 +152,21 @@ def _read(array: memoryview, resource: Resource) -> pa.StructArray | None:
         for number, field in enumerate(columns.type)
         if field.type == RAW_TYPES["number"]
     )
-    return columns if is_same else None
+    return _completed(columns, _types(resource)) if is_same else None
+
+
+def _completed(columns: pa.StructArray, types: dict[str, pa.DataType]) -> pa.StructArray:
+    """Return the columns with those that were not read, of nulls."""
+    if columns.type.num_fields == len(types):
+        return columns
+    read = {field.name: number for number, field in enumerate(columns.type)}
+    return pa.StructArray.from_arrays(
+        [
+            columns.field(read[name]) if name in read else pa.nulls(len(columns), of_type)
+            for name, of_type in types.items()
+        ],
+        names=list(types),
+    )
 
 
 def _is_exact(numbers: pa.DoubleArray) -> bool:
@@ -143,11 +192,18 @@ def _is_text(body: bytes) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _parse_options(resource: Resource) -> pj.ParseOptions | None:
+def _types(resource: Resource) -> dict[str, pa.DataType]:
+    """Return the type of each field of a listing, by its name at the source."""
+    return {spec.source: RAW_TYPES[spec.kind] for spec in record_type_of(resource).fields}
+
+
+@functools.lru_cache(maxsize=256)
+def _parse_options(resource: Resource, named: frozenset[str] | None) -> pj.ParseOptions | None:
     """Return how Arrow is to read a listing; None where two columns are of one field."""
-    fields = [(spec.source, RAW_TYPES[spec.kind]) for spec in record_type_of(resource).fields]
-    if len(dict(fields)) < len(fields):
+    types = _types(resource)
+    if len(types) < len(record_type_of(resource).fields):
         return None
+    fields = [(name, of_type) for name, of_type in types.items() if not named or name in named]
     return pj.ParseOptions(
         explicit_schema=pa.schema([(_ALL, pa.list_(pa.struct(fields)))]),
         newlines_in_values=False,

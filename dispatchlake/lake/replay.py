@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake.archive import ArchivedPage
-from dispatchlake.lake.column_records import decode_columns
+from dispatchlake.lake.column_records import ColumnDecoder
 from dispatchlake.lake.events import DISCRIMINATORS
 from dispatchlake.lake.landing import type_or_set_aside
 from dispatchlake.lake.record_types import EVENT_TYPES, INCIDENT_EVENTS, RECORD_TYPES, record_type_of
@@ -200,15 +200,14 @@ def _replay_listing(
     summary = ReplaySummary(center_id, resource.name)
     unreadable: Counter[str] = Counter()
     record_type = record_type_of(resource)
+    decode = partial(_decode, ColumnDecoder(), resource)
     _order_archive(connection, center_id, resource.name)
     for parts in _iter_batches(connection, center_id, resource.name, MAX_PAGES):
         staging = Staging(connection, record_type)
         try:
             _replay_nothing_yet(connection)
             for part in parts:
-                pages = _read_pages(
-                    connection, center_id, resource.name, part, unreadable, partial(_decode, resource)
-                )
+                pages = _read_pages(connection, center_id, resource.name, part, unreadable, decode)
                 staging.add(type_pages(pages, record_type))
             changed = transact(partial(_retype, connection, staging, center_id))
         finally:
@@ -376,13 +375,13 @@ def _decode_nothing(_body: bytes) -> list[Any]:
     return []
 
 
-def _decode(resource: Resource, body: bytes) -> Sequence[Any]:
+def _decode(decode_page: ColumnDecoder, resource: Resource, body: bytes) -> Sequence[Any]:
     """Return the body's records.
 
     Raises:
         PayloadError: It is no page of records today, or of another center's field names.
     """
-    records = decode_columns(body, resource).records
+    records = decode_page(body, resource).records
     for name in (resource.id_field, resource.created_field, resource.changed_field):
         if any(value is not None for value in values_of(records, name)):
             continue

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import httpx
 
 from dispatchlake.api.listing import Listing
-from dispatchlake.lake import decode_columns
+from dispatchlake.lake import ColumnDecoder
 from dispatchlake.model import Paging, Resource, Scope
 from dispatchlake.payload import decode_page
 
@@ -82,6 +82,7 @@ def read(server: ChangingList, changes: Iterable[Iterable[tuple[str, int]]]) -> 
     asked = resource(**paging)
     listing = Listing(asked, CENTER_ID, httpx.URL("https://center.example/v1/x"))
     coming, ids, requests = iter(changes), set(), 0
+    decode_columns = ColumnDecoder()
     while (url := listing.next_url) is not None:
         if requests:
             for what, number in next(coming, ()):

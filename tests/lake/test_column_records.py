@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatchlake.lake.archive import ArchivedPage
-from dispatchlake.lake.column_records import ColumnRecords, decode_columns
+from dispatchlake.lake.column_records import ColumnDecoder, ColumnRecords, decode_columns
 from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.typed_pages import TypedPages, type_pages
 from dispatchlake.model import RESOURCES, Resource
 from dispatchlake.payload import Payload, PayloadError, decode_page, values_of
-from tests.lake.pages import incident, incidents, page
+from tests.lake.pages import incident, incidents, page, stamp
 from tests.lake.test_parsing import VALUES, records_of
 
 EVENTS, CAD = RESOURCES["incident_events"], RESOURCES["cad_incidents"]
@@ -44,9 +45,9 @@ def decoded(decode: Any, body: bytes, resource: Resource) -> Payload | str:
     return payload
 
 
-def assert_same(body: bytes, resource: Resource) -> bool:
+def assert_same(body: bytes, resource: Resource, decode: Any = decode_columns) -> bool:
     """Compare both ways of reading a body; say whether it was read as columns."""
-    expected, found = decoded(decode_page, body, resource), decoded(decode_columns, body, resource)
+    expected, found = decoded(decode_page, body, resource), decoded(decode, body, resource)
     if isinstance(expected, str) or isinstance(found, str):
         assert found == expected
         return False
@@ -94,7 +95,8 @@ def test_any_body_comes_to_what_it_came_to_without_columns(data: st.DataObject) 
         end = data.draw(st.integers(start, min(len(body), start + 3)))
         body = body[:start] + data.draw(st.binary(max_size=3) | st.sampled_from(SPOILERS)) + body[end:]
 
-    assert_same(body, resource)
+    named = data.draw(st.none() | st.frozensets(st.sampled_from(sorted(FULL)), min_size=10))
+    assert_same(body, resource, partial(decode_columns, named=named))
 
 
 SPOILERS = (
@@ -223,3 +225,40 @@ def test_a_record_is_decoded_for_whoever_asks_for_it() -> None:
     assert isinstance(records, ColumnRecords)
     assert records[2] == incidents(5)[2]
     assert list(records[1:3]) == incidents(5)[1:3]
+
+
+def test_a_reading_expects_the_fields_that_its_pages_have_named() -> None:
+    decode = ColumnDecoder()
+    pages = [
+        [],
+        incidents(3),
+        [incident("i3", address="Main St")],
+        [incident("i4"), incident("i5", address="Main St")],
+        [incident("i6", city=None)],
+        [incident("i7", city=None), FULL],
+        [FULL],
+        [incident("i8", zone="unknown")],
+        [incident("i9")],
+    ]
+    bodies = [json.dumps(records).encode() for records in pages]
+
+    records = [decode(body, CAD).records for body in bodies]
+
+    is_columns = [isinstance(one, ColumnRecords) for one in records]
+    assert is_columns == [True, True, False, True, False, False, True, False, True]
+    assert typed(CAD, *records) == typed(CAD, *pages)
+    assert isinstance(decode(json.dumps(incidents(2)).encode(), EVENTS).records, ColumnRecords), (
+        "each listing"
+    )
+
+
+@settings(deadline=None, max_examples=100)
+@given(data=st.data())
+def test_whatever_pages_came_before_a_page_comes_to_the_same(data: st.DataObject) -> None:
+    names = st.sampled_from([field.source for field in record_type_of(CAD).fields] + ["zone"])
+    extra = st.dictionaries(names, st.none() | st.just("x") | st.just(stamp(5)), max_size=3)
+    records = extra.map(lambda more: incident() | more)
+    decode = ColumnDecoder()
+
+    for written in data.draw(st.lists(st.lists(records, max_size=3), max_size=5)):
+        assert_same(json.dumps(written).encode(), CAD, decode)

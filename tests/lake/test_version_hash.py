@@ -155,17 +155,11 @@ media = st.lists(
 @settings(deadline=None, max_examples=100)
 @given(records=media)
 def test_a_hash_is_of_name_and_value_whatever_other_records_hold(records: list[dict[str, Any]]) -> None:
-    columns = {"media_id": "id", "incident_id": "incident_id", "kind": "media_type"}
+    sources = {"media_id": "id", "incident_id": "incident_id", "kind": "media_type"}
 
     found = version_hashes(parse_records(records, MEDIA).table, MEDIA).to_pylist()
 
-    assert found == [
-        hashlib.sha256(
-            "\0".join(
-                f"{name}={record[source]}"
-                for name, source in columns.items()
-                if record.get(source) is not None
-            ).encode()
-        ).hexdigest()[:32]
-        for record in records
-    ]
+    for record, hashed in zip(records, found, strict=True):
+        values = {name: record.get(source) for name, source in sources.items()}
+        content = "\0".join(f"{name}={value}" for name, value in values.items() if value is not None)
+        assert hashed == hashlib.sha256(content.encode()).hexdigest()[:32]
