@@ -12,7 +12,7 @@ A listing is read while it changes. A cursor stands that; page numbers and offse
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,17 +161,15 @@ class Listing:
     def _note(self, records: Sequence[Any]) -> tuple[bool, bool]:
         """Remember a page; say whether any of it is new to this reading, and any as it was before looks."""
         page = len(self._urls)
-        id_field, changed_field = self._resource.id_field, self._resource.changed_field
-        ids: list[str] = []
-        versions: list[tuple[str, str | float | None]] = []
-        values = zip(values_of(records, id_field), values_of(records, changed_field), strict=True)
-        for identity, changed in values:
-            if type(identity) is str or type(identity) is int:
-                ids.append(str(identity))
-                versions.append((ids[-1], changed if isinstance(changed, _PLAIN) else None))
-        version_seen_on = self._versions.add(versions, _LOOK if self._is_look else page)
-        is_new_version = version_seen_on == 0
+        ids, versions = _versions(records, self._resource)
         first_seen_on = self._ids.add(ids, page)
+        seen_as = _LOOK if self._is_look else page
+        if first_seen_on.any():
+            version_seen_on = self._versions.add(versions, seen_as)
+        else:  # what is new has no version that is known
+            self._versions.add_unseen(versions, seen_as)
+            version_seen_on = first_seen_on
+        is_new_version = version_seen_on == 0
         # All that the first reading has met is all that was ever met.
         is_first = self._reading.ids is self._ids
         is_new = (first_seen_on if is_first else self._reading.ids.add(ids, page)) == 0
@@ -295,6 +293,19 @@ _LOOK = 2**31 - 1
 
 _KEEPS_CHANGING = "keeps changing while it is read"
 _PLAIN = (str, int, float)
+
+
+def _versions(records: Sequence[Any], resource: Resource) -> tuple[list[str], Iterable[Hashable]]:
+    """Return the ids of records that have one, and for each what tells its version."""
+    ids, changes = values_of(records, resource.id_field), values_of(records, resource.changed_field)
+    if set(map(type, ids)) <= {str} and set(map(type, changes)) <= {str}:  # as nearly all
+        return ids, zip(ids, changes, strict=True)
+    known = [
+        (str(identity), changed if isinstance(changed, _PLAIN) else None)
+        for identity, changed in zip(ids, changes, strict=True)
+        if type(identity) is str or type(identity) is int
+    ]
+    return [identity for identity, _changed in known], known
 
 
 def _text(records: Sequence[Any]) -> str:

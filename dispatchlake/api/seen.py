@@ -21,12 +21,20 @@ class SeenHashes:
     def __init__(self) -> None:
         self._recent: dict[int, int] = {}
         self._runs: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
+        self._unsorted: list[tuple[NDArray[np.int64], int]] = []
 
     def __len__(self) -> int:
+        self._sort()
         return len(self._recent) + sum(len(hashes) for hashes, _pages in self._runs)
+
+    def add_unseen(self, things: Iterable[Hashable], page: int) -> None:
+        """Add things seen on a page of which it is known that none was seen before: in half the time."""
+        if hashes := list(map(hash, things)):
+            self._unsorted.append((np.array(hashes, np.int64), page))
 
     def add(self, things: Iterable[Hashable], page: int) -> NDArray[np.int32]:
         """Add things seen on a page; return for each the page it was first seen on before, or 0."""
+        self._sort()
         hashes = list(map(hash, things))
         seen_on = np.zeros(len(hashes), np.int32)
         if not self._recent.keys().isdisjoint(hashes):
@@ -54,12 +62,26 @@ class SeenHashes:
         return seen_on
 
     def _put_away(self) -> None:
-        """Move the recent entries to a run of their own, and merge runs that have become too many."""
+        """Move the recent entries to a run of their own."""
         hashes = np.fromiter(self._recent.keys(), np.int64, len(self._recent))
         pages = np.fromiter(self._recent.values(), np.int32, len(self._recent))
         self._recent = {}
         order = np.argsort(hashes)
-        self._runs.append((hashes[order], pages[order]))
+        self._add_run(hashes[order], pages[order])
+
+    def _sort(self) -> None:
+        """Make a run of what was added unseen."""
+        if not self._unsorted:
+            return
+        hashes = np.concatenate([hashes for hashes, _page in self._unsorted])
+        pages = np.concatenate([np.full(len(hashes), page, np.int32) for hashes, page in self._unsorted])
+        self._unsorted = []
+        hashes, first = np.unique(hashes, return_index=True)
+        self._add_run(hashes, pages[first])
+
+    def _add_run(self, hashes: NDArray[np.int64], pages: NDArray[np.int32]) -> None:
+        """Add a sorted run, and merge runs that have become too many."""
+        self._runs.append((hashes, pages))
         while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
             (later, later_pages), (earlier, earlier_pages) = self._runs.pop(), self._runs.pop()
             merged = np.concatenate([earlier, later])
