@@ -133,23 +133,24 @@ def read_body(
         ContractBroken: It is longer.
     """
     deadline_s = time.monotonic() + longest_s
-    body = bytearray()
+    chunks, size_bytes = [], 0
     for chunk in response.iter_bytes():
-        body += chunk
+        chunks.append(chunk)
+        size_bytes += len(chunk)
         if time.monotonic() > deadline_s:
             raise CenterUnavailable(
                 f"{center_id}: {what} took longer than {longest_s:.0f} s to come.",
                 center_id,
                 response.status_code,
             )
-        if len(body) > most_bytes:
+        if size_bytes > most_bytes:
             raise ContractBroken(
                 f"{center_id}: {what} is longer than {most_bytes / 2**20:,.0f} MiB. If it is a page, ask for "
                 "smaller ones (paging.page_size).",
                 center_id,
                 response.status_code,
             )
-    return bytes(body)
+    return b"".join(chunks)
 
 
 def is_web_page(response: httpx.Response, body: bytes) -> bool:

@@ -144,9 +144,11 @@ def _read(array: memoryview, resource: Resource, named: frozenset[str] | None) -
         table = pj.read_json(pa.BufferReader(text), read_options=read, parse_options=options)
     except pa.ArrowInvalid:
         return None
-    if table.num_rows != 1:  # brackets that close what we have opened, and open it again
+    if (
+        table.num_rows != 1 or table[_ALL].null_count
+    ):  # brackets that close what we have opened, and open it again
         return None
-    columns = table[_ALL].combine_chunks().flatten()
+    columns = table[_ALL].chunk(0).values
     is_same = not columns.null_count and all(
         _is_exact(columns.field(number))
         for number, field in enumerate(columns.type)
@@ -162,11 +164,17 @@ def _completed(columns: pa.StructArray, types: dict[str, pa.DataType]) -> pa.Str
     read = {field.name: number for number, field in enumerate(columns.type)}
     return pa.StructArray.from_arrays(
         [
-            columns.field(read[name]) if name in read else pa.nulls(len(columns), of_type)
+            columns.field(read[name]) if name in read else _nulls(of_type, len(columns))
             for name, of_type in types.items()
         ],
         names=list(types),
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _nulls(of_type: pa.DataType, count: int) -> pa.Array:
+    """Return so many nulls; made once for all pages, as each call of Arrow may wait for Python's lock."""
+    return pa.nulls(count, of_type)
 
 
 def _is_exact(numbers: pa.DoubleArray) -> bool:
@@ -176,7 +184,7 @@ def _is_exact(numbers: pa.DoubleArray) -> bool:
     """
     if numbers.null_count == len(numbers):
         return True
-    values = numbers.drop_null().to_numpy()
+    values = (numbers.drop_null() if numbers.null_count else numbers).to_numpy()
     return bool(np.all(np.abs(values) < _EXACT_BELOW)) and not np.any(np.signbit(values) & (values == 0))
 
 
