@@ -12,8 +12,8 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
@@ -31,7 +31,7 @@ _POLL_S = 0.005
 """The lock is held for a moment only; to look seldom would cost more than to look."""
 
 _STATE_BYTES = 256
-"""The file has one length and is written in place: to empty it first would cost more than all the rest."""
+"""So much of the file counts; written in place, for to empty it first would cost more than all the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +83,21 @@ class RateBudget:
 
     def pause(self, seconds: float) -> None:
         """Let no request of any process begin before `seconds` from now, an hour at most."""
-        with explained(self._path.parent), self._lock:
+        with self._locked() as file:
             now_s = monotonic_s()
-            state = self._read(now_s)
+            state = self._read(file, now_s)
             until_s = max(state.paused_until_s, now_s + min(seconds, LONGEST_PAUSE_S))
-            self._write(_State(max(state.slot_s, until_s), until_s))
+            _write(file, _State(max(state.slot_s, until_s), until_s))
 
     def _reserve(self) -> float:
         """Take the next slot and return how far away it is, in seconds; not above zero means now."""
-        with explained(self._path.parent), self._lock:
+        with self._locked() as file:
             now_s = monotonic_s()
-            state = self._read(now_s)
+            state = self._read(file, now_s)
             slot_s = max(state.slot_s, now_s - max(0.0, BURST_S - self._interval_s))
             wait_s = slot_s - now_s
             if wait_s <= self.patience_s:
-                self._write(_State(slot_s + self._interval_s, state.paused_until_s))
+                _write(file, _State(slot_s + self._interval_s, state.paused_until_s))
                 return wait_s
         raise RateLimited(
             f"{self._center_id}: no request may be sent for {wait_s:.0f} s: the center has asked for a "
@@ -107,13 +107,23 @@ class RateBudget:
         )
 
     def _is_paused(self) -> bool:
-        with explained(self._path.parent), self._lock:
+        with self._locked() as file:
             now_s = monotonic_s()
-            return self._read(now_s).paused_until_s > now_s
+            return self._read(file, now_s).paused_until_s > now_s
 
-    def _read(self, now_s: float) -> _State:
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # or cut off by a crash
-            content = json.loads(self._path.read_bytes())
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        """Yield the file, open, while nobody else may use it."""
+        with explained(self._path.parent), self._lock:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                yield file
+            finally:
+                os.close(file)
+
+    def _read(self, file: int, now_s: float) -> _State:
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # new, or cut off by a crash
+            content = json.loads(os.pread(file, _STATE_BYTES, 0))
             state = _State(float(content["slot_s"]), float(content["paused_until_s"]))
             latest_s = now_s + LONGEST_PAUSE_S + self.patience_s
             is_sane = 0 <= state.slot_s <= latest_s and 0 <= state.paused_until_s <= latest_s
@@ -121,11 +131,7 @@ class RateBudget:
                 return state
         return _State()
 
-    def _write(self, state: _State) -> None:
-        content = json.dumps(asdict(state) | {"boot_id": boot_id()}).ljust(_STATE_BYTES).encode()
-        file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
-        try:
-            os.pwrite(file, content, 0)
-            os.ftruncate(file, len(content))
-        finally:
-            os.close(file)
+
+def _write(file: int, state: _State) -> None:
+    content = {"slot_s": state.slot_s, "paused_until_s": state.paused_until_s, "boot_id": boot_id()}
+    os.pwrite(file, json.dumps(content).ljust(_STATE_BYTES).encode(), 0)
