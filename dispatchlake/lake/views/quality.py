@@ -133,11 +133,7 @@ CHECKS: tuple[tuple[str, str], ...] = tuple(
 
 def _query(condition: str) -> str:
     """Return the checks of the records that a condition on `created_at` lets through."""
-    return "\nUNION ALL\n".join(
-        part
-        for one in _CHECKED
-        for part in (_counted(one, condition), *([_doubled(one, condition)] if one.doubles else []))
-    )
+    return "\nUNION ALL\n".join(_counted(one, condition) for one in _CHECKED)
 
 
 def _counted(one: _Checked, condition: str) -> str:
@@ -145,35 +141,40 @@ def _counted(one: _Checked, condition: str) -> str:
     # hour takes twice the time.
     bits = {name: 1 << place for place, name in enumerate(one.failing)}
     fails = " | ".join(f"CASE WHEN {test} THEN {bits[name]} ELSE 0 END" for name, test in one.failing.items())
-    sums = ", ".join(
-        f"{{'check_name': '{name}', 'failed': coalesce(sum(records) FILTER (fails & {bit} > 0), 0)::BIGINT}}"
-        for name, bit in bits.items()
-    )
+    failed = {
+        name: f"coalesce(sum(records) FILTER (fails & {bit} > 0), 0)::BIGINT" for name, bit in bits.items()
+    }
     counted = f"""SELECT center_id, {quarter("coalesce(created_at, received_at)")} AS quarter,
             {fails} AS fails, count(*) AS records
         FROM {one.table} WHERE {condition} GROUP BY ALL"""
+    by_day = f"""SELECT center_id, {_LOCAL_DATE} AS local_date, fails, sum(records) AS records
+        FROM ({by_local_clock(counted)}) GROUP BY ALL"""
+    if one.doubles:
+        failed["number_used_twice"] = "coalesce(any_value(doubled), 0)::BIGINT"
+        by_day = f"({by_day}) LEFT JOIN ({_doubled(one, condition)}) USING (center_id, local_date)"
+    listed = ", ".join(f"{{'check_name': '{name}', 'failed': {count}}}" for name, count in failed.items())
     return f"""SELECT center_id, local_date, '{one.table}' AS table_name, one.check_name AS check_name,
     records, one.failed AS failed
 FROM (
-    SELECT center_id, local_date, sum(records)::BIGINT AS records, unnest([{sums}]) AS one
-    FROM (
-        SELECT center_id, {_LOCAL_DATE} AS local_date, fails, sum(records) AS records
-        FROM ({by_local_clock(counted)}) GROUP BY ALL)
+    SELECT center_id, local_date, sum(records)::BIGINT AS records, unnest([{listed}]) AS one
+    FROM ({by_day})
     GROUP BY center_id, local_date)"""
 
 
 def _doubled(one: _Checked, condition: str) -> str:
-    # Numbers are compared by their hash of 64 bits within a quarter of an hour. Where no two are alike there
-    # are as many hashes as numbers, and nothing is to be counted.
-    counted = f"""SELECT *, CASE WHEN list_unique(numbers) < len(numbers) THEN
-            list_sum(list_filter(map_values(list_histogram(numbers)), lambda alike: alike > 1)) END AS failed
+    """Return how many records of each local day share their number with another of their quarter of an hour.
+
+    Days without any are not there: so only those quarters are told by the center's clock.
+    """
+    # Numbers are compared by their hash of 64 bits. Where no two are alike there are as many hashes as numbers.
+    shared = f"""SELECT center_id, quarter,
+            list_sum(list_filter(map_values(list_histogram(numbers)), lambda alike: alike > 1)) AS shared
         FROM (
-            SELECT center_id, {quarter("created_at")} AS quarter, count(*) AS records,
-                list(hash({one.doubles})) FILTER (cad_partner_incident_id <> '') AS numbers
-            FROM {one.table} WHERE {condition} GROUP BY ALL)"""
-    return f"""SELECT center_id, {_LOCAL_DATE} AS local_date, '{one.table}', 'number_used_twice',
-    sum(records)::BIGINT, coalesce(sum(failed), 0)::BIGINT
-FROM ({by_local_clock(counted)}) GROUP BY center_id, local_date"""
+            SELECT center_id, {quarter("created_at")} AS quarter, list(hash({one.doubles})) AS numbers
+            FROM {one.table} WHERE {condition} AND cad_partner_incident_id <> '' GROUP BY ALL)
+        WHERE list_unique(numbers) < len(numbers)"""
+    return f"""SELECT center_id, {_LOCAL_DATE} AS local_date, sum(shared) AS doubled
+        FROM ({by_local_clock(shared)}) GROUP BY ALL"""
 
 
 _COLUMNS = (
