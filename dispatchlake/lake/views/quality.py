@@ -166,7 +166,7 @@ def _doubled(one: _Checked, condition: str) -> str:
 
     Days without any are not there: so only those quarters are told by the center's clock.
     """
-    # Numbers are compared by their hash of 64 bits. Where no two are alike there are as many hashes as numbers.
+    # Numbers are compared by their hash of 64 bits: where no two are alike there are as many as numbers.
     shared = f"""SELECT center_id, quarter,
             list_sum(list_filter(map_values(list_histogram(numbers)), lambda alike: alike > 1)) AS shared
         FROM (
