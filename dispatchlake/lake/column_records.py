@@ -144,11 +144,10 @@ def _read(array: memoryview, resource: Resource, named: frozenset[str] | None) -
         table = pj.read_json(pa.BufferReader(text), read_options=read, parse_options=options)
     except pa.ArrowInvalid:
         return None
-    if (
-        table.num_rows != 1 or table[_ALL].null_count
-    ):  # brackets that close what we have opened, and open it again
+    rows = table[_ALL]
+    if len(rows) != 1 or rows.null_count:  # brackets that close what we have opened, and open it again
         return None
-    columns = table[_ALL].chunk(0).values
+    columns = rows.chunk(0).values
     is_same = not columns.null_count and all(
         _is_exact(columns.field(number))
         for number, field in enumerate(columns.type)
