@@ -82,25 +82,25 @@ class ColumnDecoder:
 
     def __call__(self, body: bytes, resource: Resource) -> Payload:
         """Decode a page of a listing. Raises what `decode_columns` does."""
-        named = self._named.get(resource)
+        named = self._named.get(resource, frozenset())
         payload = decode_columns(body, resource, named)
         records = payload.records
         if not isinstance(records, ColumnRecords):
             more = frozenset().union(*(record for record in records if type(record) is dict))
-            self._named[resource] = (named or frozenset()) | (more & _types(resource).keys())
-        elif named is None and len(records):
+            self._named[resource] = named | (more & _types(resource).keys())
+        elif not named:
             self._named[resource] = records.fields_with_values
         return payload
 
 
-def decode_columns(body: bytes, resource: Resource, named: frozenset[str] | None = None) -> Payload:
+def decode_columns(body: bytes, resource: Resource, named: frozenset[str] = frozenset()) -> Payload:
     """Decode a page of a listing as `payload.decode_page` does, its records as columns where that is safe.
 
     Args:
         body: The page.
         resource: The listing.
-        named: Fields that may be columns; where another one is named, the records are objects. None or
-            none is all.
+        named: Fields that may be columns; where another one is named, the records are objects. None given
+            means all.
 
     Raises:
         NotJson: The body cannot be decoded.
@@ -133,7 +133,7 @@ def _envelope(without_records: bytes, resource: Resource) -> dict[str, Any] | No
     return None if name is None else {key: value for key, value in content.items() if key != name}
 
 
-def _read(array: memoryview, resource: Resource, named: frozenset[str] | None) -> pa.StructArray | None:
+def _read(array: memoryview, resource: Resource, named: frozenset[str]) -> pa.StructArray | None:
     options = _parse_options(resource, named)
     if options is None:
         return None
@@ -205,7 +205,7 @@ def _types(resource: Resource) -> dict[str, pa.DataType]:
 
 
 @functools.lru_cache(maxsize=256)
-def _parse_options(resource: Resource, named: frozenset[str] | None) -> pj.ParseOptions | None:
+def _parse_options(resource: Resource, named: frozenset[str]) -> pj.ParseOptions | None:
     """Return how Arrow is to read a listing; None where two columns are of one field."""
     types = _types(resource)
     if len(types) < len(record_type_of(resource).fields):

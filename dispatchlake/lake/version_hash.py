@@ -13,6 +13,8 @@ from dispatchlake.lake.record_types import Kind, RecordType
 _SHA256_BYTES = 32
 _HASH_BYTES = 16
 _LONGEST_BYTES = 2**31 - 1
+"""Where a slice ends that goes to the end: without that, Arrow 26 fails."""
+
 _SEPARATOR = "\0"
 """No text has one: a record with a NUL is set aside."""
 

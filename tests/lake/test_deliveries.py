@@ -279,14 +279,14 @@ def test_two_centers_of_one_batch_share_nothing_even_with_equal_ids(new_center: 
         assert center.ask("SELECT max(chain_position), count(*) FROM raw_pages") == [(4, 4)]
 
 
-# --- queries of URLs ----------------------------------------------------------------------------------------
-
-
 def test_media_of_which_nothing_is_said_land_beside_others(center: Center) -> None:
     landed = land_at(center, {"type": "media"}, media(url=OPEN), {"type": "media"})
 
     assert landed.new == 2, "two of which nothing is said are one"
     assert center.ask("SELECT incident_id, url FROM media ORDER BY ALL") == [("i1", OPEN), (None, None)]
+
+
+# --- queries of URLs ----------------------------------------------------------------------------------------
 
 
 def test_media_are_known_by_id_or_by_what_they_are_without_the_query(center: Center) -> None:
