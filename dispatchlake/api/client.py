@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -373,12 +374,14 @@ def _open_http(center: DispatchCenter, patience: Patience) -> httpx.Client:
         ConfigError: The environment names a proxy or certificates that cannot be used.
     """
     try:
+        with _READING_TRUST:
+            trusted = _trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
         return httpx.Client(
             http2=True,
             timeout=patience.timeout_s,
             follow_redirects=False,
             headers={"Accept": "application/json", "User-Agent": f"dispatchlake/{dispatchlake.__version__}"},
-            verify=_trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
+            verify=trusted,
             trust_env=not center.is_on_this_machine,  # a proxy of the environment has no way to loopback
         )
     except OSError as error:
@@ -391,6 +394,10 @@ def _open_http(center: DispatchCenter, patience: Patience) -> httpx.Client:
             "The proxy that the environment names (HTTPS_PROXY, ALL_PROXY) cannot be used: "
             f"{redact(str(error))}"
         ) from None
+
+
+_READING_TRUST = threading.Lock()
+"""Reading the certificates takes some hundredths of a second: clients made at once wait for one reading."""
 
 
 @functools.cache

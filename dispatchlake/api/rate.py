@@ -9,14 +9,13 @@ waits takes another.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock
 
 from dispatchlake.clock import boot_id, monotonic_s
 from dispatchlake.errors import RateLimited
@@ -26,9 +25,6 @@ LONGEST_PAUSE_S = 3600.0
 """A center that asks for a longer pause than this is asked again after it: the header may be nonsense."""
 
 BURST_S = 1.0
-
-_POLL_S = 0.005
-"""The lock is held for a moment only; to look seldom would cost more than to look."""
 
 _STATE_BYTES = 256
 """So much of the file counts; written in place, for to empty it first would cost more than all the rest."""
@@ -65,7 +61,6 @@ class RateBudget:
         self._center_id = center_id
         name = f"{center_id}.{purpose}" if purpose else center_id
         self._path = private_folder(folder) / f"{name}.rate"
-        self._lock = FileLock(folder / f"{name}.lock", mode=0o600, poll_interval=_POLL_S)
         self._interval_s = 1.0 / requests_per_s
         self._sleep = sleep
 
@@ -113,10 +108,15 @@ class RateBudget:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
-        """Yield the file, open, while nobody else may use it."""
-        with explained(self._path.parent), self._lock:
+        """Yield the file, open, while nobody else may use it.
+
+        Its lock is the kernel's own, of this opening and gone with it: one call for each request. What a lock
+        beside the file would do in Python, and look up, took longer than all else between two pages.
+        """
+        with explained(self._path.parent):
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
+                fcntl.flock(file, fcntl.LOCK_EX)
                 yield file
             finally:
                 os.close(file)

@@ -433,6 +433,25 @@ def test_a_certificate_named_in_the_environment_is_trusted(
             read(center_at(url), state_dir, BRIEF)
 
 
+def test_clients_made_at_once_read_the_certificates_once(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "named by no other test.pem")
+    readings = []
+
+    def slowly() -> ssl.SSLContext:
+        readings.append(1)
+        time.sleep(0.05)  # long enough for all the others to come by
+        return ssl.create_default_context()
+
+    monkeypatch.setattr(client_module.httpx, "create_ssl_context", slowly)
+    center = center_at("https://center.example")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: open_client(center, state_dir).close(), range(8)))
+
+    assert len(readings) == 1
+
+
 def test_certificates_that_cannot_be_read_are_named_by_their_variable(
     tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -662,5 +681,5 @@ def test_nothing_but_tokens_and_rates_is_left_on_the_disk(sandbox: SandboxProces
     read(center, state_dir)
 
     left = sorted(path.relative_to(state_dir).parts[0] + path.suffix for path in state_dir.rglob("*.*"))
-    assert left == ["rates.lock", "rates.rate", "tokens.lock", "tokens.token"]
+    assert left == ["rates.rate", "tokens.lock", "tokens.token"]
     assert os.access(state_dir, os.W_OK)

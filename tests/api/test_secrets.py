@@ -180,7 +180,7 @@ def test_no_file_of_a_reading_holds_a_secret(sandbox: SandboxProcess, state_dir:
     read(center, state_dir)
 
     files = [path for path in state_dir.rglob("*") if path.is_file()]
-    assert len(files) == 4
+    assert len(files) == 3
     for path in files:
         content = path.read_bytes()
         for secret in secrets_of(sandbox, center):
