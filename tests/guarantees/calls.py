@@ -52,7 +52,7 @@ def put_busy_center(sandbox: SandboxProcess, **sandbox_side: Any) -> DispatchCen
         sandbox_side={
             "dataset": {"records": {CAD: _versions()}},
             "epoch": EPOCH.isoformat(),
-            "page_size_cap": 5,
+            "page_size_cap": 10,
             **sandbox_side,
         },
         override={"since_param": "updated_since"},

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-_PRELOADED = ["dispatchlake.ingest", "dispatchlake.lake.reading", "tests.guarantees.work", __name__]
+_PRELOADED = ["dispatchlake.ingest", "tests.guarantees.work", "tests.guarantees.checked", __name__]
 
 forkserver = multiprocessing.get_context("forkserver")
 forkserver.set_forkserver_preload(_PRELOADED)

@@ -38,7 +38,7 @@ def watched(point: Point | None) -> Iterator[list[str]]:
         connection = connect(*arguments, **options)
         return Watched(connection, statements, point)
 
-    # 18 pages make five batches: all but the last are archived by themselves, while the load goes on.
+    # Nine pages make three batches: all but the last are archived by themselves, while the load goes on.
     with (
         mock.patch.object(lake_module, "connect_writer", connect_watched),
         mock.patch.object(archive, "MAX_PAGES", 4),
