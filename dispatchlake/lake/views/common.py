@@ -34,9 +34,20 @@ FIRST_PLAUSIBLE_US = 31_536_000_000_000
 """The year 1971. Before it lie the dates that stand for none: 0001-01-01, 1900-01-01, 1970-01-01."""
 
 
+_DAY_US = 86_400_000_000
+_YEAR_ONE_US = 62_135_596_800_000_000
+"""From the first year that a time can have to 1970. What is divided is counted from there: a division of
+integers is quicker than one of fractions, rounded down, but rounds towards zero."""
+
+
+def _whole(instant_us: str, length_us: int) -> str:
+    """Return how many of such a length have passed since 1970, rounded down, as SQL."""
+    return f"(({instant_us} + {_YEAR_ONE_US}) // {length_us} - {_YEAR_ONE_US // length_us})"
+
+
 def quarter(instant: str) -> str:
     """Return the number of the quarter of an hour that an instant lies in, from 1970 on, as SQL."""
-    return f"floor(epoch_us({instant}) / {QUARTER_US}.0)::BIGINT"
+    return _whole(f"epoch_us({instant})", QUARTER_US)
 
 
 def local(instant: str) -> str:
@@ -44,9 +55,8 @@ def local(instant: str) -> str:
     return f"({instant}) AT TIME ZONE {ZONE}"
 
 
-_DAY_US = 86_400_000_000
-_DAY = f"floor(epoch_us(created_at) / {_DAY_US}.0)::BIGINT"
-_QUARTER_DAY = f"floor(quarter / {_DAY_US // QUARTER_US}.0)::BIGINT"
+_DAY = _whole("epoch_us(created_at)", _DAY_US)
+_QUARTER_DAY = _whole(f"quarter * {QUARTER_US}", _DAY_US)
 
 
 def ahead_by_day(table: str, day: str = _DAY) -> str:
