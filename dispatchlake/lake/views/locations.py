@@ -21,10 +21,15 @@ def _metres(lat: str, lng: str) -> str:
     return f"{_METRES_A_DEGREE} * sqrt(power({lat} - mid_lat, 2) + power({across}, 2))"
 
 
+def _middle(degrees: str) -> str:
+    """Return the median as SQL, to a hundredth of a degree: near enough for 200 km, and in half the time."""
+    return f"quantile_disc(({degrees} * 100)::SMALLINT, 0.5) / 100"
+
+
 # Coordinates that no place on Earth has lie in `extra`: of a swapped pair in most of America, the longitude.
 _QUERY = f"""
 WITH areas AS (
-    SELECT center_id, median(lat) AS mid_lat, median(lng) AS mid_lng
+    SELECT center_id, {_middle("lat")} AS mid_lat, {_middle("lng")} AS mid_lng
     FROM cad_incidents WHERE lat <> 0 AND lng <> 0
         AND center_id IN (SELECT DISTINCT center_id FROM caller_locations)
     GROUP BY center_id),
