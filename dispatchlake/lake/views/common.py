@@ -65,13 +65,14 @@ def ahead_by_day(table: str, day: str = _DAY) -> str:
     To be joined by `on_day`: `ahead_us` in microseconds, null where the clock is changed on that day; `zone`
     says how to convert then.
     """
+    # Without a condition DuckDB expects as many days as rows, and looks up days in a hash table of rows.
     start, end = (f"make_timestamptz({day} * {_DAY_US})" for day in ("day", "(day + 1)"))
     ahead = "epoch_us({0} AT TIME ZONE zone) - epoch_us({0})".format
     return f"""SELECT center_id, day, zone,
         CASE WHEN {ahead(start)} = {ahead(end)} THEN {ahead(start)} END AS ahead_us
     FROM (
         SELECT center_id, day, {ZONE} AS zone
-        FROM (SELECT DISTINCT center_id, {day} AS day FROM {table})
+        FROM (SELECT center_id, {day} AS day FROM {table} GROUP BY ALL HAVING count(*) > 0)
             LEFT JOIN centers USING (center_id))"""
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dispatchlake.lake.declared import Column, View
 from dispatchlake.lake.views.common import CENTER, INCIDENT
 
-# Of the numbers that notes and locations name only: millions of others need not be looked at.
+# Of the numbers that notes and locations name only: millions of others need not be looked at. Of groups with
+# a condition DuckDB expects fewer: it finds the CAD incidents of some links, not links among all of them.
 _QUERY = """
 WITH told AS (
     SELECT center_id, cad_partner_incident_id, incident_id, 'cad_notes' AS link_source,
@@ -31,7 +32,8 @@ linked AS (
 links AS (
     SELECT center_id, cad_incident_id, cad_partner_incident_id, incident_id,
         arg_min(link_source, (linked_at, link_source)) AS link_source, min(linked_at) AS first_linked_at
-    FROM linked GROUP BY center_id, cad_incident_id, cad_partner_incident_id, incident_id)
+    FROM linked GROUP BY center_id, cad_incident_id, cad_partner_incident_id, incident_id
+    HAVING count(*) > 0)
 SELECT links.center_id, links.cad_incident_id, links.cad_partner_incident_id, links.incident_id,
     link_source, first_linked_at,
     cad_incidents.cad_partner_incident_id AS canonical_cad_partner_incident_id,

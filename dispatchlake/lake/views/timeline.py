@@ -55,9 +55,10 @@ _PLACE = "concat_ws(', ', lat, lng)"
 _CAD_CHANGES = _changes(CAD_INCIDENTS, incident_id="linked_incident_id")
 
 # Versions of linked CAD incidents are joined before they are compared with each other: asked for one
-# incident, DuckDB then compares those of its CAD incidents alone.
+# incident, DuckDB then compares those of its CAD incidents alone. It finds the links of that one alone, too,
+# unless they are kept for their second use.
 _QUERY = f"""
-WITH links AS (
+WITH links AS NOT MATERIALIZED (
     SELECT DISTINCT center_id, incident_id, cad_incident_id FROM cad_links
     WHERE cad_incident_id IS NOT NULL),
 told AS (
