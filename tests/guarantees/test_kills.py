@@ -20,8 +20,8 @@ from tests.guarantees.victims import Point, Victim
 from tests.sandbox_process import SandboxProcess
 from tests.truth.comparison import assert_equal
 
-TURNS = int(os.environ.get("DISPATCHLAKE_RANDOM_KILLS", "30")) // 3
-"""Of three kills at any time each."""
+TURNS = int(os.environ.get("DISPATCHLAKE_RANDOM_KILLS", "30")) // 2
+"""Of up to three kills at any time each: most of them, for few come after the commit."""
 
 ARCHIVE = (
     "BEGIN",
