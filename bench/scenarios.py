@@ -172,8 +172,9 @@ def nothing_new(repeats: int, *, centers: int = 20) -> list[Finding]:
             found.more["beyond_prefect_s"],
             "s beyond Prefect",
             2.0,
-            f"{found.seconds:.2f} s; as many empty tasks {found.more['prefect_s']:.2f} s; beyond it "
-            f"{found.more['beyond_prefect_cpu_s']:.2f} CPU s (Prefect's server not counted)",
+            f"{found.more['until_done_s']:.2f} s until its final state; as many empty tasks "
+            f"{found.more['prefect_s']:.2f} s; beyond it {found.more['beyond_prefect_cpu_s']:.2f} CPU s "
+            "(Prefect's server not counted)",
         )
     ]
 
