@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import time
@@ -16,11 +15,11 @@ from tests.guarantees import work
 from tests.guarantees.calls import CAD, is_typed, put_busy_center
 from tests.guarantees.content import Content, read_content
 from tests.guarantees.ledger import Ledger
-from tests.guarantees.victims import Point, Victim
+from tests.guarantees.victims import RANDOM_KILLS, Point, Victim
 from tests.sandbox_process import SandboxProcess
 from tests.truth.comparison import assert_equal
 
-TURNS = int(os.environ.get("DISPATCHLAKE_RANDOM_KILLS", "30")) // 2
+TURNS = RANDOM_KILLS // 2
 """Of up to three kills at any time each: most of them, for few come after the commit."""
 
 ARCHIVE = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import time
@@ -17,10 +16,10 @@ from tests.guarantees.calls import CAD, put_busy_center
 from tests.guarantees.content import Content, read_content
 from tests.guarantees.ledger import Ledger
 from tests.guarantees.test_concurrency import until_done
-from tests.guarantees.victims import Point, Victim
+from tests.guarantees.victims import RANDOM_KILLS, Point, Victim
 from tests.sandbox_process import SandboxProcess
 
-TURNS = int(os.environ.get("DISPATCHLAKE_RANDOM_KILLS", "30")) // 5
+TURNS = RANDOM_KILLS // 5
 """Of three kills at any time each."""
 
 WRITES = (

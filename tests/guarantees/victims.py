@@ -24,6 +24,9 @@ forkserver.set_forkserver_preload(_PRELOADED)
 
 PATIENCE_S = 120.0
 
+RANDOM_KILLS = int(os.environ.get("DISPATCHLAKE_RANDOM_KILLS", "30"))
+"""How often loads are killed at any time, about; other work in proportion."""
+
 
 @dataclass(frozen=True, slots=True)
 class Point:

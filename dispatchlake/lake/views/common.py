@@ -35,19 +35,19 @@ FIRST_PLAUSIBLE_US = 31_536_000_000_000
 
 
 _DAY_US = 86_400_000_000
-_YEAR_ONE_US = 62_135_596_800_000_000
-"""From the first year that a time can have to 1970. What is divided is counted from there: a division of
+_YEAR_ZERO_US = 719_528 * _DAY_US
+"""From a year before every time, by any clock, to 1970. What is divided is counted from there: a division of
 integers is quicker than one of fractions, rounded down, but rounds towards zero."""
 
 
-def _whole(instant_us: str, length_us: int) -> str:
-    """Return how many of such a length have passed since 1970, rounded down, as SQL."""
-    return f"(({instant_us} + {_YEAR_ONE_US}) // {length_us} - {_YEAR_ONE_US // length_us})"
+def whole(instant_us: str, length_us: int) -> str:
+    """Return how many of such a length, a part of a day, have passed since 1970, rounded down, as SQL."""
+    return f"(({instant_us} + {_YEAR_ZERO_US}) // {length_us} - {_YEAR_ZERO_US // length_us})"
 
 
 def quarter(instant: str) -> str:
     """Return the number of the quarter of an hour that an instant lies in, from 1970 on, as SQL."""
-    return _whole(f"epoch_us({instant})", QUARTER_US)
+    return whole(f"epoch_us({instant})", QUARTER_US)
 
 
 def local(instant: str) -> str:
@@ -55,8 +55,8 @@ def local(instant: str) -> str:
     return f"({instant}) AT TIME ZONE {ZONE}"
 
 
-_DAY = _whole("epoch_us(created_at)", _DAY_US)
-_QUARTER_DAY = _whole(f"quarter * {QUARTER_US}", _DAY_US)
+_DAY = whole("epoch_us(created_at)", _DAY_US)
+_QUARTER_DAY = whole(f"quarter * {QUARTER_US}", _DAY_US)
 
 
 def ahead_by_day(table: str, day: str = _DAY) -> str:

@@ -15,6 +15,7 @@ from dispatchlake.lake.views.common import (
     local,
     on_day,
     quarter,
+    whole,
 )
 
 _PER_QUARTER = """SELECT center_id, '{table}' AS listing, {quarter} AS quarter, count(*) AS incidents
@@ -26,7 +27,7 @@ _QUARTERS = "\n        UNION ALL\n        ".join(
 
 # The start of the hour is reckoned back from the quarter by its local minutes. So the two hours that a clock
 # set back counts as one are two, and an hour of a zone that is half an hour off begins at half past.
-_INTO_HOUR = f"(local_us - floor(local_us / {HOUR_US}.0)::BIGINT * {HOUR_US})"
+_INTO_HOUR = f"(local_us - {whole('local_us', HOUR_US)} * {HOUR_US})"
 
 VOLUME_BY_HOUR = View(
     "volume_by_hour",
