@@ -143,15 +143,18 @@ def resolve(base: httpx.URL, reference: str) -> httpx.URL:
     """Return the URL that a server names in an answer to `base`, relative or absolute.
 
     Raises:
-        httpx.InvalidURL: It is none; or programs may read it differently (backslashes, control characters),
-            and where a token goes must not depend on who reads.
+        httpx.InvalidURL: It is none, or names no host; or programs may read it differently (backslashes,
+            control characters), and where a token goes must not depend on who reads.
     """
     if _AMBIGUOUS.search(reference):
         raise httpx.InvalidURL("a URL with a backslash or a control character")
     try:
-        return base.join(reference)
+        url = base.join(reference)
     except ValueError as error:
         raise httpx.InvalidURL(f"no URL ({type(error).__name__})") from None
+    if url.is_relative_url:  # "a:" has a scheme, and leads nowhere
+        raise httpx.InvalidURL("a URL without a host")
+    return url
 
 
 def _links(response: httpx.Response) -> dict[str, str]:

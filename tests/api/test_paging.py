@@ -410,9 +410,11 @@ def test_totals_are_read_where_they_stand(content: Any, headers: dict[str, str],
         "https://[::1/x",
         "https://center.example:port/",
         "https://" + "a" * 70_000,
+        "A:",
+        "mailto:next",
     ],
 )
-def test_a_link_that_programs_may_read_differently_is_none(link: str) -> None:
+def test_a_link_without_a_host_or_read_differently_by_programs_is_none(link: str) -> None:
     with pytest.raises(httpx.InvalidURL):
         resolve(httpx.URL(ASKED), link)
 
