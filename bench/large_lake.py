@@ -22,7 +22,7 @@ import duckdb
 from bench import rows as made_up
 from bench.listings import DATA_DIR
 from bench.processes import scratch_folder
-from dispatchlake.lake import bookkeeping
+from dispatchlake.lake import bookkeeping, watermarks
 from dispatchlake.lake.connection import connect_writer
 from dispatchlake.lake.lake import Lake
 from dispatchlake.lake.migrations import MIGRATIONS
@@ -152,4 +152,4 @@ def _mark_as_read(connection: duckdb.DuckDBPyConnection, center_id: str, count: 
     cell = bookkeeping.Cell(center_id, RESOURCES["cad_incidents"], Window(None, read_at))
     landed = bookkeeping.Landed(cell, "bench", count, read_at, took=timedelta(0))
     bookkeeping.cover(connection, [landed])
-    bookkeeping.advance_watermarks(connection, [landed])
+    watermarks.advance(connection, [landed])

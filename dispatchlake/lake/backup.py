@@ -22,7 +22,7 @@ import dispatchlake
 from dispatchlake.errors import CatalogBusy, ConfigError, LakeError, LakeTooNew
 from dispatchlake.lake import catalog_file, inventory, migrations, scratch
 from dispatchlake.lake.connection import catalog_path
-from dispatchlake.lake.lake import make_folder
+from dispatchlake.lake.opened import make_folder
 from dispatchlake.lake.reading import connect_unnoted, no_lake
 from dispatchlake.lake.writers_lock import held, writers_lock
 from dispatchlake.settings import Settings

@@ -1,4 +1,4 @@
-"""Coverage, watermark and runs: which spans were read, where to begin next, what each run brought."""
+"""Coverage and runs: which spans were read, and what each run brought."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ from typing import Any, Literal
 import duckdb
 import pyarrow as pa
 
-from dispatchlake.lake.sql import at_once, fetch_row, first_row, registered
+from dispatchlake.lake.sql import at_once, fetch_row, registered
 from dispatchlake.model import Resource
 from dispatchlake.pauses import Failing
 from dispatchlake.windows import Window
 
-_IS_LISTING = at_once("center_id", "resource")
 IS_STATE = at_once("center_id", "resource", "kind", "state")
-
-_FIRST_PLAUSIBLE = datetime(1970, 1, 1, tzinfo=UTC)
-"""Before it lie the dates that stand for none (0001-01-01, 1900-01-01): nowhere to go on reading from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +91,6 @@ class Run:
     summary: LoadSummary
 
 
-def read_watermark(connection: duckdb.DuckDBPyConnection, center_id: str, resource: str) -> datetime | None:
-    """Return the newest `updated_at` fully committed, or None before the first load."""
-    row = first_row(
-        connection, f"SELECT watermark_at FROM watermarks WHERE {_IS_LISTING}", [center_id, resource]
-    )
-    return row[0] if row else None
-
-
 @dataclass(frozen=True, slots=True)
 class Landed:
     """What has just been read whole, for the bookkeeping of it.
@@ -124,44 +112,6 @@ class Landed:
     def listing(self) -> tuple[str, str]:
         """Return the center's id and the resource's name."""
         return self.cell.center_id, self.cell.resource.name
-
-
-def advance_watermarks(
-    connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]
-) -> list[datetime | None]:
-    """Move each watermark up to the newest change; never back, past the window's end, or for a backfill.
-
-    What changed while we read may have been missed, so it stays that long behind: the newest change seen
-    is no older, by the source's clock, than the end of the reading. A record dated in the future must not
-    hide what changes until then.
-
-    Returns:
-        list: Each cell's watermark as it is now.
-    """
-    rows = connection.execute(
-        f"SELECT center_id, resource, watermark_at FROM watermarks WHERE {_AMONG}", _among(landed)
-    ).fetchall()
-    before = {(center_id, resource): watermark for center_id, resource, watermark in rows}
-    moved: dict[tuple[str, str], tuple[datetime, str]] = {}
-    for one in landed:
-        newest = one.newest_updated_at
-        if newest is None or newest < _FIRST_PLAUSIBLE or one.cell.kind != "ingest":
-            continue
-        after = min(newest - one.took, one.cell.window.end)
-        had = before.get(one.listing)
-        if had is None or after > had:
-            moved[one.listing] = after, one.run_id
-    if moved:
-        names = [list(column) for column in zip(*moved, strict=True)]
-        values = [list(column) for column in zip(*moved.values(), strict=True)]
-        connection.execute(
-            f"DELETE FROM watermarks WHERE {_AMONG}", {"listings": ["|".join(name) for name in moved]}
-        )
-        connection.execute(
-            "INSERT INTO watermarks SELECT unnest(?), unnest(?), unnest(?::TIMESTAMPTZ[]), unnest(?)",
-            [*names, *values],
-        )
-    return [moved[one.listing][0] if one.listing in moved else before.get(one.listing) for one in landed]
 
 
 def cover(connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]) -> list[Cell]:
@@ -225,12 +175,13 @@ def cover(connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]) -> li
     return cells
 
 
-_AMONG = "list_contains($listings, concat_ws('|', center_id, resource))"
+AMONG = "list_contains($listings, concat_ws('|', center_id, resource))"
 _OF_READ = """unnest($centers) AS of_center, unnest($resources) AS of_resource, unnest($kinds) AS as_kind,
                 unnest($starts::TIMESTAMPTZ[]) AS since, unnest($ends::TIMESTAMPTZ[]) AS until"""
 
 
-def _among(landed: Sequence[Landed]) -> dict[str, object]:
+def among(landed: Sequence[Landed]) -> dict[str, object]:
+    """Return the parameter of `AMONG` for what was landed."""
     return {"listings": ["|".join(one.listing) for one in landed]}
 
 
@@ -239,8 +190,8 @@ def _live_spans(
 ) -> dict[tuple[str, str], Window]:
     rows = connection.execute(
         f"""SELECT center_id, resource, window_start, window_end FROM coverage
-        WHERE {_AMONG} AND concat_ws('|', kind, state) = 'ingest|complete'""",
-        _among(landed),
+        WHERE {AMONG} AND concat_ws('|', kind, state) = 'ingest|complete'""",
+        among(landed),
     ).fetchall()
     return {(center_id, resource): Window(start, end) for center_id, resource, start, end in rows}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -14,11 +14,8 @@ import duckdb
 
 logger = logging.getLogger(__name__)
 
-_KNOWN = "memory.main.known_centers"
-"""What this process's DuckDB has found to be in the lake: asking that takes a tenth of a millisecond."""
-
 _REMEMBERING = threading.Lock()
-"""Two threads that make that table at once, or renew a row of it, would refuse each other."""
+"""Two threads that write of one center at once would refuse each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +31,31 @@ def remember(
     connection: duckdb.DuckDBPyConnection,
     transact: Callable[[Callable[[], None]], None],
     centers: Iterable[CenterFacts],
+    known: dict[str, CenterFacts],
 ) -> None:
     """Write what is said of some centers; nothing, and without a transaction, where the lake says it already.
 
     A time zone that DuckDB does not know would break every view that speaks of local time: it is written as
     UTC, and the log says so.
+
+    Args:
+        connection: Of a lake that this process has open.
+        transact: Runs what writes, in a transaction.
+        centers: What is said.
+        known: What this process has found to be in the lake, by center id; what is new is added.
     """
-    said = {(one.center_id, one.name, one.time_zone): one for one in centers}
+    said = {one.center_id: one for one in centers}
+    if said.items() <= known.items():
+        return
     with _REMEMBERING:
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {_KNOWN} (center_id VARCHAR, name VARCHAR, time_zone VARCHAR)"
-        )
-        unknown = set(said) - _rows(connection, f"FROM {_KNOWN}")
-        if not unknown:
-            return
+        unknown = dict(said.items() - known.items())
         had = _rows(connection, "SELECT center_id, name, time_zone FROM centers")
         zones = {row[0] for row in _rows(connection, "SELECT name FROM pg_timezone_names()")}
-        written = [_with_known_zone(said[key], zones) for key in sorted(unknown - had)]
-        changed = [one for one in written if (one.center_id, one.name, one.time_zone) not in had]
+        written = [_with_known_zone(one, zones) for one in unknown.values() if astuple(one) not in had]
+        changed = [one for one in written if astuple(one) not in had]
         if changed:
             transact(partial(_write, connection, changed))
-        ids = [center_id for center_id, _, _ in unknown]
-        connection.execute(f"DELETE FROM {_KNOWN} WHERE center_id IN (SELECT unnest(?))", [ids])
-        connection.executemany(f"INSERT INTO {_KNOWN} VALUES (?, ?, ?)", [list(key) for key in unknown])
+        known |= unknown
 
 
 def _write(connection: duckdb.DuckDBPyConnection, changed: list[CenterFacts]) -> None:

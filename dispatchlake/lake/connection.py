@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import secrets
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 
 from dispatchlake.errors import LakeError
-from dispatchlake.lake import encryption, extensions
+from dispatchlake.lake import extensions
 from dispatchlake.lake.scratch import reader_scratch_dir, scratch_dir
 from dispatchlake.lake.sql import first_line, quoted, transaction
 
@@ -20,18 +19,10 @@ _BUSY_TIMEOUT_MS = 10_000
 _GATHERED_ROWS = 32_768
 """So many rows are gathered before they are written to the files of their months: by default half a million
 are, which at our memory limit takes a third more processor time."""
-_BEGUN_ANEW: Counter[Path] = Counter()
-"""How often this process has given up the DuckDB of a lake for another."""
-
-_SESSION = ("SET TimeZone = 'UTC'",)
 
 _SETTINGS = ("SET GLOBAL sqlite_disable_multithreaded_scans = true",)
 """Else each scan of a table of the catalog may open it anew, and one query see several states of it: harmless
 while rows are only added, wrong counts while files are merged or rows flushed."""
-
-_ATTACHING = threading.Lock()
-"""DuckDB has the name of a database that is still being attached: another thread would meet half of it."""
-
 
 _DOOR = threading.Lock()
 """Of the catalog's file: see `at_the_door`."""
@@ -66,14 +57,11 @@ def catalog_path(lake_dir: Path) -> Path:
 def connect_writer(
     lake_dir: Path, *, memory_limit_mb: int, create: bool, encrypt: bool = False
 ) -> duckdb.DuckDBPyConnection:
-    """Open the lake for writing, attached as `lake` and in use, the session in UTC.
-
-    The writers of one process share one DuckDB and its memory budget, however many cells it loads at once;
-    transactions and temporary tables are each connection's own.
+    """Open the lake for writing, attached as `lake` and in use, instants in UTC: a DuckDB of its own.
 
     Args:
         lake_dir: Home of the catalog and its data; a lake that was moved is found where it is now.
-        memory_limit_mb: Beyond it DuckDB spills to this process's folder in the lake's `tmp`.
+        memory_limit_mb: Beyond it DuckDB spills to a folder of this process's in the lake's `tmp`.
         create: Whether to make the catalog if there is none; two who make one at once spoil it for each
             other, so the caller holds the commit lock.
         encrypt: Whether the files of a lake that is made are to be encrypted.
@@ -82,47 +70,30 @@ def connect_writer(
         LakeError: The catalog cannot be read as one, or there is none and it is not to be made.
         ConfigError: An extension is missing for this platform.
     """
-    identity = f"{lake_dir}|{memory_limit_mb}|{_BEGUN_ANEW[lake_dir]}"
-    name = hashlib.sha256(identity.encode()).hexdigest()[:16]
     # One thread for each statement, its caller's: what a load asks is too small for two, and one that waits
     # for the other costs processor time and memory (docs/benchmarks.md). Loads side by side use the cores.
     config = {
         "memory_limit": f"{memory_limit_mb}MB",
-        "temp_directory": str(scratch_dir(lake_dir) / name),
+        "temp_directory": str(scratch_dir(lake_dir) / secrets.token_hex(4)),
         "threads": "1",
         "partitioned_write_flush_threshold": str(_GATHERED_ROWS),
     }
     options = f"META_JOURNAL_MODE 'WAL', CREATE_IF_NOT_EXISTS {str(create).lower()}"
     options += ", ENCRYPTED" if create and encrypt else ""
-    try:
-        connection = _connect(lake_dir, f":memory:lake-{name}", config, options)
-    except LakeError:
-        if create:  # which commits
-            begin_anew(lake_dir)
-        raise
-    try:
-        encryption.prepare_to_write(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return _connect(lake_dir, config, options)
 
 
 def another_session(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """Return a connection of its own to the lake that `connection` has open, for another thread."""
     other = connection.cursor()
-    _begin_session(other)
-    other.execute("USE lake")
+    try:
+        other.execute("SET enable_progress_bar = false")
+        with at_the_door():
+            other.execute("USE lake")
+    except BaseException:
+        other.close()
+        raise
     return other
-
-
-def begin_anew(lake_dir: Path) -> None:
-    """Let the next writer of this process open another DuckDB than the one in use.
-
-    DuckLake 1.5.5 does not let go of a DuckDB in which the catalog refused a COMMIT (its disk was full): once
-    the last connection to that one is closed, a new one to it would wait for ever.
-    """
-    _BEGUN_ANEW[lake_dir] += 1
 
 
 def connect_reader(lake_dir: Path, *, snapshot: int | None = None) -> duckdb.DuckDBPyConnection:
@@ -138,7 +109,7 @@ def connect_reader(lake_dir: Path, *, snapshot: int | None = None) -> duckdb.Duc
     """
     config = {"temp_directory": str(reader_scratch_dir())}
     options = "READ_ONLY" if snapshot is None else f"READ_ONLY, SNAPSHOT_VERSION {snapshot}"
-    return _connect(lake_dir, ":memory:", config, options)
+    return _connect(lake_dir, config, options)
 
 
 def opening_statements(lake_dir: Path) -> str:
@@ -148,7 +119,7 @@ def opening_statements(lake_dir: Path) -> str:
     """
     statements = [
         *extensions.loading_statements(),
-        *_SESSION,
+        "SET TimeZone = 'UTC'",
         *_SETTINGS,
         _attach_statement(lake_dir, "READ_ONLY"),
         "USE lake",
@@ -156,25 +127,19 @@ def opening_statements(lake_dir: Path) -> str:
     return "".join(f"{statement};\n" for statement in statements)
 
 
-def _connect(lake_dir: Path, name: str, config: dict[str, str], options: str) -> duckdb.DuckDBPyConnection:
-    connection = extensions.connect(name, config)
+def _connect(lake_dir: Path, config: dict[str, str], options: str) -> duckdb.DuckDBPyConnection:
+    connection = extensions.connect(config)
     try:
-        _begin_session(connection)
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
         connection.execute("SET preserve_insertion_order = false")
         for statement in _SETTINGS:
             connection.execute(statement)
-        with _ATTACHING:
-            _attach(connection, lake_dir, options)
+        _attach(connection, lake_dir, options)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _begin_session(connection: duckdb.DuckDBPyConnection) -> None:
-    for statement in _SESSION:
-        connection.execute(statement)
-    connection.execute("SET enable_progress_bar = false")
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, lake_dir: Path, options: str) -> None:

@@ -20,8 +20,8 @@ _NOTHING_INSTALLED = "autoinstall_known_extensions"
 _UNSIGNED_ALLOWED = "allow_unsigned_extensions"
 
 
-def connect(name: str, config: dict[str, str]) -> duckdb.DuckDBPyConnection:
-    """Connect to the DuckDB of a name with the extensions loaded; after them it takes signed ones only.
+def connect(config: dict[str, str]) -> duckdb.DuckDBPyConnection:
+    """Connect to a new DuckDB with the extensions loaded; after them it takes signed ones only.
 
     Raises:
         ConfigError: An extension is missing for this platform.
@@ -29,7 +29,7 @@ def connect(name: str, config: dict[str, str]) -> duckdb.DuckDBPyConnection:
     files = {extension: _packaged(extension) for extension in _EXTENSIONS}
     are_signed = all(file is not None and _is_signed(file, _identity(file)) for file in files.values())
     connection = duckdb.connect(
-        name, config={_NOTHING_INSTALLED: "false", _UNSIGNED_ALLOWED: str(are_signed).lower(), **config}
+        config={_NOTHING_INSTALLED: "false", _UNSIGNED_ALLOWED: str(are_signed).lower(), **config}
     )
     try:
         for extension, file in files.items():

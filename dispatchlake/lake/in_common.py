@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
-from pathlib import Path
 from typing import Generic, TypeVar
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class InCommon(Generic[T]):
-    """Something that a process has once for each path, for as long as anybody in it uses that."""
+class InCommon(Generic[K, T]):
+    """Something that a process has once for each key, for as long as anybody in it uses that."""
 
-    def __init__(self, begin: Callable[[Path], T], end: Callable[[Path, T], None]) -> None:
+    def __init__(self, begin: Callable[[K], T], end: Callable[[K, T], None]) -> None:
         self._begin = begin
         self._end = end
         self._guard = threading.Lock()
-        self._users: dict[Path, int] = {}
-        self._things: dict[Path, T] = {}
+        self._users: dict[K, int] = {}
+        self._things: dict[K, T] = {}
 
-    def enter(self, path: Path) -> Callable[[], None]:
-        """Use what belongs to a path until what is returned is called; twice is as good as once."""
+    def enter(self, key: K) -> tuple[T, Callable[[], None]]:
+        """Return what belongs to a key, in use until the other is called; twice is as good as once."""
         with self._guard:
-            if path not in self._things:
-                self._things[path] = self._begin(path)
-            self._users[path] = self._users.get(path, 0) + 1
-        return functools.cache(partial(self._leave, path))
+            if key not in self._things:
+                self._things[key] = self._begin(key)
+            self._users[key] = self._users.get(key, 0) + 1
+            return self._things[key], functools.cache(partial(self._leave, key))
 
-    def _leave(self, path: Path) -> None:
+    def _leave(self, key: K) -> None:
         with self._guard:
-            self._users[path] -= 1
-            if not self._users[path]:
-                del self._users[path]
-                self._end(path, self._things.pop(path))
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key]
+                self._end(key, self._things.pop(key))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,30 +15,19 @@ from typing import Self, TypeVar
 import duckdb
 from filelock import FileLock
 
-from dispatchlake.errors import CatalogBusy, ConfigError, DispatchLakeError, LakeError
+from dispatchlake.errors import CatalogBusy, DispatchLakeError, LakeError
 from dispatchlake.lake import (
     backfilled,
     bookkeeping,
     centers,
     holds,
     ledger,
-    ledger_table,
-    log_holder,
     media_files,
-    migrations,
-    scratch,
 )
 from dispatchlake.lake.archive import ArchivedPage, archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.centers import CenterFacts
-from dispatchlake.lake.connection import (
-    another_session,
-    at_the_door,
-    begin_anew,
-    catalog_path,
-    connect_writer,
-    lake_transaction,
-)
+from dispatchlake.lake.connection import another_session, catalog_path, lake_transaction
 from dispatchlake.lake.forgetting import delivery_without_forgotten, without_forgotten
 from dispatchlake.lake.group_commit import group_commit
 from dispatchlake.lake.holds import Hold
@@ -47,6 +35,7 @@ from dispatchlake.lake.landing import land, type_or_set_aside
 from dispatchlake.lake.ledger import Ledger
 from dispatchlake.lake.loads import Load, land_loads
 from dispatchlake.lake.media_files import ExpiredMedia, MediaAnswer, MediaLink, MediaOutcome
+from dispatchlake.lake.opened import Opened, begin_anew, enter
 from dispatchlake.lake.quality import CheckFigures, read_checks
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import record_type_of
@@ -66,10 +55,6 @@ from dispatchlake.windows import Covered
 
 T = TypeVar("T")
 
-_MIGRATING = threading.Lock()
-_IS_CURRENT = "memory.main.is_current"
-"""A table that is there once this process's DuckDB has found the layout right: asked once."""
-
 
 class _Erased(CatalogBusy):
     """Something was erased while this was read, which must not bring it back."""
@@ -79,9 +64,10 @@ class Lake:
     """A lake open for writing. One thread at a time; any number of processes, one commit at a time."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, lock: FileLock, leave: Callable[[], None]
+        self, connection: duckdb.DuckDBPyConnection, opened: Opened, lock: FileLock, leave: Callable[[], None]
     ) -> None:
         self._connection = connection
+        self._opened = opened
         self._lock = lock
         self._leave = leave
 
@@ -107,36 +93,14 @@ class Lake:
             LakeTooNew: Made by a newer version; untouched.
             CatalogBusy: Another writer held the lock for longer than `lock_wait_s`.
         """
-        make_folder(lake_dir)
         lock = writers_lock(lake_dir, lock_wait_s)
-        with contextlib.ExitStack() as undo:
-            undo.callback(scratch.enter(lake_dir))
-            connection = _open_or_make(lake_dir, lock, memory_limit_mb=memory_limit_mb, encrypt=encrypt)
-            undo.callback(log_holder.hold(catalog_path(lake_dir)))
-            lake = cls(connection, lock, undo.pop_all().close)
+        opened, leave = enter(lake_dir, memory_limit_mb)
         try:
             with _duckdb_errors():
-                lake._migrate()
+                return cls(opened.session(lock, encrypt=encrypt), opened, lock, leave)
         except BaseException:
-            begin_anew(lake_dir)
-            lake.close()
+            leave()
             raise
-        return lake
-
-    def _migrate(self) -> None:
-        """Bring the lake to this version's layout, unless this process has it open and has done so."""
-        with _MIGRATING:
-            with contextlib.suppress(duckdb.CatalogException):
-                self._connection.execute(f"FROM {_IS_CURRENT}")
-                return
-            if not migrations.is_current(self._connection):
-                with held(self._lock):
-                    migrations.migrate(self._connection)
-            if ledger_table.reconciled(self._connection, self.lake_dir) is not None:
-                with held(self._lock):
-                    if (known := ledger_table.reconciled(self._connection, self.lake_dir)) is not None:
-                        ledger.write(self.lake_dir, known)
-            self._connection.execute(f"CREATE TABLE {_IS_CURRENT} (nothing BOOLEAN)")
 
     def __enter__(self) -> Self:
         return self
@@ -152,9 +116,12 @@ class Lake:
         self._leave()
 
     def watermark(self, center_id: str, resource: str) -> datetime | None:
-        """Return the newest `updated_at` fully committed, or None before the first load."""
-        with _duckdb_errors(), at_the_door():
-            return bookkeeping.read_watermark(self._connection, center_id, resource)
+        """Return the newest `updated_at` fully committed, or None before the first load.
+
+        Of what other processes have committed since this one opened the lake, some may be missing.
+        """
+        with _duckdb_errors():
+            return self._opened.watermarks.find(self._connection, center_id, resource)
 
     def coverage(self, center_ids: Collection[str]) -> dict[tuple[str, str], list[Covered]]:
         """Return what was read of some centers, or failed to be, by center id and resource."""
@@ -214,7 +181,9 @@ class Lake:
             staging.close()
 
     def _land(self, loads: Sequence[Load]) -> list[LoadSummary]:
-        return self._transact(partial(land_loads, self._connection, loads), erased=loads[0].erased)
+        landed = self._transact(partial(land_loads, self._connection, loads), erased=loads[0].erased)
+        self._opened.watermarks.note(landed)
+        return landed
 
     def land(self, deliveries: Sequence[ArchivedPage], *, run_id: str) -> LandedDeliveries:
         """Land webhook deliveries of any centers in one transaction; those in the lake already, not again.
@@ -253,7 +222,7 @@ class Lake:
     def remember_centers(self, facts: Iterable[CenterFacts]) -> None:
         """Note names and time zones of centers; without a commit where the lake has them so already."""
         with _duckdb_errors():
-            centers.remember(self._connection, self._transact, facts)
+            centers.remember(self._connection, self._transact, facts, self._opened.centers)
 
     def checks(self, newest: Mapping[str, datetime]) -> list[CheckFigures]:
         """Return how many records of the last days fail each check, of centers by their newest change."""
@@ -442,27 +411,6 @@ def open_lake(settings: Settings, zone: Zone = "restricted") -> Lake:
     )
 
 
-def _open_or_make(
-    lake_dir: Path, lock: FileLock, *, memory_limit_mb: int, encrypt: bool
-) -> duckdb.DuckDBPyConnection:
-    if catalog_path(lake_dir).exists():
-        # Another writer may be making it at this moment: wait for that.
-        with contextlib.suppress(LakeError), at_the_door():
-            return connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=False)
-    with held(lock):
-        _refuse_orphans(lake_dir)
-        return connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=True, encrypt=encrypt)
-
-
-def _refuse_orphans(lake_dir: Path) -> None:
-    """Raise LakeError where data lies without a catalog: a new lake beside it would begin from nothing."""
-    if not catalog_path(lake_dir).exists() and next((lake_dir / "data").rglob("*.parquet"), None):
-        raise LakeError(
-            f"There are Parquet files in {lake_dir / 'data'}, and the catalog that knows them is gone: "
-            f"{catalog_path(lake_dir)}. Restore it from a backup, or move the files away to begin anew."
-        )
-
-
 @contextlib.contextmanager
 def _duckdb_errors() -> Iterator[None]:
     """Turn the engine's errors into ours; its texts may quote a value, so only their kind is passed on."""
@@ -480,18 +428,3 @@ def _duckdb_errors() -> Iterator[None]:
             f"The lake could not be read or written ({type(error).__name__}); it is as it was before. "
             "Check the disk's free space and the catalog."
         ) from error
-
-
-def make_folder(lake_dir: Path) -> None:
-    """Make the lake's folders, its owner's alone, or raise ConfigError if they cannot be written."""
-    try:
-        for folder in (lake_dir, lake_dir / "data", lake_dir / "tmp"):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        probe = lake_dir / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"The lake's folder cannot be written: {lake_dir} ({error.strerror}). Give a folder of yours in "
-            "DISPATCHLAKE_DATA_DIR, or mend its permissions."
-        ) from None

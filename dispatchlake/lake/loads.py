@@ -14,7 +14,7 @@ from itertools import groupby
 
 import duckdb
 
-from dispatchlake.lake import backfilled, bookkeeping, commit
+from dispatchlake.lake import backfilled, bookkeeping, commit, watermarks
 from dispatchlake.lake.archive import ArchivedPage, archive_pages
 from dispatchlake.lake.bookkeeping import Cell, Landed, LoadSummary, Run
 from dispatchlake.lake.commit import CenterSpan, Merged
@@ -79,10 +79,8 @@ def land_loads(connection: duckdb.DuckDBPyConnection, loads: Sequence[Load]) -> 
     covered = bookkeeping.cover(connection, [landed[load] for load in of_one_window])
     for load, cell in zip(of_one_window, covered, strict=True):
         landed[load] = replace(landed[load], cell=cell)
-    watermarks = bookkeeping.advance_watermarks(connection, list(landed.values()))
-    summaries = [
-        _summary(load, found[load], watermark) for load, watermark in zip(loads, watermarks, strict=True)
-    ]
+    moved = watermarks.advance(connection, list(landed.values()))
+    summaries = [_summary(load, found[load], watermark) for load, watermark in zip(loads, moved, strict=True)]
     runs = [
         Run(load.run_id, landed[load].cell.kind, load.started_at, summary)
         for load, summary in zip(loads, summaries, strict=True)

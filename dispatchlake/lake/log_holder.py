@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 def hold(catalog: Path) -> Callable[[], None]:
     """Hold the log of a catalog until what is returned is called; several holds share one process."""
-    return _HOLDERS.enter(catalog)
+    _, let_go = _HOLDERS.enter(catalog)
+    return let_go
 
 
 def _begin(catalog: Path) -> subprocess.Popen[bytes]:

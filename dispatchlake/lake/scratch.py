@@ -47,7 +47,8 @@ def enter(lake_dir: Path) -> Callable[[], None]:
 
     Of several that enter, the last to leave removes the folder.
     """
-    return _FOLDERS.enter(scratch_dir(lake_dir))
+    _, leave = _FOLDERS.enter(scratch_dir(lake_dir))
+    return leave
 
 
 def _begin(folder: Path) -> FileLock:

@@ -74,29 +74,34 @@ def at(point: Point, call: Callable[..., Any], is_here: Callable[..., bool]) -> 
 class Watched:
     """A DuckDB connection that notes each statement, and ends the process at one of them."""
 
-    def __init__(self, connection: Any, statements: list[str], point: Point | None) -> None:
+    def __init__(
+        self, connection: Any, statements: list[str], point: Point | None, reached: list[str] | None = None
+    ) -> None:
         self._connection = connection
         self._statements = statements
         self._point = point
-        self._seen = 0
-        self._previous = ""
+        self._reached = [] if reached is None else reached
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
+    def cursor(self) -> Watched:
+        """Return another session, watched as well: all of a process are of one that it opens first."""
+        return Watched(self._connection.cursor(), self._statements, self._point, self._reached)
+
     def execute(self, statement: str, *arguments: Any) -> Any:
         """Execute the statement, or die before, within or after it."""
         text = " ".join(statement.split())
+        previous = self._statements[-1] if self._statements else ""
         self._statements.append(text)
         is_here = False
-        previous, self._previous = self._previous, text
         if (
             self._point is not None
             and text.startswith(self._point.statement)
             and previous.startswith(self._point.follows)
         ):
-            self._seen += 1
-            is_here = self._seen == self._point.nth
+            self._reached.append(text)
+            is_here = len(self._reached) == self._point.nth
         when = self._point.when if self._point and is_here else None
         if when == "before":
             die()

@@ -14,8 +14,7 @@ from unittest import mock
 from filelock import FileLock
 
 from dispatchlake.ingest import ingest_cell, open_client
-from dispatchlake.lake import Cell, LoadSummary, archive, maintenance, open_lake
-from dispatchlake.lake import lake as lake_module
+from dispatchlake.lake import Cell, LoadSummary, archive, maintenance, open_lake, opened
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
 from dispatchlake.windows import Window
@@ -32,7 +31,7 @@ def settings_of(data_dir: Path) -> Settings:
 def watched(point: Point | None) -> Iterator[list[str]]:
     """Let every statement of a writer be noted, and the process die at the point."""
     statements: list[str] = []
-    connect = lake_module.connect_writer
+    connect = opened.connect_writer
 
     def connect_watched(*arguments: Any, **options: Any) -> Any:
         connection = connect(*arguments, **options)
@@ -40,7 +39,7 @@ def watched(point: Point | None) -> Iterator[list[str]]:
 
     # Nine pages make three batches: all but the last are archived by themselves, while the load goes on.
     with (
-        mock.patch.object(lake_module, "connect_writer", connect_watched),
+        mock.patch.object(opened, "connect_writer", connect_watched),
         mock.patch.object(archive, "MAX_PAGES", 4),
     ):
         yield statements

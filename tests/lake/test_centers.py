@@ -25,7 +25,7 @@ def snapshots(ask: Ask) -> list[tuple[object, ...]]:
 
 def forget(lake: Lake) -> None:
     """Let this process ask the lake again, as another would."""
-    lake._connection.execute("DROP TABLE memory.main.known_centers")
+    lake._opened.centers.clear()
 
 
 def test_centers_are_written_once(lake: Lake, ask: Ask) -> None:

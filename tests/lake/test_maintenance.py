@@ -354,7 +354,7 @@ import os, random, shutil, signal, sys
 from pathlib import Path
 from unittest import mock
 
-from dispatchlake.lake import catalog_file, lake as lake_module
+from dispatchlake.lake import catalog_file, opened
 from dispatchlake.lake.maintenance import maintain
 from tests.lake.upkeep import settings_of
 
@@ -362,20 +362,24 @@ from tests.lake.upkeep import settings_of
 class Mortal:
     # A connection that ends its process before or after its n-th statement.
     def __init__(self, connection, place):
-        self._connection, self._place, self._number = connection, place, 0
+        self._connection, self._place = connection, place
 
     def __getattr__(self, name):
         return getattr(self._connection, name)
 
+    def cursor(self):
+        return Mortal(self._connection.cursor(), self._place)
+
     def execute(self, *arguments):
-        self._number += 1
-        if self._place == (self._number, "before"):
+        Mortal.number += 1
+        number = Mortal.number
+        if self._place == (number, "before"):
             os.kill(os.getpid(), signal.SIGKILL)
         answer = self._connection.execute(*arguments)
-        if self._place == (self._number, "after"):
+        if self._place == (number, "after"):
             os.kill(os.getpid(), signal.SIGKILL)
         if arguments[0].startswith("CALL"):
-            Mortal.calls.append(self._number)
+            Mortal.calls.append(number)
         return answer
 
 
@@ -384,13 +388,13 @@ def maintained(lake_dir, place):
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    connect = lake_module.connect_writer
+    connect = opened.connect_writer
     connect_mortal = lambda *a, **k: Mortal(connect(*a, **k), place)
     if place[1] == "time":
         signal.setitimer(signal.ITIMER_REAL, place[0])
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     try:
-        with mock.patch.object(lake_module, "connect_writer", connect_mortal):
+        with mock.patch.object(opened, "connect_writer", connect_mortal):
             report = maintain(settings_of(lake_dir), keep_snapshots_days=0, keep_files_days=0)
         os._exit(1 if report.failed else 0)
     except BaseException as error:
@@ -398,7 +402,7 @@ def maintained(lake_dir, place):
         os._exit(2)
 
 
-Mortal.calls = []
+Mortal.number, Mortal.calls = 0, []
 grown, home = Path(sys.argv[1]), Path(sys.argv[2])
 for argument in sys.argv[3:]:
     number, _, moment = argument.partition(" ")

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from dispatchlake.errors import LakeError
-from dispatchlake.lake import Lake, bookkeeping, commit
+from dispatchlake.lake import Lake, bookkeeping, commit, watermarks
 from dispatchlake.lake.reading import connect
 from tests.lake.conftest import Ask
 from tests.lake.pages import cell, incident, instant, load, page
@@ -35,7 +35,7 @@ STEPS = (
     (commit, "merge"),
     (commit, "quarantine"),
     (bookkeeping, "cover"),
-    (bookkeeping, "advance_watermarks"),
+    (watermarks, "advance"),
     (bookkeeping, "record_runs"),
 )
 

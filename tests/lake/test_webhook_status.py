@@ -232,7 +232,6 @@ def test_a_lake_of_before_gets_the_view_and_keeps_its_runs(lake: Lake, lake_dir:
     ):
         connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     connection.execute("DELETE FROM migrations WHERE name = '0011 webhook status'")
-    connection.execute("DROP TABLE memory.main.is_current")
     lake.close()
     with pytest.raises(LakeError, match="no status yet"):
         read_figures(lake_dir)
