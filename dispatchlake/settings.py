@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,8 @@ from dispatchlake.errors import ConfigError
 
 MOST_DAYS = 36_500
 """A hundred years: whoever keeps something longer has mixed up a unit."""
+
+_PREFIX = "DISPATCHLAKE_"
 
 _WORKERS_RUN = "PREFECT__FLOW_RUN_ID"
 """Environment variable of a process that a Prefect worker has started for one run."""
@@ -52,7 +55,7 @@ class Settings(BaseSettings):
         open_late_after_s: An open zone that is behind the restricted one for longer is late, in seconds.
     """
 
-    model_config = SettingsConfigDict(env_prefix="DISPATCHLAKE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
 
     data_dir: Path = Path("data")
     lookback_s: Annotated[float, Field(ge=0)] = 3600.0
@@ -139,10 +142,11 @@ def load_settings() -> Settings:
             the data folder is a relative path: the run's folder is temporary, and the lake would go with it.
     """
     try:
-        settings = Settings()
+        ours = (item for item in os.environ.items() if item[0].upper().startswith(_PREFIX))
+        settings = _settings_of(frozenset(ours))
     except ValidationError as error:
         problems = "; ".join(
-            f"DISPATCHLAKE_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()
+            f"{_PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()
         )
         raise ConfigError(f"The environment has a setting that cannot be used. {problems}.") from None
     folder = settings.data_dir.expanduser()
@@ -152,3 +156,9 @@ def load_settings() -> Settings:
             "Set DISPATCHLAKE_DATA_DIR to an absolute path where the worker is started."
         )
     return settings.model_copy(update={"data_dir": folder.resolve()})
+
+
+@functools.lru_cache(maxsize=1)
+def _settings_of(_environment: frozenset[tuple[str, str]]) -> Settings:
+    """Return what the environment says now: milliseconds, which each cell would pay several times."""
+    return Settings()

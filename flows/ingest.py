@@ -25,7 +25,7 @@ from dispatchlake.ingest import refuse_both, refuse_future
 from dispatchlake.model import ResourceName
 from dispatchlake.reading_slots import CELLS_AT_ONCE
 from dispatchlake.settings import Days
-from tasks.artifacts import CellResult, headline, publish_summary
+from tasks.artifacts import CellResult, headline, publish_summary, summary_table
 from tasks.cells import CellName, ingest_cell, lake_kept_open, plan_cells, read_failing, remember_centers
 from tasks.deliveries import land_waiting
 from tasks.policy import SCHEDULED_RETRY_DELAYS_S, final_state
@@ -90,7 +90,7 @@ def ingest(
             else CellResult.resting(cell, resting[cell])
             for cell in cells
         ]
-        publish_summary(results)
+        publish_summary(summary_table(results), headline(results))
         trouble, open_zone = publish_what_changed()
         report_status(check_what_came(result.summary for result in results), open_zone)
     return final_state(results, headline(results), trouble=trouble)

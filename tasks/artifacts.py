@@ -80,9 +80,12 @@ def summary_table(results: Sequence[CellResult]) -> str:
 
 
 @task(task_run_name="summary")
-def publish_summary(results: Sequence[CellResult]) -> None:
-    """Publish the run's table as the artifact `ingest-summary`."""
-    create_markdown_artifact(summary_table(results), key="ingest-summary", description=headline(results))
+def publish_summary(table: str, sentence: str) -> None:
+    """Publish the run's table and headline as the artifact `ingest-summary`.
+
+    Texts: of results, Prefect would look through each before it begins.
+    """
+    create_markdown_artifact(table, key="ingest-summary", description=sentence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from prefect.states import Completed, Failed
 from dispatchlake import ingest, redaction
 from dispatchlake.errors import ConfigError, DispatchLakeError
 from dispatchlake.lake import CenterFacts, LoadSummary, open_lake
+from dispatchlake.lake.lake import existing_zones
 from dispatchlake.pauses import Failing
 from dispatchlake.settings import load_settings
 from tasks.centers import choose_centers, load_blocks, load_center, recent_blocks
@@ -80,14 +82,22 @@ def remember_centers() -> None:
 
 @contextlib.contextmanager
 def lake_kept_open() -> Iterator[None]:
-    """Keep this process's DuckDB from one cell to the next: opening it takes longer than a quiet cell."""
-    try:
-        lake = open_lake(load_settings())
-    except DispatchLakeError:  # each cell will meet the same, and its result says so
-        yield
-        return
-    with lake:
-        yield
+    """Keep this process's DuckDBs until all is published: opening one takes longer than a quiet cell.
+
+    The open zone is opened beside the first cells. Where a zone cannot be, whoever needs it meets the same,
+    and its result says so.
+    """
+    settings = load_settings()
+    with contextlib.ExitStack() as kept, ThreadPoolExecutor(1) as beside:
+        with contextlib.suppress(DispatchLakeError):
+            kept.enter_context(open_lake(settings))
+        opening = beside.submit(open_lake, settings, "open") if "open" in existing_zones(settings) else None
+        try:
+            yield
+        finally:
+            if opening is not None:
+                with contextlib.suppress(DispatchLakeError):
+                    opening.result().close()
 
 
 @task(

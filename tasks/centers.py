@@ -96,7 +96,7 @@ def load_register() -> dict[tuple[str, str], bool]:
     """
     return {
         (center_id, name): block.enabled
-        for center_id, block in load_blocks().items()
+        for center_id, block in recent_blocks().items()
         for name in block.resource_names()
     }
 

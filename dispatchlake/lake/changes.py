@@ -19,7 +19,7 @@ import pyarrow as pa
 from dispatchlake.errors import LakeError
 from dispatchlake.lake.declared import Table
 from dispatchlake.lake.inventory import CATALOG
-from dispatchlake.lake.sql import fetch_row, first_row
+from dispatchlake.lake.sql import fetch_count, fetch_row, first_row
 from dispatchlake.lake.treatments import OpenColumn
 
 BATCH_ROWS = 20_000
@@ -141,11 +141,13 @@ def collect(
         QUALIFY (row_number() OVER ({first}) = 1 AND NOT is_come_)
             OR (row_number() OVER ({last}) = 1 AND is_come_)"""
     )
+    are_both = fetch_count(connection, "SELECT count(DISTINCT is_come_) FROM changes") == 2
     for name, other in (("gone", "come"), ("come", "gone")):
         side, opposite = (
             f"SELECT {names} FROM changes WHERE is_come_ = {one == 'come'}" for one in (name, other)
         )
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {side} EXCEPT ALL {opposite}")
+        rest = f"{side} EXCEPT ALL {opposite}" if are_both else side
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {rest}")
     connection.execute("DROP TABLE told; DROP TABLE changes")
 
 

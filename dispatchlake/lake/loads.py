@@ -66,9 +66,10 @@ def land_loads(connection: duckdb.DuckDBPyConnection, loads: Sequence[Load]) -> 
     """
     for run_id, of_run in groupby(loads, lambda load: load.run_id):
         archive_pages(connection, [page for load in of_run for page in load.last], run_id=run_id)
-    found: dict[Load, _Found] = {}
-    for record_type in dict.fromkeys(load.record_type for load in loads):
-        found |= _merge(connection, [load for load in loads if load.record_type == record_type])
+    found = dict.fromkeys(loads, _Found(CenterSpan(), Merged(), ()))
+    to_merge = [load for load in loads if load.staging.records or load.cell.windows]
+    for record_type in dict.fromkeys(load.record_type for load in to_merge):
+        found |= _merge(connection, [load for load in to_merge if load.record_type == record_type])
     landed = {
         load: Landed(
             load.cell, load.run_id, load.staging.records, found[load].span.newest_updated_at, load.took

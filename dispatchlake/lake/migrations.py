@@ -12,8 +12,8 @@ from dispatchlake.lake import chain, view_renewal
 from dispatchlake.lake.analyst_tables import CENTERS, DICTIONARY, SERVICE_CLASSES, VIEW_EDITIONS
 from dispatchlake.lake.archive import MAX_PAGES
 from dispatchlake.lake.declared import Column, Table
-from dispatchlake.lake.encryption import is_encrypted
-from dispatchlake.lake.record_types import EVENT_TYPES
+from dispatchlake.lake.encryption import CATALOG, is_encrypted
+from dispatchlake.lake.record_types import EVENT_TYPES, RECORD_TYPES
 from dispatchlake.lake.schemas import (
     ALERTS,
     CHAIN_HEADS,
@@ -33,6 +33,9 @@ from dispatchlake.lake.sql import quoted, transaction
 
 INLINED_ROWS = 100
 """Loads of at most this many rows stay in the catalog until flushed, instead of as a file each."""
+
+_OF_LISTINGS = {name for one in RECORD_TYPES.values() for name in (one.current, one.versions)}
+"""Tables that soon have rows, and many: statistics that tell of a null would cost their queries more."""
 
 
 class Layout:
@@ -131,6 +134,14 @@ def _add_erasure(layout: Layout) -> None:
     layout.add_tables(ERASURES, ERASURE_KEYS, LEGAL_HOLDS, RETENTION_RULES, RETENTION_RUNS)
 
 
+def _begin_statistics_of_empty_tables(layout: Layout) -> None:
+    having = "SELECT table_name FROM {0}.ducklake_table JOIN {0}.ducklake_table_stats USING (table_id)"
+    rows = layout.connection.execute(having.format(CATALOG)).fetchall()
+    for table in TABLES:
+        if (table.name,) not in rows:
+            _begin_statistics(layout.connection, table)
+
+
 CHAIN = "0003 chain of pages"
 ERASURE = "0009 erasure"
 ZONES = "0010 zones"
@@ -148,6 +159,7 @@ MIGRATIONS: Mapping[str, Callable[[Layout], None]] = {
     ZONES: _add_publication,
     "0011 webhook status": _add_webhook_status,
     "0012 Parquet version 2": _write_second_version_of_parquet,
+    "0013 statistics of empty tables": _begin_statistics_of_empty_tables,
 }
 
 
@@ -216,6 +228,18 @@ def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     connection.execute(f"COMMENT ON TABLE {table.name} IS {quoted(table.comment)}")
     for column in table.columns:
         _comment_on(connection, table, column)
+    _begin_statistics(connection, table)
+
+
+def _begin_statistics(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Let DuckLake have statistics of a table that has never had a row; the caller holds a transaction.
+
+    Else each query of it asks the catalog for them in vain, twice for each column: milliseconds each. A row
+    that comes and goes leaves nothing else (docs/decisions/0028-empty-tables-have-statistics.md).
+    """
+    if table.inlines and table.name not in _OF_LISTINGS:
+        connection.execute(f'INSERT INTO {table.name} ("{table.columns[0].name}") VALUES (NULL)')
+        connection.execute(f"DELETE FROM {table.name}")
 
 
 def _renew_comments(connection: duckdb.DuckDBPyConnection) -> None:

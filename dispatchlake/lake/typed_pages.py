@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from types import MappingProxyType
 from typing import Any
@@ -55,12 +56,27 @@ class TypedDeliveries:
         """Return the records of a kind, which may be none."""
         if record_type.versions in self.records:
             return self.records[record_type.versions][1]
-        return type_pages([], record_type).records
+        return no_pages(record_type).records
+
+
+@functools.cache
+def no_pages(record_type: RecordType) -> TypedPages:
+    """Return what comes of no page: tables without a row."""
+    return _type_records([], [], record_type)
 
 
 def type_pages(pages: Sequence[ArchivedPage], record_type: RecordType) -> TypedPages:
     """Type the records of pages."""
     counts = [len(archived.page.records) for archived in pages]
+    if any(counts):
+        return _type_records(pages, counts, record_type)
+    body_bytes = sum(len(archived.page.body) for archived in pages)
+    return replace(no_pages(record_type), page_count=len(pages), body_bytes=body_bytes)
+
+
+def _type_records(
+    pages: Sequence[ArchivedPage], counts: Sequence[int], record_type: RecordType
+) -> TypedPages:
     origins = _Origins(pages)
     page_of = np.repeat(np.arange(len(pages)), counts)
     parsed = _parse([archived.page.records for archived in pages], record_type)
