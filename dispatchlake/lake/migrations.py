@@ -135,10 +135,12 @@ def _add_erasure(layout: Layout) -> None:
 
 
 def _begin_statistics_of_empty_tables(layout: Layout) -> None:
-    having = "SELECT table_name FROM {0}.ducklake_table JOIN {0}.ducklake_table_stats USING (table_id)"
-    rows = layout.connection.execute(having.format(CATALOG)).fetchall()
+    having_them = layout.connection.execute(
+        f"""SELECT table_name FROM {CATALOG}.ducklake_table
+        JOIN {CATALOG}.ducklake_table_stats USING (table_id) WHERE end_snapshot IS NULL"""
+    ).fetchall()
     for table in TABLES:
-        if (table.name,) not in rows:
+        if (table.name,) not in having_them:
             _begin_statistics(layout.connection, table)
 
 

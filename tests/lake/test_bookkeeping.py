@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatchlake.lake import Failure
+from dispatchlake.lake import CenterFacts, Failure, Lake
+from dispatchlake.lake.reading import connect
 from dispatchlake.model import Page
-from tests.lake.pages import END, Center, cell, incident, instant
+from tests.lake.pages import CENTER, END, Center, cell, incident, instant, load
 from tests.lake.test_merge import NewCenter
 
 HOUR = timedelta(hours=1)
@@ -132,6 +135,67 @@ def test_each_center_and_resource_has_a_watermark_of_its_own(new_center: NewCent
     assert all(w is not None for w in watermarks)
     assert watermarks == sorted(watermarks)  # type: ignore[type-var]  # none is None
     assert len(set(watermarks)) == 3
+
+
+def watermark_of(lake: Lake) -> datetime | None:
+    return lake.watermark(CENTER, "incident_events")
+
+
+def another_process(lake_dir: Path) -> Lake:
+    """Open the lake with a DuckDB of its own, which knows nothing of what this one knows."""
+    return Lake.open(lake_dir, memory_limit_mb=96)
+
+
+def test_a_watermark_that_another_process_made_is_found(lake: Lake, lake_dir: Path) -> None:
+    assert watermark_of(lake) is None
+
+    with another_process(lake_dir) as other:
+        load(other, incident("i1", updated=60))
+
+        assert watermark_of(lake) == watermark_of(other) is not None
+
+
+def test_where_another_process_has_come_further_nothing_goes_back(lake: Lake, lake_dir: Path) -> None:
+    load(lake, incident("i1", updated=60))
+    known = watermark_of(lake)
+    with another_process(lake_dir) as other:
+        load(other, incident("i2", updated=6000))
+        further = watermark_of(other)
+    assert known is not None
+    assert further is not None
+    assert known < further
+    assert watermark_of(lake) == known, "read again from there, which brings nothing new"
+
+    load(lake, incident("i3", updated=70))
+
+    assert watermark_of(lake) == further
+    with another_process(lake_dir) as other:
+        assert watermark_of(other) == further
+
+
+def test_what_is_known_of_a_lake_is_forgotten_when_it_is_closed(
+    lake: Lake, lake_dir: Path, tmp_path: Path
+) -> None:
+    """A lake may be put in its place meanwhile that is older: its watermarks count."""
+    lake.remember_centers([CenterFacts(CENTER, "Houston", "America/Chicago")])
+    load(lake, incident("i1", updated=60))
+    older = watermark_of(lake)
+    with Lake.open(lake_dir) as same:
+        lake.close()
+        assert watermark_of(same) == older, "somebody has it open still"
+    shutil.copytree(lake_dir, tmp_path / "older")
+    with Lake.open(lake_dir) as newer:
+        load(newer, incident("i2", updated=6000))
+        newer.remember_centers([CenterFacts(CENTER, "Houston", "America/Denver")])
+        assert watermark_of(newer) != older
+    shutil.rmtree(lake_dir)
+    (tmp_path / "older").rename(lake_dir)
+
+    with Lake.open(lake_dir) as restored, connect(lake_dir) as reader:
+        restored.remember_centers([CenterFacts(CENTER, "Houston", "America/Denver")])
+
+        assert watermark_of(restored) == older
+        assert reader.sql("SELECT time_zone FROM centers").fetchall() == [("America/Denver",)]
 
 
 @settings(deadline=None, max_examples=4)

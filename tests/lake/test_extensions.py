@@ -47,7 +47,7 @@ def test_an_extension_whose_signature_is_wrong_is_not_loaded(
     use(monkeypatch, tampered)
 
     with pytest.raises(ConfigError, match="DuckDB's extension ducklake is not available"):
-        extensions.connect(":memory:", {"custom_extension_repository": str(tampered)})
+        extensions.connect({"custom_extension_repository": str(tampered)})
 
 
 def test_a_file_that_was_exchanged_since_it_was_checked_is_checked_again(

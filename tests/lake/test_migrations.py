@@ -6,13 +6,15 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from dispatchlake.errors import ConfigError, LakeError, LakeTooNew, is_transient
-from dispatchlake.lake import Lake, migrations
+from dispatchlake.lake import CenterFacts, Lake, migrations
 from dispatchlake.lake.connection import catalog_path
+from dispatchlake.lake.inventory import CATALOG
 from dispatchlake.lake.reading import connect
-from dispatchlake.lake.schemas import TABLES
+from dispatchlake.lake.schemas import ALERTS, QUARANTINE, TABLES
 from dispatchlake.lake.views import VIEWS
 from tests.lake.conftest import Ask
 from tests.lake.deliveries import caller_location, incident_metadata, land, media, note_created
@@ -137,6 +139,52 @@ def test_a_lake_from_before_webhooks_gets_their_tables_and_keeps_its_rows(lake: 
 
 
 NEW_WITH_WEBHOOKS = ("incident_sightings", "caller_locations", "media", "cad_notes", "cad_locations")
+
+
+def with_statistics(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the tables that DuckLake has statistics of, be it that they are of no rows."""
+    rows = connection.execute(
+        f"""SELECT table_name FROM {CATALOG}.ducklake_table
+        JOIN {CATALOG}.ducklake_table_stats USING (table_id) WHERE end_snapshot IS NULL"""
+    ).fetchall()
+    return {row[0] for row in rows}
+
+
+AWAITING_ROWS = {
+    "raw_pages",
+    *("incidents", "incident_versions"),
+    *("cad_incidents", "cad_incident_versions"),
+}
+
+
+def test_tables_that_may_stay_empty_have_statistics_and_no_rows(lake: Lake) -> None:
+    """Without, each query of them asks the catalog twice for each column (decision 28)."""
+    with lake.held() as connection:
+        assert with_statistics(connection) >= {table.name for table in TABLES} - AWAITING_ROWS
+        for table in TABLES:
+            rows = connection.execute(f"SELECT count(*) FROM {table.name}").fetchall()
+            is_filled = table.name in {"dictionary", "service_classes", "view_editions"}
+            assert rows == [(0,)] or is_filled, table.name
+
+
+def test_an_older_lake_gets_statistics_of_its_empty_tables_and_keeps_its_rows(
+    lake: Lake, lake_dir: Path
+) -> None:
+    load(lake, incident("i1"))
+    lake.remember_centers([CenterFacts("houston-tx", "Houston", "America/Chicago")])
+    with lake.held() as connection:
+        for table in (ALERTS, QUARANTINE):  # as the version before made them
+            declared = ", ".join(f'"{column.name}" {column.type}' for column in table.columns)
+            connection.execute(f"DROP TABLE {table.name}")
+            connection.execute(f"CREATE TABLE {table.name} ({declared})")
+        connection.execute("DELETE FROM migrations WHERE name = '0013 statistics of empty tables'")
+        assert not with_statistics(connection) & {"alerts", "quarantine"}
+    lake.close()
+
+    with Lake.open(lake_dir) as migrated, migrated.held() as connection:
+        assert with_statistics(connection) >= {"alerts", "quarantine", "centers"}
+        for table, count in {"alerts": 0, "quarantine": 0, "centers": 1, "incidents": 1, "runs": 1}.items():
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchall() == [(count,)], table
 
 
 def add_colour(layout: migrations.Layout) -> None:
