@@ -18,7 +18,7 @@ from filelock import FileLock
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import encryption, ledger, ledger_table, log_holder, migrations, scratch
 from dispatchlake.lake.centers import CenterFacts
-from dispatchlake.lake.connection import another_session, at_the_door, catalog_path, connect_writer
+from dispatchlake.lake.connection import another_session, catalog_path, connect_writer
 from dispatchlake.lake.in_common import InCommon
 from dispatchlake.lake.watermarks import KnownWatermarks
 from dispatchlake.lake.writers_lock import held
@@ -111,7 +111,7 @@ def _open_or_make(
 ) -> duckdb.DuckDBPyConnection:
     if catalog_path(lake_dir).exists():
         # Another writer may be making it at this moment: wait for that.
-        with contextlib.suppress(LakeError), at_the_door():
+        with contextlib.suppress(LakeError):
             return connect_writer(lake_dir, memory_limit_mb=memory_limit_mb, create=False)
     with held(lock):
         _refuse_orphans(lake_dir)

@@ -6,4 +6,4 @@ of DuckDB lives on in the server: a process must not be forked while it has othe
 
 from dispatchlake.lake.extensions import connect
 
-connect("", {}).close()
+connect({}).close()
