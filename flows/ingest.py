@@ -90,10 +90,11 @@ def ingest(
             else CellResult.resting(cell, resting[cell])
             for cell in cells
         ]
-        publish_summary(summary_table(results), headline(results))
+        sentence = headline(results)
+        publish_summary(summary_table(results), sentence)
         trouble, open_zone = publish_what_changed()
         report_status(check_what_came(result.summary for result in results), open_zone)
-    return final_state(results, headline(results), trouble=trouble)
+    return final_state(results, sentence, trouble=trouble)
 
 
 def _task(cell: CellName, is_scheduled: bool, failing: Collection[CellName]) -> Task[..., Any]:

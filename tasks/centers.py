@@ -79,9 +79,10 @@ def load_blocks() -> dict[str, DispatchCenterBlock]:
             documents += more
             if len(more) < _PER_REQUEST:
                 break
+    documents.sort(key=lambda document: str(document.name))
     blocks = {str(document.name): _block(document) for document in documents}
     _recent.replace(blocks)
-    return dict(sorted(blocks.items()))
+    return blocks
 
 
 def recent_blocks() -> dict[str, DispatchCenterBlock]:

@@ -45,10 +45,10 @@ def remember(
         known: What this process has found to be in the lake, by center id; what is new is added.
     """
     said = {one.center_id: one for one in centers}
-    if said.items() <= known.items():
-        return
     with _REMEMBERING:
-        unknown = dict(said.items() - known.items())
+        unknown = {center_id: one for center_id, one in said.items() if known.get(center_id) != one}
+        if not unknown:
+            return
         had = _rows(connection, "SELECT center_id, name, time_zone FROM centers")
         zones = {row[0] for row in _rows(connection, "SELECT name FROM pg_timezone_names()")}
         written = [_with_known_zone(one, zones) for one in unknown.values() if astuple(one) not in had]

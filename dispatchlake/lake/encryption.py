@@ -9,9 +9,8 @@ from __future__ import annotations
 import duckdb
 
 from dispatchlake.lake import extensions
+from dispatchlake.lake.inventory import CATALOG
 from dispatchlake.lake.sql import first_row
-
-CATALOG = "__ducklake_metadata_lake"
 
 
 def is_encrypted(connection: duckdb.DuckDBPyConnection) -> bool:

@@ -12,7 +12,8 @@ from dispatchlake.lake import chain, view_renewal
 from dispatchlake.lake.analyst_tables import CENTERS, DICTIONARY, SERVICE_CLASSES, VIEW_EDITIONS
 from dispatchlake.lake.archive import MAX_PAGES
 from dispatchlake.lake.declared import Column, Table
-from dispatchlake.lake.encryption import CATALOG, is_encrypted
+from dispatchlake.lake.encryption import is_encrypted
+from dispatchlake.lake.inventory import CATALOG
 from dispatchlake.lake.record_types import EVENT_TYPES, RECORD_TYPES
 from dispatchlake.lake.schemas import (
     ALERTS,

@@ -15,7 +15,7 @@ import pyarrow as pa
 from dispatchlake.lake.parsing import counted_on
 from dispatchlake.lake.record_types import RecordType
 from dispatchlake.lake.sql import registered, transaction
-from dispatchlake.lake.typed_pages import TypedPages, no_pages
+from dispatchlake.lake.typed_pages import TypedPages, type_pages
 
 IN_MEMORY_BYTES = 48 * 2**20
 """Typed records of so many bytes stay as they are; nearly every load has fewer."""
@@ -70,7 +70,7 @@ def laid_out(connection: duckdb.DuckDBPyConnection, stagings: Sequence[Staging])
     Within a transaction: there a name is looked up in the lake in no time. One that is not in memory is
     alone, and asked on its own connection.
     """
-    nothing = no_pages(stagings[0].record_type)
+    nothing = type_pages([], stagings[0].record_type)
     first, records, rejects = 0, [], []
     for one in stagings:
         records += [counted_on(rows, "receive_order", first) for rows in one.staged.waiting]

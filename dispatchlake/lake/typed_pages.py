@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
 from typing import Any
@@ -56,27 +56,26 @@ class TypedDeliveries:
         """Return the records of a kind, which may be none."""
         if record_type.versions in self.records:
             return self.records[record_type.versions][1]
-        return no_pages(record_type).records
-
-
-@functools.cache
-def no_pages(record_type: RecordType) -> TypedPages:
-    """Return what comes of no page: tables without a row."""
-    return _type_records([], [], record_type)
+        return type_pages([], record_type).records
 
 
 def type_pages(pages: Sequence[ArchivedPage], record_type: RecordType) -> TypedPages:
     """Type the records of pages."""
     counts = [len(archived.page.records) for archived in pages]
-    if any(counts):
-        return _type_records(pages, counts, record_type)
+    records, rejects = _typed(pages, counts, record_type) if any(counts) else _nothing(record_type)
     body_bytes = sum(len(archived.page.body) for archived in pages)
-    return replace(no_pages(record_type), page_count=len(pages), body_bytes=body_bytes)
+    return TypedPages(records, rejects, len(pages), sum(counts), body_bytes)
 
 
-def _type_records(
+@functools.cache
+def _nothing(record_type: RecordType) -> tuple[pa.Table, pa.Table]:
+    """Return what comes of no record: tables without a row. Most pages of a quiet day have none."""
+    return _typed([], [], record_type)
+
+
+def _typed(
     pages: Sequence[ArchivedPage], counts: Sequence[int], record_type: RecordType
-) -> TypedPages:
+) -> tuple[pa.Table, pa.Table]:
     origins = _Origins(pages)
     page_of = np.repeat(np.arange(len(pages)), counts)
     parsed = _parse([archived.page.records for archived in pages], record_type)
@@ -84,8 +83,7 @@ def _type_records(
     at = np.array([reject.position for reject in rejects], np.int64)
     first_of_page = np.cumsum([0, *counts])
     set_aside = _rejects(rejects, page_of[at], at - first_of_page[page_of[at]], origins)
-    body_bytes = sum(len(archived.page.body) for archived in pages)
-    return TypedPages(typed, set_aside, len(pages), len(page_of), body_bytes)
+    return typed, set_aside
 
 
 def type_deliveries(
