@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ class Center:
         self.counts = Counts()
         self.log: deque[dict[str, Any]] = deque(maxlen=1000)
         self.churned_s = 0.0
+        self.replaced = asyncio.Event()
         self.empty_page: dict[ResourceName, int] = {}
         self._shown: dict[ResourceName, tuple[datetime, list[Version]]] = {}
 

@@ -70,6 +70,7 @@ class State:
             center.tokens, center.counts, center.log = before.tokens, before.counts, before.log
             center.faults, center.churned_s = before.faults, before.churned_s
             center.outbox = before.outbox
+            before.replaced.set()
         self.centers[center_id] = center
         return center
 

@@ -7,6 +7,7 @@ import email.utils
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -132,8 +133,7 @@ async def _play(
     counts.max_concurrent = max(counts.max_concurrent, counts.concurrent)
     fault = None
     try:
-        if center.config.latency_ms:
-            await asyncio.sleep(center.config.latency_ms / 1000)
+        await _wait_as_configured(center)
         if not _is_within_limit(center):
             response: Response = Response(status_code=429)
         else:
@@ -157,6 +157,13 @@ async def _play(
         }
     )
     return response
+
+
+async def _wait_as_configured(center: Center) -> None:
+    """Wait the center's latency, or until the center is changed: what waits then is answered at once."""
+    if center.config.latency_ms:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(center.replaced.wait(), center.config.latency_ms / 1000)
 
 
 def _faulty(

@@ -20,7 +20,7 @@ from dispatchlake.cli.local_sandbox import CENTERS
 from dispatchlake.cli.occupancy import MARK, occupy
 from dispatchlake.cli.prefect_api import free_port
 from dispatchlake.cli.receive import is_receiving
-from dispatchlake.lake.connection import catalog_path
+from dispatchlake.errors import ConfigError
 from dispatchlake.lake.reading import connect
 from dispatchlake.settings import Settings
 from dispatchlake.spool import is_anything_waiting
@@ -151,10 +151,11 @@ def test_media_files_are_fetched_where_that_is_wanted(up: UpProcess) -> None:
     keep(settings, delivery(media(id="m1", url=link), "houston-tx", received_at=datetime.now(UTC)))
 
     def outcomes() -> list[Any]:
-        if not catalog_path(settings.lake_dir).exists():
+        try:
+            with connect(settings.lake_dir) as lake:
+                return lake.sql("SELECT state, error FROM media_files WHERE media_id = 'm1'").fetchall()
+        except ConfigError:  # there is no lake yet, or it is just being made
             return []
-        with connect(settings.lake_dir) as lake:
-            return lake.sql("SELECT state, error FROM media_files WHERE media_id = 'm1'").fetchall()
 
     ((state, error),) = wait_until(outcomes, "it was tried")
     assert state == "refused"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from sandbox.center import Counts
 from tests.sandbox.vendor import Vendor, ids
 from tests.sandbox_process import SandboxProcess
+from tests.waiting import wait_until
 
 NewCenter = Callable[..., Vendor]
 
@@ -137,6 +139,16 @@ def test_requests_at_once_are_counted(new_center: NewCenter) -> None:
         assert [connection.recv(12) for connection in connections] == [b"HTTP/1.1 200"] * 3
 
     assert center.sandbox.counts(center.center_id)["max_concurrent"] == 3
+
+
+def test_who_waits_is_answered_when_the_latency_is_taken_away(new_center: NewCenter) -> None:
+    center = new_center(latency_ms=10 * 60 * 1000)
+    with ThreadPoolExecutor(1) as thread:
+        login = thread.submit(center.token)
+        wait_until(lambda: center.sandbox.counts(center.center_id)["requests"].get("token") == 1, "it waits")
+        center.patch(latency_ms=0)
+
+        assert login.result(10)
 
 
 def test_beginning_anew_does_not_lose_what_is_being_answered() -> None:
