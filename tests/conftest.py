@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from dispatchlake.cli.prefect_api import prefect_api
 from dispatchlake.settings import Settings
 from tests.demo_lake import make_demo_lake
+from tests.prefect_home import copy_home, make_migrated_home
 from tests.sandbox_process import SandboxProcess
 
 # On a busy machine an example may take its time; that is no finding.
@@ -50,9 +51,18 @@ def demo_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home that no Prefect server has used, to be copied by those who start one."""
+    own = tmp_path_factory.getbasetemp()
+    return make_migrated_home(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory, migrated_home: Path) -> Path:
     """Home of the test run's Prefect server."""
-    return tmp_path_factory.mktemp("prefect")
+    home = tmp_path_factory.mktemp("prefect")
+    copy_home(migrated_home, home / "prefect")
+    return home
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from dispatchlake.lake.sql import at_once
+from dispatchlake.lake.sql import at_once, first_row
 
 GENESIS = "0" * 64
 """`previous_sha256` of a center's first page."""
@@ -116,6 +116,8 @@ def link_archive(connection: duckdb.DuckDBPyConnection) -> None:
     Rewrites those pages once, a few at a time: DuckDB holds the bodies of one step. The caller holds the
     commit lock and a transaction.
     """
+    if first_row(connection, "SELECT 1 FROM raw_pages LIMIT 1") is None:
+        return  # a lake that is being made
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE unlinked AS
         SELECT row_number() OVER (ORDER BY center_id, received_at, sequence, raw_id) AS place,

@@ -6,16 +6,18 @@ Made of the declarations alone. The table `dictionary` has these rows, and docs/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 import duckdb
+import pyarrow as pa
 
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import reading
 from dispatchlake.lake.declared import Column, Macro, Table, View
 from dispatchlake.lake.schemas import TABLES
+from dispatchlake.lake.sql import registered
 from dispatchlake.lake.views import MACROS, VIEWS
 
 _NUMBERS = {"BIGINT", "DOUBLE"}
@@ -127,15 +129,10 @@ def unit_of(column: Column) -> str | None:
 
 def write(connection: duckdb.DuckDBPyConnection) -> None:
     """Replace what the lake's dictionary says by what this version says, in the caller's transaction."""
-    names = [field.name for field in fields(Entry)]
+    names = ", ".join(field.name for field in fields(Entry))
     connection.execute("DELETE FROM dictionary")
-    rows = [tuple(getattr(entry, name) for name in names) for entry in entries()]
-    places = ", ".join("?" * len(names))
-    values = ", ".join([f"({places})"] * len(rows))
-    connection.execute(
-        f"INSERT INTO dictionary ({', '.join(names)}) VALUES {values}",
-        [value for row in rows for value in row],
-    )
+    with registered(connection, "said", pa.Table.from_pylist([asdict(entry) for entry in entries()])):
+        connection.execute(f"INSERT INTO dictionary ({names}) SELECT {names} FROM said")
 
 
 def read(name: str | None = None, *, lake_dir: Path | None = None) -> list[Entry]:

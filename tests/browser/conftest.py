@@ -30,9 +30,9 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="package")
-def up(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpProcess]:
+def up(chromium: str, tmp_path_factory: pytest.TempPathFactory, migrated_home: Path) -> Iterator[UpProcess]:
     """An `up` whose schedules are switched off: only what a test starts runs."""
-    process = UpProcess(tmp_path_factory.mktemp("browser"))
+    process = UpProcess(tmp_path_factory.mktemp("browser"), migrated_home)
     process.environment["DISPATCHLAKE_RETRY_BUDGET_S"] = "2"
     try:
         process.start()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dispatchlake.cli.prefect_api import is_answering
+from tests.prefect_home import copy_home
 
 SCRIPT = """
 import sys, time
@@ -24,9 +25,11 @@ with local_server(Path(sys.argv[1])) as url:
 
 
 @pytest.mark.parametrize("how", ["ended", "killed"])
-def test_the_server_is_gone_with_the_command(tmp_path: Path, how: str) -> None:
+def test_the_server_is_gone_with_the_command(tmp_path: Path, migrated_home: Path, how: str) -> None:
+    home = tmp_path / "prefect"
+    copy_home(migrated_home, home)
     command = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tmp_path), "0" if how == "ended" else "300"],
+        [sys.executable, "-c", SCRIPT, str(home), "0" if how == "ended" else "300"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -61,7 +64,10 @@ except ValueError as error:
 """
 
 
-def test_prefect_uses_our_server_and_no_other_also_if_it_was_imported_before(tmp_path: Path) -> None:
+def test_prefect_uses_our_server_and_no_other_also_if_it_was_imported_before(
+    tmp_path: Path, migrated_home: Path
+) -> None:
+    copy_home(migrated_home, tmp_path / "prefect")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     ended = subprocess.run(
         [sys.executable, "-c", IMPORTED_BEFORE, str(tmp_path)],

@@ -37,8 +37,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def _up_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpProcess]:
-    process = UpProcess(tmp_path_factory.mktemp("up"))
+def _up_process(tmp_path_factory: pytest.TempPathFactory, migrated_home: Path) -> Iterator[UpProcess]:
+    process = UpProcess(tmp_path_factory.mktemp("up"), migrated_home)
     try:
         process.start()
         yield process

@@ -18,6 +18,7 @@ from dispatchlake.cli.occupancy import MARK
 from dispatchlake.cli.prefect_api import free_port
 from tests import waiting
 from tests.command_line import COMMAND, WIDTH
+from tests.prefect_home import copy_home
 
 LIMIT_S = 180.0
 
@@ -28,8 +29,9 @@ wait_until = partial(waiting.wait_until, limit_s=LIMIT_S)
 class UpProcess:
     """One data folder, and the `up` that runs on it or not."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, migrated_home: Path) -> None:
         self.data_dir = folder / "data"
+        copy_home(migrated_home, self.data_dir / "prefect")
         self.port = free_port()
         self.webhooks_port = free_port()
         self.environment: dict[str, str | None] = {

@@ -16,6 +16,7 @@ import psutil
 
 from dispatchlake.cli.prefect_api import SERVER, free_port, is_answering
 from tests import waiting
+from tests.prefect_home import copy_home
 
 POOL = "dispatchlake"
 PATIENCE_S = 300.0
@@ -32,7 +33,7 @@ class Stage:
         environment: What every process here has; a test may add to it before it starts one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, migrated_home: Path) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
         self.port = free_port()
@@ -52,7 +53,7 @@ class Stage:
         )
         self._server: subprocess.Popen[bytes] | None = None
         self._worker: subprocess.Popen[bytes] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
+        copy_home(migrated_home, folder / "prefect")
 
     def start_server(self) -> None:
         """Start the server on its database and wait until it answers."""
@@ -149,9 +150,9 @@ def _kill_and_forget(process: subprocess.Popen[bytes] | None) -> None:
 
 
 @contextmanager
-def stage_in(folder: Path) -> Iterator[Stage]:
+def stage_in(folder: Path, migrated_home: Path) -> Iterator[Stage]:
     """Set a stage whose processes are all gone at the end."""
-    stage = Stage(folder)
+    stage = Stage(folder, migrated_home)
     try:
         yield stage
     finally:

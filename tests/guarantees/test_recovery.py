@@ -108,8 +108,8 @@ class Play:
 
 
 @pytest.fixture(scope="module")
-def _stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage_in(tmp_path_factory.mktemp("stage")) as stage:
+def _stage(tmp_path_factory: pytest.TempPathFactory, migrated_home: Path) -> Iterator[Stage]:
+    with stage_in(tmp_path_factory.mktemp("stage"), migrated_home) as stage:
         stage.start_server()
         yield stage
 
