@@ -25,7 +25,8 @@ def make_migrated_home(folder: Path) -> Path:
             begun.mkdir(mode=0o700)
             command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
             others = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-            subprocess.run(command, env=others | QUIET | {"PREFECT_HOME": str(begun)}, check=True)
+            environment = others | QUIET | {"PREFECT_HOME": str(begun)}
+            subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
             begun.rename(home)
     return home
 

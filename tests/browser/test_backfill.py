@@ -31,7 +31,7 @@ def set_latency(up: UpProcess, milliseconds: int, *centers: str) -> None:
 def test_a_backfill_is_filled_in_started_and_watched_to_its_end(ui: Ui, up: UpProcess) -> None:
     set_latency(up, 50)
     if DAYS < 90:  # one center keeps it under way until it has been seen: any wait shorter than our patience
-        set_latency(up, 25_000, CENTERS[0])
+        set_latency(up, 25_000, "houston-tx")
     ui.open("Deployments")
     ui.see("ingest-full")
     ui.picture("deployments", height=640)
