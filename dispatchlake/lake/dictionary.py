@@ -6,7 +6,7 @@ Made of the declarations alone. The table `dictionary` has these rows, and docs/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -129,10 +129,12 @@ def unit_of(column: Column) -> str | None:
 
 def write(connection: duckdb.DuckDBPyConnection) -> None:
     """Replace what the lake's dictionary says by what this version says, in the caller's transaction."""
-    names = ", ".join(field.name for field in fields(Entry))
+    names = [field.name for field in fields(Entry)]
+    said = entries()
+    rows = pa.table({name: [getattr(entry, name) for entry in said] for name in names})
     connection.execute("DELETE FROM dictionary")
-    with registered(connection, "said", pa.Table.from_pylist([asdict(entry) for entry in entries()])):
-        connection.execute(f"INSERT INTO dictionary ({names}) SELECT {names} FROM said")
+    with registered(connection, "said", rows):
+        connection.execute(f"INSERT INTO dictionary ({', '.join(names)}) SELECT {', '.join(names)} FROM said")
 
 
 def read(name: str | None = None, *, lake_dir: Path | None = None) -> list[Entry]:
