@@ -16,6 +16,11 @@ from filelock import FileLock
 from dispatchlake.cli.prefect_api import QUIET
 
 
+def environment_without_prefect() -> dict[str, str]:
+    """Return this process's environment without what tells Prefect where its server or database is."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+
+
 def make_migrated_home(folder: Path) -> Path:
     """Make a home in the folder that no server has used, unless another worker of this run has."""
     home = folder / "migrated-prefect"
@@ -24,8 +29,7 @@ def make_migrated_home(folder: Path) -> Path:
             begun = folder / "begun-prefect"
             begun.mkdir(mode=0o700)
             command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
-            others = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-            environment = others | QUIET | {"PREFECT_HOME": str(begun)}
+            environment = environment_without_prefect() | QUIET | {"PREFECT_HOME": str(begun)}
             subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
             begun.rename(home)
     return home

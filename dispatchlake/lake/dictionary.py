@@ -130,10 +130,10 @@ def unit_of(column: Column) -> str | None:
 def write(connection: duckdb.DuckDBPyConnection) -> None:
     """Replace what the lake's dictionary says by what this version says, in the caller's transaction."""
     names = [field.name for field in fields(Entry)]
-    said = entries()
-    rows = pa.table({name: [getattr(entry, name) for entry in said] for name in names})
+    rows = entries()
+    said = pa.table({name: [getattr(row, name) for row in rows] for name in names})
     connection.execute("DELETE FROM dictionary")
-    with registered(connection, "said", rows):
+    with registered(connection, "said", said):
         connection.execute(f"INSERT INTO dictionary ({', '.join(names)}) SELECT {', '.join(names)} FROM said")
 
 

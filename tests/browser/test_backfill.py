@@ -30,7 +30,7 @@ def set_latency(up: UpProcess, milliseconds: int, *centers: str) -> None:
 
 def test_a_backfill_is_filled_in_started_and_watched_to_its_end(ui: Ui, up: UpProcess) -> None:
     set_latency(up, 50)
-    if DAYS < 90:  # one center keeps it under way until it has been seen: any wait shorter than our patience
+    if DAYS < 90:  # one center keeps it under way until it has been seen: just within the client's timeout
         set_latency(up, 25_000, "houston-tx")
     ui.open("Deployments")
     ui.see("ingest-full")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dispatchlake.cli.prefect_api import is_answering
-from tests.prefect_home import copy_home
+from tests.prefect_home import copy_home, environment_without_prefect
 
 SCRIPT = """
 import sys, time
@@ -68,11 +68,10 @@ def test_prefect_uses_our_server_and_no_other_also_if_it_was_imported_before(
     tmp_path: Path, migrated_home: Path
 ) -> None:
     copy_home(migrated_home, tmp_path / "prefect")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     ended = subprocess.run(
         [sys.executable, "-c", IMPORTED_BEFORE, str(tmp_path)],
         capture_output=True, text=True, check=False, timeout=120,
-        env=environment | {"HOME": str(tmp_path)},
+        env=environment_without_prefect() | {"HOME": str(tmp_path)},
     )  # fmt: skip
 
     used, afterwards = ended.stdout.splitlines()
