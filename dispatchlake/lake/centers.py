@@ -12,6 +12,8 @@ from typing import Any
 
 import duckdb
 
+from dispatchlake.lake.connection import Session
+
 logger = logging.getLogger(__name__)
 
 _REMEMBERING = threading.Lock()
@@ -28,7 +30,7 @@ class CenterFacts:
 
 
 def remember(
-    connection: duckdb.DuckDBPyConnection,
+    session: Session,
     transact: Callable[[Callable[[], None]], None],
     centers: Iterable[CenterFacts],
     known: dict[str, CenterFacts],
@@ -39,7 +41,7 @@ def remember(
     UTC, and the log says so.
 
     Args:
-        connection: Of a lake that this process has open.
+        session: Of the lake.
         transact: Runs what writes, in a transaction.
         centers: What is said.
         known: What this process has found to be in the lake, by center id; what is new is added.
@@ -49,6 +51,7 @@ def remember(
         unknown = {center_id: one for center_id, one in said.items() if known.get(center_id) != one}
         if not unknown:
             return
+        connection = session()
         had = _rows(connection, "SELECT center_id, name, time_zone FROM centers")
         zones = {row[0] for row in _rows(connection, "SELECT name FROM pg_timezone_names()")}
         written = [_with_known_zone(one, zones) for one in unknown.values() if astuple(one) not in had]

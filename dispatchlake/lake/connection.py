@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -14,6 +14,9 @@ from dispatchlake.errors import LakeError
 from dispatchlake.lake import extensions
 from dispatchlake.lake.scratch import reader_scratch_dir, scratch_dir
 from dispatchlake.lake.sql import first_line, quoted, transaction
+
+Session = Callable[[], duckdb.DuckDBPyConnection]
+"""Returns a session of a lake that this process has open, begun when it is first asked for."""
 
 _BUSY_TIMEOUT_MS = 10_000
 _GATHERED_ROWS = 32_768

@@ -27,7 +27,7 @@ from dispatchlake.lake import (
 from dispatchlake.lake.archive import ArchivedPage, archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.centers import CenterFacts
-from dispatchlake.lake.connection import another_session, catalog_path, lake_transaction
+from dispatchlake.lake.connection import Session, another_session, catalog_path, lake_transaction
 from dispatchlake.lake.forgetting import delivery_without_forgotten, without_forgotten
 from dispatchlake.lake.group_commit import group_commit
 from dispatchlake.lake.holds import Hold
@@ -64,9 +64,10 @@ class Lake:
     """A lake open for writing. One thread at a time; any number of processes, one commit at a time."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, opened: Opened, lock: FileLock, leave: Callable[[], None]
+        self, begin_session: Session, opened: Opened, lock: FileLock, leave: Callable[[], None]
     ) -> None:
-        self._connection = connection
+        self._begin_session = begin_session
+        self._begun: duckdb.DuckDBPyConnection | None = None
         self._opened = opened
         self._lock = lock
         self._leave = leave
@@ -97,7 +98,7 @@ class Lake:
         opened, leave = enter(lake_dir, memory_limit_mb)
         try:
             with _duckdb_errors():
-                return cls(opened.session(lock, encrypt=encrypt), opened, lock, leave)
+                return cls(opened.open(lock, encrypt=encrypt), opened, lock, leave)
         except BaseException:
             leave()
             raise
@@ -112,8 +113,20 @@ class Lake:
 
     def close(self) -> None:
         """Let go of the lake; twice is as good as once."""
-        self._connection.close()
+        if self._begun is not None:
+            self._begun.close()
         self._leave()
+
+    def _session(self) -> duckdb.DuckDBPyConnection:
+        """Return this lake's session, begun when first needed: most quiet cells are landed on another's."""
+        if self._begun is None:
+            with _duckdb_errors():
+                self._begun = self._begin_session()
+        return self._begun
+
+    @property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        return self._session()
 
     def watermark(self, center_id: str, resource: str) -> datetime | None:
         """Return the newest `updated_at` fully committed, or None before the first load.
@@ -121,7 +134,7 @@ class Lake:
         Of what other processes have committed since this one opened the lake, some may be missing.
         """
         with _duckdb_errors():
-            return self._opened.watermarks.find(self._connection, center_id, resource)
+            return self._opened.watermarks.find(self._session, center_id, resource)
 
     def coverage(self, center_ids: Collection[str]) -> dict[tuple[str, str], list[Covered]]:
         """Return what was read of some centers, or failed to be, by center id and resource."""
@@ -154,7 +167,7 @@ class Lake:
     def _load(self, pages: Iterable[Page], cell: Cell, run_id: str, logins: Callable[[], int]) -> LoadSummary:
         started_at, started_s = datetime.now(UTC), time.monotonic()
         expect_many_objects()
-        staging = Staging(self._connection, record_type_of(cell.resource))
+        staging = Staging(self._session, record_type_of(cell.resource))
         last: list[ArchivedPage] = []
         erased = ledger.read(self.lake_dir)
         if forgotten := erased.forgotten(cell.center_id):
@@ -222,7 +235,7 @@ class Lake:
     def remember_centers(self, facts: Iterable[CenterFacts]) -> None:
         """Note names and time zones of centers; without a commit where the lake has them so already."""
         with _duckdb_errors():
-            centers.remember(self._connection, self._transact, facts, self._opened.centers)
+            centers.remember(self._session, self._transact, facts, self._opened.centers)
 
     def checks(self, newest: Mapping[str, datetime]) -> list[CheckFigures]:
         """Return how many records of the last days fail each check, of centers by their newest change."""

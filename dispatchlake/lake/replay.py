@@ -203,7 +203,7 @@ def _replay_listing(
     decode = partial(_decode, ColumnDecoder(), resource)
     _order_archive(connection, center_id, resource.name)
     for parts in _iter_batches(connection, center_id, resource.name, MAX_PAGES):
-        staging = Staging(connection, record_type)
+        staging = Staging(lambda: connection, record_type)
         try:
             _replay_nothing_yet(connection)
             for part in parts:

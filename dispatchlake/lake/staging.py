@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import duckdb
 import pyarrow as pa
 
+from dispatchlake.lake.connection import Session
 from dispatchlake.lake.parsing import counted_on
 from dispatchlake.lake.record_types import RecordType
 from dispatchlake.lake.sql import registered, transaction
@@ -32,11 +33,11 @@ class Staging:
         rejected: The rejects.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, record_type: RecordType) -> None:
+    def __init__(self, session: Session, record_type: RecordType) -> None:
         self.record_type = record_type
         self.pages = self.records = self.quarantined = self.body_bytes = 0
-        self.staged = Pile(connection, "staged")
-        self.rejected = Pile(connection, "rejected")
+        self.staged = Pile(session, "staged")
+        self.rejected = Pile(session, "rejected")
 
     def add(self, pages: TypedPages) -> None:
         """Stage the records of pages, in the order of the calls."""
@@ -112,8 +113,8 @@ def _named(
 class Pile:
     """Rows that wait, and the table they have gone to once they were too many; a view has its name."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
-        self._connection = connection
+    def __init__(self, session: Session, name: str) -> None:
+        self._session = session
         self._name = name
         self._table = f"{name}_rows"
         self.waiting: list[pa.Table] = []
@@ -132,20 +133,19 @@ class Pile:
     def _put_into_table(self) -> None:
         rows = pa.concat_tables(self.waiting)
         # In one transaction: DuckDB looks each name up in the lake too, which begins one there.
-        with transaction(self._connection), registered(self._connection, "waiting", rows):
+        connection = self._session()
+        with transaction(connection), registered(connection, "waiting", rows):
             if self.is_table:
-                self._connection.execute(f"INSERT INTO {self._table} BY NAME SELECT * FROM waiting")
+                connection.execute(f"INSERT INTO {self._table} BY NAME SELECT * FROM waiting")
             else:
-                self._connection.execute(
-                    f"CREATE OR REPLACE TEMP TABLE {self._table} AS SELECT * FROM waiting"
-                )
+                connection.execute(f"CREATE OR REPLACE TEMP TABLE {self._table} AS SELECT * FROM waiting")
                 self.show()
         self.is_table = True
         self.waiting, self.waiting_bytes = [], 0
 
     def show(self, condition: str = "true") -> None:
         """Let the name mean the rows of the table for which a condition holds."""
-        self._connection.execute(
+        self._session().execute(
             f"CREATE OR REPLACE TEMP VIEW {self._name} AS FROM {self._table} WHERE {condition}"
         )
 
@@ -154,5 +154,5 @@ class Pile:
         self.waiting = []
         if self.is_table:
             with contextlib.suppress(duckdb.Error):  # the load has landed, or has failed for a reason
-                self._connection.execute(f"DROP VIEW IF EXISTS temp.main.{self._name}")
-                self._connection.execute(f"DROP TABLE IF EXISTS temp.main.{self._table}")
+                self._session().execute(f"DROP VIEW IF EXISTS temp.main.{self._name}")
+                self._session().execute(f"DROP TABLE IF EXISTS temp.main.{self._table}")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from dispatchlake.lake.bookkeeping import AMONG, Landed, LoadSummary, among
-from dispatchlake.lake.connection import at_the_door
+from dispatchlake.lake.connection import Session, at_the_door
 
 _FIRST_PLAUSIBLE = datetime(1970, 1, 1, tzinfo=UTC)
 """Before it lie the dates that stand for none (0001-01-01, 1900-01-01): nowhere to go on reading from."""
@@ -26,7 +26,7 @@ class KnownWatermarks:
         self._guard = threading.Lock()
         """Else what one thread has read could take the place of what another has committed since."""
 
-    def find(self, connection: duckdb.DuckDBPyConnection, center_id: str, resource: str) -> datetime | None:
+    def find(self, session: Session, center_id: str, resource: str) -> datetime | None:
         """Return the newest `updated_at` fully committed, or None before the first load.
 
         It is what this process first found, or has landed since. Where another one has come further, a
@@ -34,17 +34,21 @@ class KnownWatermarks:
         """
         listing = (center_id, resource)
         if listing not in self._of:
-            with self._guard, at_the_door():
-                rows = connection.execute(
-                    "SELECT center_id, resource, watermark_at FROM watermarks"
-                ).fetchall()
-                self._of |= {(center_id, resource): watermark for center_id, resource, watermark in rows}
+            with self._guard:
+                if listing not in self._of:  # all cells of a run begin at once, and one asks for all
+                    self._of |= _all(session())
         return self._of.get(listing)
 
     def note(self, landed: Iterable[LoadSummary]) -> None:
         """Note what has been committed by this process."""
         with self._guard:
             self._of |= {(one.center_id, one.resource): one.watermark for one in landed if one.watermark}
+
+
+def _all(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], datetime]:
+    with at_the_door():
+        rows = connection.execute("SELECT center_id, resource, watermark_at FROM watermarks").fetchall()
+    return {(center_id, resource): watermark for center_id, resource, watermark in rows}
 
 
 def advance(connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]) -> list[datetime | None]:

@@ -21,7 +21,7 @@ import pytest
 from dispatchlake.api import auth, login
 from dispatchlake.errors import ConfigError, LakeError, is_transient
 from dispatchlake.ingest import ingest_cell
-from dispatchlake.lake import Lake
+from dispatchlake.lake import Lake, open_lake
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.reading import connect, query_arrow
 from dispatchlake.settings import Settings
@@ -81,6 +81,24 @@ def test_a_disk_that_is_full_at_any_step_of_a_load_costs_nothing_once_there_is_r
         assert witness.books() == (before.records, before.watermark), "a load that failed is not seen"
 
     witness.ingest()
+    witness.assert_whole()
+
+
+def test_whoever_has_the_lake_open_meanwhile_and_has_asked_it_nothing_goes_on_with_it(
+    sandbox: SandboxProcess, settings: Settings, disk: SmallDisk
+) -> None:
+    settings = settings.model_copy(update={"data_dir": disk.folder})
+    witness = put(sandbox, settings)
+    before = witness.ingest()
+    sandbox.advance_clock(6 * 3600)
+
+    with open_lake(settings) as waiting:
+        disk.fill(60 * KIB)  # not enough for a COMMIT: that DuckDB is given up (docs/decisions/0008)
+        with pytest.raises(LakeError, match="free space"):
+            witness.ingest()
+        disk.free()
+        assert waiting.watermark(witness.center.center_id, CAD) == before.watermark
+        witness.ingest()
     witness.assert_whole()
 
 

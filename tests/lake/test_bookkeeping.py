@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatchlake.lake import CenterFacts, Failure, Lake
+from dispatchlake.lake import CenterFacts, Failure, Lake, opened
 from dispatchlake.lake.reading import connect
 from dispatchlake.model import Page
 from tests.lake.pages import CENTER, END, Center, cell, incident, instant, load
@@ -171,6 +174,38 @@ def test_where_another_process_has_come_further_nothing_goes_back(lake: Lake, la
     assert watermark_of(lake) == further
     with another_process(lake_dir) as other:
         assert watermark_of(other) == further
+
+
+def test_cells_that_bring_nothing_of_their_own_ask_the_lake_once_between_them(
+    lake: Lake, lake_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = [CenterFacts(CENTER, "Houston", "America/Chicago")]
+    lake.remember_centers(facts)
+    load(lake, incident("i1", updated=60))
+    cells = 16
+    sessions: list[str] = []
+    begin = opened.another_session
+
+    def counted(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+        sessions.append(threading.current_thread().name)
+        return begin(connection)
+
+    monkeypatch.setattr(opened, "another_session", counted)
+    together = threading.Barrier(cells)
+
+    def begin_cell(_: int) -> datetime | None:
+        with Lake.open(lake_dir, memory_limit_mb=96) as one:  # in a DuckDB of which nothing is known yet
+            together.wait()
+            one.remember_centers(facts)
+            found = watermark_of(one)
+            together.wait()
+            return found
+
+    with ThreadPoolExecutor(cells) as pool:
+        found = set(pool.map(begin_cell, range(cells)))
+
+    assert found == {watermark_of(lake)}
+    assert 1 <= len(sessions) <= 2, "one thread may ask for centers and another one for watermarks"
 
 
 def test_what_is_known_of_a_lake_is_forgotten_when_it_is_closed(

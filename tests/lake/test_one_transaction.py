@@ -87,7 +87,7 @@ def test_whichever_statement_fails_every_table_is_as_it_was(lake: Lake, ask: Ask
     before, connection = ask(counts), lake._connection
 
     for number in range(1, 100):
-        lake._connection = FailingConnection(connection, number)  # type: ignore[assignment]  # much like one
+        lake._begun = FailingConnection(connection, number)  # type: ignore[assignment]  # much like one
         if (error := failure_of(lake)) is None:
             break
         assert "secrets" not in str(error)

@@ -30,7 +30,7 @@ def hashes(
     database: duckdb.DuckDBPyConnection, *records: dict[str, Any], record_type: RecordType = CAD_INCIDENTS
 ) -> list[str]:
     """Return the hash of each record, in order."""
-    staging = Staging(database, record_type)
+    staging = Staging(lambda: database, record_type)
     staging.add(type_pages([ArchivedPage("raw", page(*records))], record_type))
     assert not staging.quarantined
     with laid_out(database, [staging]):
