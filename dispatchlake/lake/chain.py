@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from dispatchlake.lake.sql import at_once, first_row
+from dispatchlake.lake.sql import first_row
 
 GENESIS = "0" * 64
 """`previous_sha256` of a center's first page."""
@@ -39,7 +39,8 @@ FACTS = {
 
 LINK_COLUMNS = ("chain_position", "previous_sha256", "record_sha256")
 
-_IS_CENTER = at_once("center_id")
+_IS_AMONG = "list_contains(?, concat_ws('|', center_id))"
+"""In a form that DuckLake takes whole, as `sql.at_once` has it."""
 
 _STEP_PAGES = 64
 _STEP_BYTES = 32 * 2**20
@@ -82,26 +83,17 @@ def link(connection: duckdb.DuckDBPyConnection, rows: list[dict[str, object]]) -
         sha256 = record_sha256(previous, (_text(row[name]) for name in FACTS))
         row.update(zip(LINK_COLUMNS, (position + 1, previous, sha256), strict=True))
         heads[center_id] = (position + 1, sha256)
-    condition, parameters = _among(center_ids)
-    connection.execute(f"DELETE FROM chain_heads WHERE {condition}", parameters)
+    connection.execute(f"DELETE FROM chain_heads WHERE {_IS_AMONG}", [center_ids])
     values = ", ".join(["(?, ?, ?)"] * len(heads))
     links = [value for center_id, head in heads.items() for value in (center_id, *head)]
     connection.execute(f"INSERT INTO chain_heads VALUES {values}", links)
 
 
 def _heads(connection: duckdb.DuckDBPyConnection, center_ids: list[str]) -> dict[str, tuple[int, str]]:
-    condition, parameters = _among(center_ids)
     rows = connection.execute(
-        f"SELECT center_id, position, record_sha256 FROM chain_heads WHERE {condition}", parameters
+        f"SELECT center_id, position, record_sha256 FROM chain_heads WHERE {_IS_AMONG}", [center_ids]
     ).fetchall()
     return {center_id: (position, sha256) for center_id, position, sha256 in rows}
-
-
-def _among(center_ids: list[str]) -> tuple[str, list[object]]:
-    """Return the condition that a row is one of these centers', and its parameters."""
-    if len(center_ids) == 1:
-        return _IS_CENTER, [center_ids[0]]
-    return "center_id IN (SELECT unnest(?))", [center_ids]
 
 
 def _text(value: object) -> str:
