@@ -15,7 +15,7 @@ from dispatchlake.model import Page
 READINGS_AT_ONCE = 8
 """Listings that are read. A center's own limit is its rate budget, kept across runs and processes."""
 
-CELLS_AT_ONCE = 2 * READINGS_AT_ONCE
+CELLS_AT_ONCE = 3 * READINGS_AT_ONCE
 """Cells under way: those that are read, and those that were and wait to be landed, or to be tried again."""
 
 LIGHT_BYTES = 2 * 2**20

@@ -107,7 +107,8 @@ def decode_columns(body: bytes, resource: Resource, named: frozenset[str] = froz
         PayloadError: No array that is clearly the records.
     """
     start, end = body.find(b"["), body.rfind(b"]") + 1
-    if 0 <= start < end and (envelope := _envelope(body[:start] + b"[]" + body[end:], resource)) is not None:
+    has_records = 0 <= start < end - len(b"[]")  # without any there is nothing to gain
+    if has_records and (envelope := _envelope(body[:start] + b"[]" + body[end:], resource)) is not None:
         columns = _read(memoryview(body)[start:end], resource, named)
         if columns is not None and _is_text(body):
             return Payload(ColumnRecords(columns, body, resource), envelope)
