@@ -9,7 +9,7 @@ count, and what left in the same form as it came is not told.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,11 +19,14 @@ import pyarrow as pa
 from dispatchlake.errors import LakeError
 from dispatchlake.lake.declared import Table
 from dispatchlake.lake.inventory import CATALOG
-from dispatchlake.lake.sql import fetch_count, fetch_row, first_row
+from dispatchlake.lake.sql import fetch_row, first_row
 from dispatchlake.lake.treatments import OpenColumn
 
 BATCH_ROWS = 20_000
 """Rows that are treated at once."""
+
+PORTION_ROWS = 50_000
+"""Changes that are compared at once, whole rows; by their numbers alone, five times as many."""
 
 _CHANGE = re.compile(r"(\w+):(\d+)")
 _SAME_ROWS = frozenset({"inline_flush", "rewrite_delete", "merge_adjacent", "compacted_table"})
@@ -135,27 +138,66 @@ def collect(
             for is_come, way in enumerate(("deletions", "insertions"))
         )
     )
-    # Aggregates and no windows: DuckDB takes 4 ms and more for each window, of however few rows.
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE changes AS
-        SELECT step_ % 2 = 1 AS is_come_, {names} FROM told JOIN (
-            SELECT row_number_, min(step_) AS first_, max(step_) AS last_
-            FROM told WHERE step_ // 2 > {span.after} GROUP BY row_number_) USING (row_number_)
-        WHERE (step_ = first_ AND step_ % 2 = 0) OR (step_ = last_ AND step_ % 2 = 1)"""
-    )
-    rest = "changes"
-    if fetch_count(connection, "SELECT count(DISTINCT is_come_) FROM changes") == 2:
-        connection.execute(
-            f"""CREATE OR REPLACE TEMP TABLE balance AS
-            SELECT {names}, sum(CASE WHEN is_come_ THEN 1 ELSE -1 END)::BIGINT AS more_
-            FROM changes GROUP BY ALL"""
-        )
-        rest = "(SELECT *, more_ > 0 AS is_come_, unnest(range(abs(more_))) FROM balance)"
+    meant = f"step_ // 2 > {span.after}"
+    count, ways = fetch_row(connection, f"SELECT count(*), count(DISTINCT step_ % 2) FROM told WHERE {meant}")
+    if ways == 2:
+        _settle(connection, names, meant, count)
+        rest = "SELECT *, more_ > 0 AS is_come_, unnest(range(abs(more_))) FROM balance"
+    else:  # all of them came, or all of them went: once each
+        rest = f"SELECT *, step_ % 2 = 1 AS is_come_ FROM told WHERE {meant}"
     for name, is_come in (("gone", False), ("come", True)):
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {names} FROM {rest} WHERE is_come_ = {is_come}"
+            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {names} FROM ({rest}) WHERE is_come_ = {is_come}"
         )
-    connection.execute("DROP TABLE told; DROP TABLE changes; DROP TABLE IF EXISTS temp.main.balance")
+    connection.execute("DROP TABLE told")
+
+
+def _settle(connection: duckdb.DuckDBPyConnection, names: str, meant: str, count: int) -> None:
+    """Collect in `balance` what `told` comes to: each row that came or went more often, and by how often.
+
+    By aggregates and not by windows: of those DuckDB takes 4 ms and more for each, of however few rows.
+    """
+    _in_portions(
+        connection,
+        "changes",
+        1 + count // (5 * PORTION_ROWS),
+        "row_number_",
+        lambda among: (
+            f"""SELECT step_ % 2 = 1 AS is_come_, {names} FROM told JOIN (
+            SELECT row_number_, min(step_) AS first_, max(step_) AS last_
+            FROM told WHERE {meant} AND {among} GROUP BY row_number_) USING (row_number_)
+        WHERE (step_ = first_ AND step_ % 2 = 0) OR (step_ = last_ AND step_ % 2 = 1)"""
+        ),
+    )
+    _in_portions(
+        connection,
+        "balance",
+        1 + count // PORTION_ROWS,
+        names,
+        lambda among: (
+            f"""SELECT {names}, sum(CASE WHEN is_come_ THEN 1 ELSE -1 END)::BIGINT AS more_
+        FROM changes WHERE {among} GROUP BY ALL HAVING more_ <> 0"""
+        ),
+    )
+    connection.execute("DROP TABLE changes")
+
+
+def _in_portions(
+    connection: duckdb.DuckDBPyConnection, table: str, portions: int, key: str, rows: Callable[[str], str]
+) -> None:
+    """Make a table of what is selected of one portion of rows after the other, so that each fits into memory.
+
+    Args:
+        connection: Of the lake.
+        table: Its name.
+        portions: How many.
+        key: Columns; rows that are equal in them have the same hash, and are in one portion.
+        rows: Given the condition that a row is in a portion, returns the query.
+    """
+    for portion in range(portions):
+        into = f"INSERT INTO {table}" if portion else f"CREATE OR REPLACE TEMP TABLE {table} AS"
+        among = f"hash({key}) % {portions} = {portion}" if portions > 1 else "true"
+        connection.execute(f"{into} {rows(among)}")
 
 
 def read(

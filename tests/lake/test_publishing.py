@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, Phase, given
@@ -15,7 +16,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from dispatchlake.errors import CatalogBusy, ConfigError
-from dispatchlake.lake import Lake, Selection, migrations, open_lake, publishing
+from dispatchlake.lake import Lake, Selection, changes, migrations, open_lake, publishing
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.maintenance import maintain
 from dispatchlake.lake.publication import find_published, read_standing
@@ -328,6 +329,7 @@ def test_who_finds_another_publishing_for_too_long_is_told(zones: Settings) -> N
 HOLD = """
 import sys
 from pathlib import Path
+from unittest.mock import patch
 from dispatchlake.lake.lake import writers_lock
 
 with writers_lock(Path(sys.argv[1]), 5):
@@ -340,6 +342,7 @@ import os, sys
 from dispatchlake.lake import changes, migrations, publishing, purge, tokens
 from dispatchlake.settings import Settings
 from pathlib import Path
+from unittest.mock import patch
 
 place, count = sys.argv[2], int(sys.argv[3])
 
@@ -491,19 +494,20 @@ def anywhere() -> Iterator[Path]:
         yield Path(folder)
 
 
-@given(st.lists(steps, min_size=4, max_size=7))
+@given(st.lists(steps, min_size=4, max_size=7), st.sampled_from((3, changes.PORTION_ROWS)))
 @examples(
     max_examples=3,
     phases=(Phase.generate,),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 def test_whatever_happens_the_open_zone_is_what_it_would_be_if_made_anew(
-    template: Settings, anywhere: Path, steps: list[Step]
+    template: Settings, anywhere: Path, steps: list[Step], portion_rows: int
 ) -> None:
     home = Path(tempfile.mkdtemp(dir=anywhere)) / "data"
     shutil.copytree(template.data_dir, home)
     settings = template.model_copy(update={"data_dir": home})
     with ExitStack() as stack:
+        stack.enter_context(patch.object(changes, "PORTION_ROWS", portion_rows))
         lake = stack.enter_context(open_lake(settings))
         for step in steps:
             step(settings, lake)
