@@ -300,6 +300,7 @@ class _Maintenance:
         return _removed(total)
 
     def _remove_leftovers(self) -> str:
+        scratch.remove_dead_readers()
         freed = scratch.remove_dead(self._lake_dir, older_than_s=self._keep_files.total_seconds())
         return f"{freed:,} bytes of ended processes" if freed else ""
 

@@ -65,6 +65,7 @@ def scrub(lake_dir: Path) -> None:
         CatalogBusy: A reader keeps the log from being emptied.
     """
     scratch.remove_dead(lake_dir, older_than_s=0)
+    scratch.remove_dead_readers()
     compacted = catalog_file.scrub(catalog_path(lake_dir))
     if not compacted.log_is_empty:
         raise CatalogBusy(

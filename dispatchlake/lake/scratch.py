@@ -2,12 +2,14 @@
 
 DuckDB names its spill files alike in every process (duckdb/duckdb#15173): two that share a folder write into
 each other's files, and read wrong rows or crash. Of each writer there are two entries in the lake's `tmp`:
-`<name>.lock`, held for as long as the process has the lake open, and the folder `<name>`.
+`<name>.lock`, held for as long as the process has the lake open, and the folder `<name>`. A reader may have
+no right to write there: it has a folder among the system's temporary files, with a lock in it.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import secrets
@@ -25,6 +27,13 @@ _PROCESS = secrets.token_hex(4)
 """Beside the process's number, which another container on the same disk may have as well."""
 
 
+_READERS = "dispatchlake-"
+"""How the folders of readers begin."""
+
+_UNTIL_LOCKED_S = 3600.0
+"""A reader locks its folder at once; one without a lock for so long belongs to nobody."""
+
+
 def scratch_dir(lake_dir: Path) -> Path:
     """Return the folder this process spills to while it writes to the lake."""
     return lake_dir / "tmp" / f"{os.getpid()}-{_PROCESS}"
@@ -37,9 +46,38 @@ def reader_scratch_dir() -> Path:
 
 @functools.cache
 def _private_dir() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="dispatchlake-"))  # its owner's alone
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_READERS))  # its owner's alone
+    lock = _readers_lock(folder)
+    lock.acquire()
+
+    def leave() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+    atexit.register(leave)
+    remove_dead_readers()
     return folder
+
+
+def remove_dead_readers() -> None:
+    """Remove what readers of this user left that were killed: what they had spilled may be records.
+
+    Looked for where this process's own would be, in the system's folder for temporary files.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(f"{_READERS}*"):
+        with contextlib.suppress(FileNotFoundError):  # another process removes it
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            lock = _readers_lock(folder)
+            # One without a lock is just being made, or was by a version that had none.
+            is_locked = Path(lock.lock_file).exists()
+            if _take(lock) if is_locked else _age_s(folder) > _UNTIL_LOCKED_S:
+                _delete(folder)
+                lock.release()
+
+
+def _readers_lock(folder: Path) -> FileLock:
+    return FileLock(folder / "at-work.lock", mode=0o600, thread_local=False)
 
 
 def enter(lake_dir: Path) -> Callable[[], None]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+import pytest
 
 from dispatchlake.lake import Lake, scratch
 from dispatchlake.lake.reading import connect
@@ -63,6 +66,65 @@ def test_a_reader_may_spill_and_leaves_nothing(lake: Lake, lake_dir: Path) -> No
         assert folder.parent.stat().st_mode & 0o777 == 0o700
 
     assert not folder.exists()
+
+
+READER = """
+import sys
+from pathlib import Path
+from dispatchlake.lake.reading import connect
+
+with connect(Path(sys.argv[1])) as reader:
+    reader.execute("SET memory_limit = '32MB'; SET threads = 1")
+    reader.execute("CREATE TEMP TABLE much AS SELECT repeat(md5(range::VARCHAR), 4) AS t FROM range(400_000)")
+    print(reader.execute("SELECT current_setting('temp_directory')").fetchone()[0], flush=True)
+    input()
+"""
+
+
+def test_what_a_killed_reader_had_spilled_is_removed_by_the_next_one(lake: Lake, lake_dir: Path) -> None:
+    with Script(READER, lake_dir) as live:
+        live_dir = Path(live.line())
+        with Script(READER, lake_dir) as killed:
+            killed_dir = Path(killed.line())
+        assert list(killed_dir.iterdir()), "it was killed with what it had spilled"
+
+        with Script(READER, lake_dir) as following:
+            following.line()
+            assert not killed_dir.parent.exists()
+            assert list(live_dir.iterdir())
+            following.go_on()
+            following.finish()
+        live.go_on()
+        live.finish()
+    assert not live_dir.parent.exists()
+
+
+def test_of_readers_folders_only_ones_own_and_forsaken_ones_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    elsewhere = tmp_path / "elsewhere"
+    for folder in (elsewhere, tmp_path / "dispatchlake-old", tmp_path / "dispatchlake-young"):
+        folder.mkdir()
+        (folder / "spilled").write_text("12345")
+    (tmp_path / "dispatchlake-link").symlink_to(elsewhere)
+    for path in (tmp_path / "dispatchlake-old", tmp_path / "dispatchlake-old" / "spilled"):
+        then = path.stat().st_mtime - DAY_S
+        os.utime(path, (then, then))
+
+    scratch.remove_dead_readers()
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "dispatchlake-link",
+        "dispatchlake-young",
+        "elsewhere",
+    ]
+    assert (elsewhere / "spilled").exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(scratch, "_UNTIL_LOCKED_S", -1.0)
+        patched.setattr(os, "getuid", lambda: -1)
+        scratch.remove_dead_readers()
+    assert (tmp_path / "dispatchlake-young").exists(), "it is somebody else's"
 
 
 def test_readers_spill_apart(lake: Lake, lake_dir: Path) -> None:
