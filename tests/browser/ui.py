@@ -131,7 +131,9 @@ class Ui:
     def wait_for_state(self, *names: str) -> str:
         """Wait until the run of this page is in one of these states, and return which."""
         one_of = re.compile(f"^({'|'.join(names)})$")
-        badge = self.page.get_by_role("main").get_by_text(one_of).filter(visible=True).first
+        # Beside the run's name: below it are the states of its tasks, which may be there first.
+        name = self.page.get_by_role("navigation", name="breadcrumb")
+        badge = name.locator("xpath=following-sibling::*").get_by_text(one_of).first
         badge.wait_for(timeout=RUN_LIMIT_MS)
         return badge.inner_text()
 
