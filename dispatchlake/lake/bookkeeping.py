@@ -10,7 +10,7 @@ from typing import Any, Literal
 import duckdb
 import pyarrow as pa
 
-from dispatchlake.lake.sql import at_once, fetch_row, registered
+from dispatchlake.lake.sql import at_once, fetch_row, one_of, registered
 from dispatchlake.model import Resource
 from dispatchlake.pauses import Failing
 from dispatchlake.windows import Window
@@ -175,7 +175,7 @@ def cover(connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]) -> li
     return cells
 
 
-AMONG = "list_contains($listings, concat_ws('|', center_id, resource))"
+AMONG = one_of("$listings", "center_id", "resource")
 _OF_READ = """unnest($centers) AS of_center, unnest($resources) AS of_resource, unnest($kinds) AS as_kind,
                 unnest($starts::TIMESTAMPTZ[]) AS since, unnest($ends::TIMESTAMPTZ[]) AS until"""
 

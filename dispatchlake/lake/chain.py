@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from dispatchlake.lake.sql import first_row
+from dispatchlake.lake.sql import first_row, one_of
 
 GENESIS = "0" * 64
 """`previous_sha256` of a center's first page."""
@@ -39,8 +39,7 @@ FACTS = {
 
 LINK_COLUMNS = ("chain_position", "previous_sha256", "record_sha256")
 
-_IS_AMONG = "list_contains(?, concat_ws('|', center_id))"
-"""In a form that DuckLake takes whole, as `sql.at_once` has it."""
+_IS_AMONG = one_of("?", "center_id")
 
 _STEP_PAGES = 64
 _STEP_BYTES = 32 * 2**20

@@ -149,7 +149,7 @@ def collect(
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {names} FROM ({rest}) WHERE is_come_ = {is_come}"
         )
-    connection.execute("DROP TABLE told")
+    connection.execute("DROP TABLE told; DROP TABLE IF EXISTS temp.main.balance")
 
 
 def _settle(connection: duckdb.DuckDBPyConnection, names: str, meant: str, count: int) -> None:

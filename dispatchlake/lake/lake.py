@@ -27,7 +27,7 @@ from dispatchlake.lake import (
 from dispatchlake.lake.archive import ArchivedPage, archive_pages, iter_batches
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.centers import CenterFacts
-from dispatchlake.lake.connection import Session, another_session, catalog_path, lake_transaction
+from dispatchlake.lake.connection import another_session, catalog_path, lake_transaction
 from dispatchlake.lake.forgetting import delivery_without_forgotten, without_forgotten
 from dispatchlake.lake.group_commit import group_commit
 from dispatchlake.lake.holds import Hold
@@ -63,10 +63,7 @@ class _Erased(CatalogBusy):
 class Lake:
     """A lake open for writing. One thread at a time; any number of processes, one commit at a time."""
 
-    def __init__(
-        self, begin_session: Session, opened: Opened, lock: FileLock, leave: Callable[[], None]
-    ) -> None:
-        self._begin_session = begin_session
+    def __init__(self, opened: Opened, lock: FileLock, leave: Callable[[], None]) -> None:
         self._begun: duckdb.DuckDBPyConnection | None = None
         self._opened = opened
         self._lock = lock
@@ -98,7 +95,8 @@ class Lake:
         opened, leave = enter(lake_dir, memory_limit_mb)
         try:
             with _duckdb_errors():
-                return cls(opened.open(lock, encrypt=encrypt), opened, lock, leave)
+                opened.open(lock, encrypt=encrypt)
+            return cls(opened, lock, leave)
         except BaseException:
             leave()
             raise
@@ -121,7 +119,7 @@ class Lake:
         """Return this lake's session, begun when first needed: most quiet cells are landed on another's."""
         if self._begun is None:
             with _duckdb_errors():
-                self._begun = self._begin_session()
+                self._begun = self._opened.session()
         return self._begun
 
     @property

@@ -10,7 +10,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -19,7 +18,7 @@ from filelock import FileLock
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import encryption, ledger, ledger_table, log_holder, migrations, scratch
 from dispatchlake.lake.centers import CenterFacts
-from dispatchlake.lake.connection import Session, another_session, catalog_path, connect_writer
+from dispatchlake.lake.connection import another_session, catalog_path, connect_writer
 from dispatchlake.lake.in_common import InCommon
 from dispatchlake.lake.watermarks import KnownWatermarks
 from dispatchlake.lake.writers_lock import held
@@ -50,16 +49,16 @@ class Opened:
     watermarks: KnownWatermarks = field(default_factory=KnownWatermarks)
     centers: dict[str, CenterFacts] = field(default_factory=dict)
 
-    def open(self, lock: FileLock, *, encrypt: bool) -> Session:
-        """Open the lake, or have it made; bring it to this version's layout, if need be.
-
-        Returns:
-            Session: Begins one whose transactions and temporary tables no other one sees.
-        """
+    def open(self, lock: FileLock, *, encrypt: bool) -> None:
+        """Open the lake, or have it made; bring it to this version's layout, if need be."""
         with self._opening:
             if self._connection is None:
                 self._connection = self._open(lock, encrypt=encrypt)
-            return partial(another_session, self._connection)
+
+    def session(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection of its own, whose transactions and temporary tables no other one sees."""
+        assert self._connection is not None, "nobody has a lake before it is open"  # noqa: S101
+        return another_session(self._connection)
 
     def close(self) -> None:
         """Let go of the lake."""

@@ -26,12 +26,8 @@ from dispatchlake.lake.in_common import InCommon
 _PROCESS = secrets.token_hex(4)
 """Beside the process's number, which another container on the same disk may have as well."""
 
-
-_READERS = "dispatchlake-"
-"""How the folders of readers begin."""
-
-_UNTIL_LOCKED_S = 3600.0
-"""A reader locks its folder at once; one without a lock for so long belongs to nobody."""
+_READERS = "dispatchlake-reader-"
+"""How the names of readers' folders begin."""
 
 
 def scratch_dir(lake_dir: Path) -> Path:
@@ -46,9 +42,12 @@ def reader_scratch_dir() -> Path:
 
 @functools.cache
 def _private_dir() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix=_READERS))  # its owner's alone
-    lock = _readers_lock(folder)
+    begun = Path(tempfile.mkdtemp(prefix=f"new-{_READERS}"))  # its owner's alone
+    lock = _readers_lock(begun)
     lock.acquire()
+    folder = begun.rename(
+        begun.with_name(begun.name.removeprefix("new-"))
+    )  # never there without its lock held
 
     def leave() -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -62,16 +61,14 @@ def _private_dir() -> Path:
 def remove_dead_readers() -> None:
     """Remove what readers of this user left that were killed: what they had spilled may be records.
 
-    Looked for where this process's own would be, in the system's folder for temporary files.
+    Looked for where this process's own would be, in the system's folder for temporary files, and by the lock:
+    of whatever else is there by such a name we know nothing.
     """
     for folder in Path(tempfile.gettempdir()).glob(f"{_READERS}*"):
+        lock = _readers_lock(folder)
         with contextlib.suppress(FileNotFoundError):  # another process removes it
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-                continue
-            lock = _readers_lock(folder)
-            # One without a lock is just being made, or was by a version that had none.
-            is_locked = Path(lock.lock_file).exists()
-            if _take(lock) if is_locked else _age_s(folder) > _UNTIL_LOCKED_S:
+            is_ours = not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+            if is_ours and Path(lock.lock_file).exists() and _take(lock):
                 _delete(folder)
                 lock.release()
 

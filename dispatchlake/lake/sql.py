@@ -53,6 +53,11 @@ def at_once(*columns: str) -> str:
     return f"{together(', '.join(columns))} = {together(', '.join('?' * len(columns)))}"
 
 
+def one_of(parameter: str, *columns: str) -> str:
+    """Return a condition that columns, joined by `|`, are among the texts of a list, in the same form."""
+    return f"list_contains({parameter}, concat_ws('|', {', '.join(columns)}))"
+
+
 def first_row(
     connection: duckdb.DuckDBPyConnection,
     query: str,

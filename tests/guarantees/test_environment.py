@@ -21,7 +21,7 @@ import pytest
 from dispatchlake.api import auth, login
 from dispatchlake.errors import ConfigError, LakeError, is_transient
 from dispatchlake.ingest import ingest_cell
-from dispatchlake.lake import Lake, open_lake
+from dispatchlake.lake import Lake, LoadSummary, open_lake
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.reading import connect, query_arrow
 from dispatchlake.settings import Settings
@@ -41,6 +41,14 @@ CHANGING: dict[str, Any] = {"epoch": "2024-03-01T12:00:00Z"}
 
 def put(sandbox: SandboxProcess, settings: Settings, **more: Any) -> Witness:
     return Witness(sandbox, put_center(sandbox, **({"sandbox_side": CHANGING} | more)), settings)
+
+
+def put_behind(sandbox: SandboxProcess, settings: Settings) -> tuple[Witness, LoadSummary]:
+    """Put a center, land what it has, and let six hours of more come; return what was landed."""
+    witness = put(sandbox, settings)
+    landed = witness.ingest()
+    sandbox.advance_clock(6 * 3600)
+    return witness, landed
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +75,7 @@ def test_a_disk_that_is_full_at_any_step_of_a_load_costs_nothing_once_there_is_r
     sandbox: SandboxProcess, settings: Settings, disk: SmallDisk
 ) -> None:
     settings = settings.model_copy(update={"data_dir": disk.folder})
-    witness = put(sandbox, settings)
-    before = witness.ingest()
-    sandbox.advance_clock(6 * 3600)
+    witness, before = put_behind(sandbox, settings)
 
     # From no room for a token's file, over none for a page or for its COMMIT, to nearly all that is written.
     for leave in (0, 60 * KIB, 120 * KIB):
@@ -88,9 +94,7 @@ def test_whoever_has_the_lake_open_meanwhile_and_has_asked_it_nothing_goes_on_wi
     sandbox: SandboxProcess, settings: Settings, disk: SmallDisk
 ) -> None:
     settings = settings.model_copy(update={"data_dir": disk.folder})
-    witness = put(sandbox, settings)
-    before = witness.ingest()
-    sandbox.advance_clock(6 * 3600)
+    witness, before = put_behind(sandbox, settings)
 
     with open_lake(settings) as waiting:
         disk.fill(60 * KIB)  # not enough for a COMMIT: that DuckDB is given up (docs/decisions/0008)
@@ -122,9 +126,7 @@ def test_a_quota_that_ends_a_load_costs_nothing_once_it_is_lifted(
     sandbox: SandboxProcess, settings: Settings
 ) -> None:
     """For whoever may not mount a disk: no file may grow beyond so many bytes."""
-    witness = put(sandbox, settings)
-    witness.ingest()
-    sandbox.advance_clock(6 * 3600)
+    witness, _ = put_behind(sandbox, settings)
 
     with child(QUOTA, witness.center, settings) as script:
         lines = script.finish().splitlines()

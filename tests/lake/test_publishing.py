@@ -329,7 +329,6 @@ def test_who_finds_another_publishing_for_too_long_is_told(zones: Settings) -> N
 HOLD = """
 import sys
 from pathlib import Path
-from unittest.mock import patch
 from dispatchlake.lake.lake import writers_lock
 
 with writers_lock(Path(sys.argv[1]), 5):
@@ -342,7 +341,6 @@ import os, sys
 from dispatchlake.lake import changes, migrations, publishing, purge, tokens
 from dispatchlake.settings import Settings
 from pathlib import Path
-from unittest.mock import patch
 
 place, count = sys.argv[2], int(sys.argv[3])
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from dispatchlake.lake import Lake, scratch
 from dispatchlake.lake.reading import connect
@@ -99,32 +100,34 @@ def test_what_a_killed_reader_had_spilled_is_removed_by_the_next_one(lake: Lake,
     assert not live_dir.parent.exists()
 
 
-def test_of_readers_folders_only_ones_own_and_forsaken_ones_go(
+def test_of_readers_folders_only_ones_own_that_nobody_holds_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    elsewhere = tmp_path / "elsewhere"
-    for folder in (elsewhere, tmp_path / "dispatchlake-old", tmp_path / "dispatchlake-young"):
+    names = ("dead", "held", "not-a-reader's", "dispatchlake-of-a-person", "elsewhere")
+    dead, held, unmarked, other, elsewhere = (
+        tmp_path / (f"dispatchlake-reader-{name}" if number < 3 else name)
+        for number, name in enumerate(names)
+    )
+    for folder in (dead, held, unmarked, other, elsewhere):
         folder.mkdir()
         (folder / "spilled").write_text("12345")
-    (tmp_path / "dispatchlake-link").symlink_to(elsewhere)
-    for path in (tmp_path / "dispatchlake-old", tmp_path / "dispatchlake-old" / "spilled"):
-        then = path.stat().st_mtime - DAY_S
-        os.utime(path, (then, then))
+        if folder is not unmarked:
+            (folder / "at-work.lock").touch()
+    (link := tmp_path / "dispatchlake-reader-link").symlink_to(elsewhere)
+    file = tmp_path / "dispatchlake-reader-file"
+    file.write_text("12345")
 
-    scratch.remove_dead_readers()
-
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "dispatchlake-link",
-        "dispatchlake-young",
-        "elsewhere",
-    ]
-    assert (elsewhere / "spilled").exists()
-    with monkeypatch.context() as patched:
-        patched.setattr(scratch, "_UNTIL_LOCKED_S", -1.0)
-        patched.setattr(os, "getuid", lambda: -1)
+    with FileLock(held / "at-work.lock"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "getuid", lambda: -1)
+            scratch.remove_dead_readers()
+        assert dead.exists(), "it is somebody else's"
         scratch.remove_dead_readers()
-    assert (tmp_path / "dispatchlake-young").exists(), "it is somebody else's"
+
+    assert set(tmp_path.iterdir()) == {held, unmarked, other, elsewhere, link, file}
+    for folder in (held, unmarked, other, elsewhere):
+        assert (folder / "spilled").exists()
 
 
 def test_readers_spill_apart(lake: Lake, lake_dir: Path) -> None:
