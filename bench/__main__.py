@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -10,6 +11,7 @@ from bench import deliveries as webhooks
 from bench import scenarios
 from bench.contestants import CONTESTANTS
 from bench.report import publish
+from bench.ruler import beside_ruler
 from bench.throughput import Race, race
 
 app = App(name="bench", help="How fast, how small and how steady the product is.", version_flags=[])
@@ -29,13 +31,15 @@ Only = Annotated[
 def everything(*, rows: Rows = 200_000, rounds: Rounds = 3, only: Only = None) -> None:
     """Run the race and every scenario, and print them beside the goals."""
     found = _race(rows, rounds, only)
-    findings: list[scenarios.Finding] = []
+    publish(found, *beside_ruler(lambda: list(_all(rounds))))
+
+
+def _all(rounds: int) -> Iterator[scenarios.Finding]:
     for name, measure in scenarios.SCENARIOS.items():
         print(f"{name} ...")
-        findings += measure(rounds)
+        yield from measure(rounds)
     print("deliveries ...")
-    findings += webhooks.deliveries(rounds)
-    publish(found, findings)
+    yield from webhooks.deliveries(rounds)
 
 
 @app.command
@@ -54,7 +58,7 @@ def throughput(*, rows: Rows = 200_000, rounds: Rounds = 3, only: Only = None, g
 @app.command
 def waiting(*, rounds: Rounds = 3) -> None:
     """20 centers that take 50 ms to answer."""
-    publish(None, scenarios.waiting(rounds))
+    publish(None, *beside_ruler(lambda: scenarios.waiting(rounds)))
 
 
 @app.command
@@ -72,7 +76,7 @@ def changes(*, rounds: Rounds = 3) -> None:
 @app.command
 def nothing_new(*, rounds: Rounds = 3) -> None:
     """The flow over 40 cells that have nothing new."""
-    publish(None, scenarios.nothing_new(rounds))
+    publish(None, *beside_ruler(lambda: scenarios.nothing_new(rounds)))
 
 
 @app.command
@@ -89,7 +93,7 @@ def deliveries(*, rounds: Rounds = 3, seconds: float = 5.0) -> None:
 @app.command
 def queries() -> None:
     """What analysts ask, of a lake of 10 million records."""
-    publish(None, scenarios.queries())
+    publish(None, *beside_ruler(scenarios.queries))
 
 
 def _race(rows: int, rounds: int, only: list[str] | None, *, gzip: bool = False) -> Race:

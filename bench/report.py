@@ -17,6 +17,7 @@ from rich.table import Table
 from bench.contestants import CONTESTANTS, FLOOR, TYPED
 from bench.listings import DATA_DIR
 from bench.processes import Measurement
+from bench.ruler import Ruler
 from bench.scenarios import Finding
 from bench.throughput import Race, as_json
 
@@ -96,17 +97,29 @@ def race_findings(race: Race) -> list[Finding]:
     return found
 
 
-def findings_table(findings: Sequence[Finding]) -> Table:
-    """Return findings beside their goals."""
+def findings_table(findings: Sequence[Finding], ruler: Ruler | None = None) -> Table:
+    """Return findings beside their goals; times also at the speed of the goals' machine."""
     table = Table(title="Goals")
-    for name in ("what", "found", "goal", "", "how"):
+    for name in ("what", "found", "goal", "", *(["at its speed"] if ruler else []), "how"):
         table.add_column(name)
     for one in findings:
-        has_goal = not math.isinf(one.goal)
-        verdict = "" if not has_goal else "[green]met[/]" if one.is_met else "[red]missed[/]"
-        goal = f"at most {one.goal:g} {one.unit}" if has_goal else ""
-        table.add_row(one.name, f"{one.value:.2f} {one.unit}", goal, verdict, one.detail)
+        goal = f"at most {one.goal:g} {one.unit}" if not math.isinf(one.goal) else ""
+        reckoned = ruler.at_reference(one) if ruler else None
+        told = (
+            "" if reckoned is None else f"{reckoned:.2f}: {_verdict(reckoned, one.goal)}".removesuffix(": ")
+        )
+        cells = [one.name, f"{one.value:.2f} {one.unit}", goal, _verdict(one.value, one.goal)]
+        table.add_row(*cells, *([told] if ruler else []), one.detail)
+    if ruler:
+        table.caption = (
+            f"the floor takes {ruler.slowness:.1f} times as long here as where the goals were set; "
+            "at its speed: reckoned, all but waiting shrinks as the floor does"
+        )
     return table
+
+
+def _verdict(value: float, goal: float) -> str:
+    return "" if math.isinf(goal) else "[green]met[/]" if value <= goal else "[red]missed[/]"
 
 
 def machine() -> dict[str, str | int]:
@@ -135,7 +148,7 @@ def versions(race: Race | None) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def publish(race: Race | None, findings: list[Finding]) -> None:
+def publish(race: Race | None, findings: list[Finding], ruler: Ruler | None = None) -> None:
     """Print all tables, and keep them in `bench/.data`: `results.md` to read, `results.json` to compare."""
     about = machine()
     tables = []
@@ -143,7 +156,7 @@ def publish(race: Race | None, findings: list[Finding]) -> None:
         tables.append(race_table(race))
         findings = race_findings(race) + findings
     if findings:
-        tables.append(findings_table(findings))
+        tables.append(findings_table(findings, ruler))
     circumstances = (
         f"{about['cores']} cores, {about['cpu']}, Python {about['python']}, load {about['load']}; "
         + ", ".join(f"{name} {version}" for name, version in versions(race).items())
@@ -156,6 +169,7 @@ def publish(race: Race | None, findings: list[Finding]) -> None:
         Console(file=file, width=400).print(*tables, circumstances, sep="\n", highlight=False)
     kept = {
         "machine": about,
+        "slowness": ruler.slowness if ruler else None,
         "versions": versions(race),
         "race": as_json(race) if race else None,
         "findings": [

@@ -30,6 +30,7 @@ class Finding:
         value: What was found.
         goal: What it may be at most, in the same unit.
         detail: How it came about.
+        waits: For a time, how much of it would pass on any machine alike; None for what is no time.
     """
 
     name: str
@@ -37,11 +38,7 @@ class Finding:
     unit: str
     goal: float
     detail: str
-
-    @property
-    def is_met(self) -> bool:
-        """Say whether the goal is reached."""
-        return self.value <= self.goal
+    waits: float | None = None
 
 
 def _land(
@@ -81,6 +78,7 @@ def waiting(rounds: int, *, centers: int = 20, pages: int = 20, latency_s: float
             1.3,
             f"{seconds:.2f} s for {len(listings) * pages} pages; waiting alone {unavoidable_s:.2f} s; "
             f"{cpu_s:.1f} CPU s",
+            waits=1.0,
         )
     ]
 
@@ -175,6 +173,7 @@ def nothing_new(repeats: int, *, centers: int = 20) -> list[Finding]:
             f"{found.more['until_done_s']:.2f} s until its final state; as many empty tasks "
             f"{found.more['prefect_s']:.2f} s; beyond it {found.more['beyond_prefect_cpu_s']:.2f} CPU s "
             "(Prefect's server not counted)",
+            waits=0.0,
         )
     ]
 
@@ -192,6 +191,7 @@ def queries(_rounds: int = 1, *, rows: int = 10_000_000) -> list[Finding]:
             1.0 if name in COMMON else math.inf,
             f"first {one['first_s'] * 1000:,.0f} ms, again {one['again_s'] * 1000:,.0f} ms, "
             f"{one['answered']:,.0f} rows",
+            waits=0.0,
         )
         for name, one in answers.items()
     ]

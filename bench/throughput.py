@@ -68,14 +68,15 @@ def race(
         for number in range(rounds):
             turn = number % len(contestants)
             for contestant in contestants[turn:] + contestants[:turn]:
-                found = _measure(contestant, url, listings)
+                found = measure(contestant, url, listings)
                 measured[contestant.name].append(found)
                 took = f"{found.seconds:6.2f} s, {found.cpu_s:6.2f} CPU s"
                 say(f"round {number + 1}: {contestant.name:12} {took}")
     return Race(ceiling.rows, ceiling.body_bytes, ceiling, measured)
 
 
-def _measure(contestant: Contestant, url: str, listings: list[Listing]) -> Measurement:
+def measure(contestant: Contestant, url: str, listings: list[Listing]) -> Measurement:
+    """Let one contestant land the listings once, and compare what it landed with what was served."""
     with scratch_folder() as folder:
         job = Job(
             url,
