@@ -10,19 +10,21 @@ import pytest
 
 from tests.guarantees.content import Content
 
-PROPERTY = "guarantee"
+FAULT = "fault"
+"""The property by which a report says what its test tries."""
+COUNTS = "counts"
+"""The property by which a report says how often it was tried, and how many rows were lost and doubled."""
 
 
 class Ledger:
     """Counts of one test, shown in the table of `make guarantees`."""
 
-    def __init__(self, fault: str, record: Callable[[str, object], None]) -> None:
-        self._fault = fault
+    def __init__(self, record: Callable[[str, object], None]) -> None:
         self._record = record
 
     def tried(self) -> None:
         """Note that the fault has happened."""
-        self._record(PROPERTY, [self._fault, 1, 0, 0])
+        self._record(COUNTS, [1, 0, 0])
 
     def compare(self, found: Content, expected: Content) -> None:
         """Note what was lost and doubled; fail if anything was."""
@@ -34,31 +36,44 @@ class Ledger:
 
     def count(self, lost: int, doubled: int) -> None:
         """Note what was lost and doubled; fail if anything was."""
-        self._record(PROPERTY, [self._fault, 0, lost, doubled])
+        self._record(COUNTS, [0, lost, doubled])
         assert (lost, doubled) == (0, 0), f"{lost} rows are lost, {doubled} doubled or invented"
 
 
 @dataclass(slots=True)
 class Line:
-    """One fault of the table."""
+    """One fault of the table: trials, what they cost, and tests that failed or were left out."""
 
     tried: int = 0
     lost: int = 0
     doubled: int = 0
     failed: int = 0
+    left_out: int = 0
+
+
+def fault_of(item: pytest.Item) -> str:
+    """Return what a test tries: as its mark `fault` says, or else its name."""
+    mark = item.get_closest_marker("fault")
+    return mark.args[0] if mark else _name(item).removeprefix("test_").replace("_", " ")
+
+
+def _name(item: pytest.Item) -> str:
+    return getattr(item, "originalname", item.name)
 
 
 def lines(reports: Iterable[pytest.TestReport]) -> dict[str, Line]:
-    """Add up the reports' trials by fault; a test without a ledger is one trial of its own name."""
+    """Add up the reports' trials by fault; a test without a ledger is one trial."""
     table: dict[str, Line] = {}
     for report in reports:
-        noted: list[Any] = [value for name, value in report.user_properties if name == PROPERTY]
-        name = report.nodeid.partition("[")[0].rpartition("::")[2].removeprefix("test_").replace("_", " ")
-        for fault, tried, lost, doubled in noted or [[name, 1, 0, 0]]:
-            line = table.setdefault(fault, Line())
+        told = dict(report.user_properties)
+        line = table.setdefault(str(told[FAULT]), Line())
+        if report.skipped:
+            line.left_out += 1
+            continue
+        noted: list[Any] = [value for name, value in report.user_properties if name == COUNTS]
+        for tried, lost, doubled in noted or [[1, 0, 0]]:
             line.tried += tried
             line.lost += lost
             line.doubled += doubled
-        line = table[noted[0][0] if noted else name]
         line.failed += report.failed
     return table

@@ -29,7 +29,7 @@ POINTS = [
 """Every step of an erasure: before it, after it, and within its commit."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[Any, ...]]]:
     folder = tmp_path_factory.mktemp("grown") / "data"
     Victim(erasures.put_lake, folder).result()

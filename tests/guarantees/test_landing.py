@@ -59,7 +59,7 @@ class Waiting:
     seconds: float
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def waiting(tmp_path_factory: pytest.TempPathFactory) -> Waiting:
     folder = tmp_path_factory.mktemp("waiting")
     Victim(landings.put_lake, folder / "before").result()

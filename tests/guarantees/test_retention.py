@@ -30,7 +30,7 @@ POINTS = [
 Rows = list[tuple[Any, ...]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Rows]:
     """A data folder with rules that were not applied yet; and what is there once they were, undisturbed."""
     folder = tmp_path_factory.mktemp("grown")
