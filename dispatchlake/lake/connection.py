@@ -136,6 +136,7 @@ def _connect(lake_dir: Path, config: dict[str, str], options: str) -> duckdb.Duc
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
         connection.execute("SET preserve_insertion_order = false")
+        connection.execute("SET GLOBAL temp_file_encryption = true")  # with a key that only its memory has
         for statement in _SETTINGS:
             connection.execute(statement)
         _attach(connection, lake_dir, options)

@@ -1,4 +1,4 @@
-"""DuckDB with the extensions a lake needs, from their wheels: nothing from the network, nothing unsigned.
+"""DuckDB with the extensions a lake needs, from their wheels: nothing unsigned, nothing of the network.
 
 DuckDB checks a signature with every DuckDB that loads it, a tenth of a second each time: longer than a load
 with nothing new takes. Here a file is checked once a process, and again when it is another than it was.
@@ -15,13 +15,22 @@ import duckdb
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake.sql import first_line, quoted
 
-_EXTENSIONS = ("ducklake", "sqlite_scanner")
+_TO_READ = ("ducklake", "sqlite_scanner")
+_OPENSSL = "httpfs"
+"""DuckDB encrypts what it writes, spills too, only with the OpenSSL of this one."""
+_ITS_FILE_SYSTEMS = "HTTPFileSystem,S3FileSystem,HuggingFaceFileSystem"
+_EXTENSIONS = (*_TO_READ, _OPENSSL)
 _NOTHING_INSTALLED = "autoinstall_known_extensions"
 _UNSIGNED_ALLOWED = "allow_unsigned_extensions"
+_LOCKED = (
+    f"SET GLOBAL {_UNSIGNED_ALLOWED} = false",
+    f"SET GLOBAL disabled_filesystems = '{_ITS_FILE_SYSTEMS}'",
+)
+"""DuckDB knows no way back from either."""
 
 
 def connect(config: dict[str, str]) -> duckdb.DuckDBPyConnection:
-    """Connect to a new DuckDB with the extensions loaded; after them it takes signed ones only.
+    """Connect to a new DuckDB with the extensions loaded; after them it takes signed ones only, and no URL.
 
     Raises:
         ConfigError: An extension is missing for this platform.
@@ -34,7 +43,8 @@ def connect(config: dict[str, str]) -> duckdb.DuckDBPyConnection:
     try:
         for extension, file in files.items():
             _load(connection, extension, file)
-        connection.execute(f"SET GLOBAL {_UNSIGNED_ALLOWED} = false")  # DuckDB knows no way back
+        for statement in _LOCKED:
+            connection.execute(statement)
     except BaseException:
         connection.close()
         raise
@@ -42,22 +52,13 @@ def connect(config: dict[str, str]) -> duckdb.DuckDBPyConnection:
 
 
 def loading_statements() -> list[str]:
-    """Return the statements that load the extensions in any DuckDB of this version."""
-    files = {extension: _packaged(extension) for extension in _EXTENSIONS}
+    """Return the statements that load what reading needs in any DuckDB of this version."""
+    files = {extension: _packaged(extension) for extension in _TO_READ}
     return [
         statement
         for extension, file in files.items()
         for statement in ([f"LOAD {quoted(file)}"] if file else [f"INSTALL {extension}", f"LOAD {extension}"])
     ]
-
-
-def load_packaged(connection: duckdb.DuckDBPyConnection, extension: str) -> None:
-    """Load one more extension into a DuckDB, whose signature it checks.
-
-    Raises:
-        ConfigError: It is missing for this platform.
-    """
-    _load(connection, extension, _packaged(extension))
 
 
 @functools.cache

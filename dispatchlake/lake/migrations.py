@@ -12,7 +12,6 @@ from dispatchlake.lake import chain, view_renewal
 from dispatchlake.lake.analyst_tables import CENTERS, DICTIONARY, SERVICE_CLASSES, VIEW_EDITIONS
 from dispatchlake.lake.archive import MAX_PAGES
 from dispatchlake.lake.declared import Column, Table
-from dispatchlake.lake.encryption import is_encrypted
 from dispatchlake.lake.inventory import CATALOG
 from dispatchlake.lake.record_types import EVENT_TYPES, RECORD_TYPES
 from dispatchlake.lake.schemas import (
@@ -30,7 +29,7 @@ from dispatchlake.lake.schemas import (
     RUNS,
     TABLES,
 )
-from dispatchlake.lake.sql import quoted, transaction
+from dispatchlake.lake.sql import first_row, quoted, transaction
 
 INLINED_ROWS = 100
 """Loads of at most this many rows stay in the catalog until flushed, instead of as a file each."""
@@ -226,12 +225,18 @@ def _create_table(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     connection.execute(f"CREATE TABLE {table.name} ({columns})")
     # DuckLake 1.5.5 puts some files of an encrypted table into folders of their partition and some not, and
     # then can merge none of them (docs/decisions/0019).
-    if table.partition_by and not is_encrypted(connection):
+    if table.partition_by and not _is_encrypted(connection):
         connection.execute(f"ALTER TABLE {table.name} SET PARTITIONED BY ({', '.join(table.partition_by)})")
     connection.execute(f"COMMENT ON TABLE {table.name} IS {quoted(table.comment)}")
     for column in table.columns:
         _comment_on(connection, table, column)
     _begin_statistics(connection, table)
+
+
+def _is_encrypted(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Say whether the files of the lake are encrypted: decided when it was made."""
+    row = first_row(connection, f"SELECT value FROM {CATALOG}.ducklake_metadata WHERE key = 'encrypted'")
+    return row is not None and row[0] == "true"
 
 
 def _begin_statistics(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

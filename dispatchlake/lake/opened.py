@@ -16,7 +16,7 @@ import duckdb
 from filelock import FileLock
 
 from dispatchlake.errors import ConfigError, LakeError
-from dispatchlake.lake import encryption, ledger, ledger_table, log_holder, migrations, scratch
+from dispatchlake.lake import ledger, ledger_table, log_holder, migrations, scratch
 from dispatchlake.lake.centers import CenterFacts
 from dispatchlake.lake.connection import another_session, catalog_path, connect_writer
 from dispatchlake.lake.in_common import InCommon
@@ -72,7 +72,6 @@ class Opened:
             connection = _open_or_make(lake_dir, lock, self._key.memory_limit_mb, encrypt=encrypt)
             undo.callback(connection.close)
             undo.callback(log_holder.hold(catalog_path(lake_dir)))
-            encryption.prepare_to_write(connection)
             _bring_up(connection, lake_dir, lock)
             self._undo = undo.pop_all()
         return connection

@@ -81,3 +81,29 @@ def test_a_second_connection_to_one_duckdb_is_as_the_first(lake: Lake, lake_dir:
         setting = second._connection.sql("SELECT current_setting('allow_unsigned_extensions')").fetchone()
 
     assert setting == (False,)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:9/a.csv",
+        "https://127.0.0.1:9/a.csv",
+        "s3://bucket/a.csv",
+        "gcs://bucket/a.csv",
+        "r2://bucket/a.csv",
+        "hf://datasets/a/a.csv",
+    ],
+)
+def test_no_connection_of_ours_reads_or_writes_anywhere_else(lake: Lake, lake_dir: Path, url: str) -> None:
+    """An extension that could is loaded, for its OpenSSL."""
+    with connect(lake_dir) as reader:
+        for ours in (reader, lake._connection):
+            for statement in (f"FROM read_csv('{url}')", f"COPY (SELECT 1) TO '{url}'"):
+                with pytest.raises(duckdb.PermissionException, match="has been disabled"):
+                    ours.execute(statement)
+
+
+def test_what_is_locked_stays_so(lake: Lake) -> None:
+    for statement in ("SET GLOBAL disabled_filesystems = ''", "RESET GLOBAL disabled_filesystems"):
+        with pytest.raises(duckdb.Error, match="re-enabled"):
+            lake._connection.execute(statement)

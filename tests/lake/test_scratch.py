@@ -69,6 +69,26 @@ def test_a_reader_may_spill_and_leaves_nothing(lake: Lake, lake_dir: Path) -> No
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("who", ["a writer", "a reader"])
+def test_what_is_spilled_says_nothing_of_a_record(lake: Lake, lake_dir: Path, who: str) -> None:
+    """A killed process leaves it, and so would the disk that it was deleted from."""
+    rows = "SELECT range AS i, 'caller ' || range || ' ' || sha256(range::VARCHAR) AS t FROM range(300_000)"
+    with connect(lake_dir) as reader:
+        connection = lake._connection if who == "a writer" else reader
+        connection.execute("SET GLOBAL memory_limit = '24MB'; SET GLOBAL threads = 1")
+        connection.execute(f"CREATE TEMP TABLE much AS {rows}")
+        row = connection.execute("SELECT current_setting('temp_directory')").fetchone()
+        assert row
+
+        spilled = b"".join(file.read_bytes() for file in Path(row[0]).iterdir())
+
+        assert len(spilled) > 1_000_000
+        assert spilled.count(b"caller ") == 0
+        assert connection.execute(f"SELECT count(*) FROM much JOIN ({rows}) USING (i, t)").fetchone() == (
+            300_000,
+        )
+
+
 READER = """
 import sys
 from pathlib import Path
