@@ -101,13 +101,11 @@ def findings_table(findings: Sequence[Finding], ruler: Ruler | None = None) -> T
     """Return findings beside their goals; times also at the speed of the goals' machine."""
     table = Table(title="Goals")
     for name in ("what", "found", "goal", "", *(["at its speed"] if ruler else []), "how"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for one in findings:
         goal = f"at most {one.goal:g} {one.unit}" if not math.isinf(one.goal) else ""
         reckoned = ruler.at_reference(one) if ruler else None
-        told = (
-            "" if reckoned is None else f"{reckoned:.2f}: {_verdict(reckoned, one.goal)}".removesuffix(": ")
-        )
+        told = "" if reckoned is None else f"{reckoned:.2f} {_verdict(reckoned, one.goal)}".rstrip()
         cells = [one.name, f"{one.value:.2f} {one.unit}", goal, _verdict(one.value, one.goal)]
         table.add_row(*cells, *([told] if ruler else []), one.detail)
     if ruler:

@@ -49,7 +49,7 @@ def test_what_was_missed_here_is_told_as_missed() -> None:
     question, memory = (next(line for line in told if name in line) for name in ("a question", "memory"))
     assert "1.50 s" in question
     assert "missed" in question
-    assert "0.38: met" in question
+    assert "0.38 met" in question
     assert "500.00 MB" in memory
     assert memory.count("met") == 1
     assert "4.0 times as long" in " ".join(told)
