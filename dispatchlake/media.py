@@ -166,10 +166,18 @@ def _fetch(client: MediaClient, one: MediaLink, folder: Path) -> MediaOutcome:
         return MediaOutcome(one, "failed", tried_at, error=str(error))
     except MediaError as error:
         return MediaOutcome(one, _state(error), tried_at, error=str(error))
-    except OSError as error:
-        return MediaOutcome(one, "failed", tried_at, error=f"It could not be written ({error.strerror}).")
+    except Exception as error:  # noqa: BLE001 - strangers chose the link; it keeps no other file from being fetched
+        return MediaOutcome(one, "failed", tried_at, error=_trouble(error))
     path = target.relative_to(folder).as_posix()
     return MediaOutcome(one, "fetched", tried_at, path, found.size_bytes, found.sha256)
+
+
+def _trouble(error: Exception) -> str:
+    """Return what to say of an error that is not the link's; its own text may quote that."""
+    if isinstance(error, OSError):
+        return f"It could not be written ({error.strerror})."
+    logger.error("A media file could not be fetched, by an error of ours: %s.", type(error).__name__)
+    return f"An error of ours ({type(error).__name__})."
 
 
 def _state(error: MediaError) -> MediaState:

@@ -113,6 +113,40 @@ def test_what_became_of_each_is_said_and_one_stops_no_other(
     assert fetch_media(here, client=client).tried == 0, "what failed is not tried again at once"
 
 
+def test_links_that_are_none_stop_no_other(here: Settings, host: MediaHost, client: MediaClient) -> None:
+    strange = [
+        "https://xn--/x",
+        "https://media.example.net:443443443443443443443/x",
+        "https://xn--a-ecp.ru/x",
+    ]
+    deliver(here, *host.links()[:1], *strange * 10)
+
+    summary = fetch_media(here, client=client)
+
+    assert (summary.fetched, summary.refused) == (1, 30)
+
+
+def test_an_error_of_ours_stops_no_other(
+    here: Settings, host: MediaHost, network: LoopbackNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad, *_ = host.links()
+    client = MediaClient(LIMITS, network=network, tls=host.tls)
+    fetch = client.fetch
+
+    def fail(link: str, target: Path) -> Any:
+        if link == bad:
+            raise KeyError(link)
+        return fetch(link, target)
+
+    monkeypatch.setattr(client, "fetch", fail)
+    deliver(here, good, bad)
+
+    summary = fetch_media(here, client=client)
+
+    assert (summary.fetched, summary.failed) == (1, 1)
+    assert table(here)["m1"]["error"] == "An error of ours (KeyError)."
+
+
 def test_a_link_that_came_a_week_ago_is_not_tried(
     here: Settings, host: MediaHost, client: MediaClient
 ) -> None:

@@ -23,6 +23,7 @@ from dispatchlake.errors import (
     RateLimited,
     RequestRejected,
 )
+from dispatchlake.unpacking import WINDOWS, UnpacksToTooMuch, unpack
 
 
 def refusal(response: httpx.Response, *, center_id: str, what: str) -> CenterError | None:
@@ -98,8 +99,6 @@ def transport_error(error: httpx.HTTPError, *, center_id: str, url: str) -> Disp
             "network.",
             center_id,
         )
-    if isinstance(error, httpx.DecodingError):
-        return CenterUnavailable(f"{center_id}: {host} sent a body that cannot be decompressed.", center_id)
     return CenterUnavailable(
         f"{center_id}: the connection to {host} broke ({type(error).__name__}, {parts.path}).", center_id
     )
@@ -113,6 +112,9 @@ def _iter_origins(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
+ACCEPTED_CODINGS = "gzip, deflate"
+"""What is asked for, as the header says it."""
+
 _CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
@@ -121,20 +123,59 @@ def read_body(
 ) -> bytes:
     """Return the whole body, unless it takes too long, steadily as it may come, or has no end.
 
+    What comes packed is unpacked no further than it may be long: a few bytes can stand for gigabytes.
+
     Args:
         response: A streamed answer.
         center_id: Whose answer.
         what: What the body is, for the sentence: "a page of /v1/incident_events".
         longest_s: How long it may take, in seconds.
-        most_bytes: How long it may be, decompressed.
+        most_bytes: How long it may be, unpacked.
 
     Raises:
-        CenterUnavailable: It takes longer.
-        ContractBroken: It is longer.
+        CenterUnavailable: It takes longer, or is damaged.
+        ContractBroken: It is longer, or packed in a way that we have not asked for.
     """
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity", *WINDOWS):
+        raise ContractBroken(
+            f"{center_id}: {what} came packed in a way that was not asked for; `{ACCEPTED_CODINGS}` was.",
+            center_id,
+            response.status_code,
+        )
+    try:
+        is_packed = coding in WINDOWS
+        content = _receive(
+            response, center_id, what=what, longest_s=longest_s, most_bytes=most_bytes, is_packed=is_packed
+        )
+        unpacked = unpack(content, coding, most_bytes=most_bytes) if is_packed else content
+    except UnpacksToTooMuch:
+        raise ContractBroken(
+            f"{center_id}: {what} is longer than {most_bytes / 2**20:,.0f} MiB. If it is a page, ask for "
+            "smaller ones (paging.page_size).",
+            center_id,
+            response.status_code,
+        ) from None
+    if unpacked is None:
+        raise CenterUnavailable(
+            f"{center_id}: {what} cannot be decompressed.", center_id, response.status_code
+        )
+    return unpacked
+
+
+def _receive(
+    response: httpx.Response,
+    center_id: str,
+    *,
+    what: str,
+    longest_s: float,
+    most_bytes: int,
+    is_packed: bool,
+) -> bytes:
+    """Return the body as it comes over the network: httpx unpacks each piece to whatever it comes to."""
     deadline_s = time.monotonic() + longest_s
     chunks, size_bytes = [], 0
-    for chunk in response.iter_bytes():
+    for chunk in response.iter_raw() if is_packed else response.iter_bytes():
         chunks.append(chunk)
         size_bytes += len(chunk)
         if time.monotonic() > deadline_s:
@@ -144,12 +185,7 @@ def read_body(
                 response.status_code,
             )
         if size_bytes > most_bytes:
-            raise ContractBroken(
-                f"{center_id}: {what} is longer than {most_bytes / 2**20:,.0f} MiB. If it is a page, ask for "
-                "smaller ones (paging.page_size).",
-                center_id,
-                response.status_code,
-            )
+            raise UnpacksToTooMuch
     return b"".join(chunks)
 
 

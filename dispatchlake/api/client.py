@@ -21,7 +21,7 @@ from urllib.parse import quote
 import httpx
 
 import dispatchlake
-from dispatchlake.api.answers import is_web_page, read_body, refusal, transport_error
+from dispatchlake.api.answers import ACCEPTED_CODINGS, is_web_page, read_body, refusal, transport_error
 from dispatchlake.api.auth import CenterAuth, is_same_origin
 from dispatchlake.api.listing import Listing
 from dispatchlake.api.login import Login
@@ -380,7 +380,11 @@ def _open_http(center: DispatchCenter, patience: Patience) -> httpx.Client:
             http2=True,
             timeout=patience.timeout_s,
             follow_redirects=False,
-            headers={"Accept": "application/json", "User-Agent": f"dispatchlake/{dispatchlake.__version__}"},
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": ACCEPTED_CODINGS,
+                "User-Agent": f"dispatchlake/{dispatchlake.__version__}",
+            },
             verify=trusted,
             trust_env=not center.is_on_this_machine,  # a proxy of the environment has no way to loopback
         )

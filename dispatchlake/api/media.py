@@ -24,6 +24,7 @@ from dispatchlake.api.retry import RetryPolicy
 from dispatchlake.errors import LinkExpired, LinkRefused, MediaUnavailable
 
 MOST_REDIRECTS = 5
+_LAST_PORT = 65_535
 
 _GONE = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
@@ -144,9 +145,13 @@ def _checked(link: str, *, base: httpx.URL | None = None) -> httpx.URL:
     """
     try:
         url = base.join(link) if base is not None and link else httpx.URL(link)
-    except httpx.InvalidURL:
+        host = url.host  # a name with letters beyond ASCII is decoded only now
+    except (
+        httpx.InvalidURL,
+        ValueError,
+    ):  # of which a name that cannot be decoded, or a text that is none, is one
         raise LinkRefused("The link is no URL.") from None
-    if url.scheme != "https" or not url.host or url.userinfo:
+    if url.scheme != "https" or not host or url.userinfo or (url.port or 0) > _LAST_PORT:
         raise LinkRefused("The link is no https URL, or has a user name in it.")
     return url
 
@@ -169,5 +174,5 @@ def _read_headers(response: httpcore.Response) -> dict[str, str]:
 
 def _is_the_rest(headers: Mapping[str, str], start: int) -> bool:
     """Say whether an answer is all that comes from a byte on."""
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("content-range", ""))
+    found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", headers.get("content-range", ""))
     return found is not None and int(found[1]) == start and int(found[2]) + 1 == int(found[3])

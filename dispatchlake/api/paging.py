@@ -150,6 +150,7 @@ def resolve(base: httpx.URL, reference: str) -> httpx.URL:
         raise httpx.InvalidURL("a URL with a backslash or a control character")
     try:
         url = base.join(reference)
+        _ = url.host  # decoded only when it is asked for: `xn--` is no name
     except ValueError as error:
         raise httpx.InvalidURL(f"no URL ({type(error).__name__})") from None
     if url.is_relative_url:  # "a:" has a scheme, and leads nowhere

@@ -17,8 +17,11 @@ import httpcore
 
 from dispatchlake.errors import LinkRefused, MediaUnavailable
 
-_WITHIN_OTHERS = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "2002::/16", "2001::/32")))
-"""IPv6 that stands for an IPv4 address, by NAT64, 6to4 or Teredo: public by its looks, wherever it leads."""
+_INTERNET = ipaddress.ip_network("2000::/3")
+"""IPv6 that is given out for the internet at large; what lies outside leads to it or elsewhere (RFC 4291)."""
+
+_WITHIN_OTHERS = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32")))
+"""IPv6 in it that stands for an IPv4 address, by 6to4 or Teredo: public by its looks, wherever it leads."""
 
 
 class Network:
@@ -43,7 +46,7 @@ def is_public(address: str) -> bool:
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped is not None:
             return is_public(str(found.ipv4_mapped))
-        if any(found in network for network in _WITHIN_OTHERS):
+        if found not in _INTERNET or any(found in network for network in _WITHIN_OTHERS):
             return False
     return found.is_global and not found.is_multicast
 

@@ -7,7 +7,9 @@ write to one target, and the next one removes what a killed one has left.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,8 +109,8 @@ def whole_or_nothing(target: Target) -> Iterator[Path]:
     path = target.path
     work = path.with_name(f".{path.name}.partial")
     with _explained(path):
-        work.mkdir(mode=0o700, exist_ok=True)
-        lock = FileLock(work / _LOCK, timeout=0)
+        _make_private(work)
+        lock = FileLock(work / _LOCK, timeout=0, mode=0o600)
         try:
             lock.acquire()
         except Timeout:
@@ -127,6 +129,23 @@ def whole_or_nothing(target: Target) -> Iterator[Path]:
     finally:
         shutil.rmtree(work, ignore_errors=True)
         lock.release()
+
+
+def _make_private(work: Path) -> None:
+    """Make the folder to write in, or take one that this user's export has left: never another's, nor a link.
+
+    Whoever may write to the folder beside it could have made it, to read what is written or have it emptied.
+    """
+    try:
+        work.mkdir(mode=0o700)
+    except FileExistsError:
+        found = work.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise LakeError(
+                f"{work} is in the way, and no export of yours has made it. Remove it, or export to a folder "
+                "of your own."
+            ) from None
+        work.chmod(0o700)
 
 
 def _put_in_place(made: Path, target: Target) -> None:

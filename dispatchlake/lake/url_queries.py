@@ -10,8 +10,12 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_PATTERN = r"(?i)((?:https?|wss?)://[^\s?#\"<>\\]+)\?[^\s\"<>\\]*"
-"""Also within JSON: where a text ends there, or has something escaped, so does the URL."""
+_PATTERN = r"(?i)((?:https?|wss?)://[^\s?#\"<>\\]+)(?:\?[^\s\"<>\\]*)?"
+"""Also within JSON: where a text ends there, or has something escaped, so does the URL.
+
+One without a query is found too, and stays as it is: else what follows it is looked through again from each `http://`
+in it, and a text of a megabyte, which anyone may send us, keeps the process busy for an hour.
+"""
 
 _IN_TEXT = re.compile(_PATTERN)
 

@@ -47,8 +47,10 @@ HEADERS_OF_INTEREST = (
 """What is kept of a request beside its body: what it claims to be, and what a support case would ask for."""
 
 _TOKEN_BODY_BYTES = 64 << 10
+_TOKEN_BODY_S = 5.0
 _TOKEN_REQUESTS = 32
-"""Requests for tokens have a room of their own: whoever makes one is not let in yet."""
+_TOKEN_REQUESTS_OF_ONE = 8
+"""Requests for tokens have a room of their own, one source a part of it: who makes one is not let in yet."""
 
 _DISK_RETRY_S = 30
 """When a delivery that found the disk full may find room."""
@@ -97,7 +99,11 @@ class Receiver:
         self._failures = Failures()
         self._limits = limits
         self._room = Room(requests=limits.requests, body_bytes=limits.bodies_bytes)
-        self._token_room = Room(requests=_TOKEN_REQUESTS, body_bytes=_TOKEN_REQUESTS * _TOKEN_BODY_BYTES)
+        self._token_room = Room(
+            requests=_TOKEN_REQUESTS,
+            body_bytes=_TOKEN_REQUESTS * _TOKEN_BODY_BYTES,
+            of_one=_TOKEN_REQUESTS_OF_ONE,
+        )
         self._readiness: tuple[float, str] = (-_READY_S, "")
 
     def build(self) -> Starlette:
@@ -139,7 +145,7 @@ class Receiver:
         line.credential = credential
         if _media_type(request) not in ("", "application/json"):
             raise DeliveryRefused("The content type must be application/json.", 415)
-        with self._room.entered() as share:
+        with self._room.entered(line.source) as share:
             body = await read_body(
                 request, share, limit_bytes=self._limits.body_bytes, limit_s=self._limits.request_s
             )
@@ -160,10 +166,8 @@ class Receiver:
             raise DeliveryRefused("It cannot be kept now. Send it again later.", 503, _DISK_RETRY_S) from None
 
     async def _give_token(self, request: Request, line: Line) -> Response:
-        with self._token_room.entered() as share:
-            body = await read_body(
-                request, share, limit_bytes=_TOKEN_BODY_BYTES, limit_s=self._limits.request_s
-            )
+        with self._token_room.entered(line.source) as share:
+            body = await read_body(request, share, limit_bytes=_TOKEN_BODY_BYTES, limit_s=_TOKEN_BODY_S)
             line.body_bytes = len(body.content)
             response = self._token_endpoint.answer(request.headers, _media_type(request), body.content)
         if response.status_code == 401:

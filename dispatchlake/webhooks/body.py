@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
 from dispatchlake.errors import DeliveryRefused
+from dispatchlake.unpacking import WINDOWS, UnpacksToTooMuch, unpack
 from dispatchlake.webhooks.room import Share
-
-_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-"""zlib's name for each coding (RFC 9110, 8.4.1); some senders mean raw deflate by `deflate`."""
-
-_RAW_DEFLATE = -15
-
-_MOST_MEMBERS = 100
-"""For each, what is behind it is copied."""
 
 _QUICK_BYTES = 16 << 10
 """What is unpacked at once; more is unpacked beside the other requests."""
@@ -50,7 +42,7 @@ async def read_body(request: Request, share: Share, *, limit_bytes: int, limit_s
         ClientDisconnect: It was broken off.
     """
     coding = request.headers.get("content-encoding", "").strip().lower()
-    if coding not in ("", "identity", *_WINDOWS):
+    if coding not in ("", "identity", *WINDOWS):
         raise DeliveryRefused("This content coding is not taken; gzip and deflate are.", 415)
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit_bytes:
@@ -60,13 +52,16 @@ async def read_body(request: Request, share: Share, *, limit_bytes: int, limit_s
             content = await _receive(request, share, limit_bytes)
     except TimeoutError:
         raise DeliveryRefused(f"The body did not arrive within {limit_s:g} s.", 408) from None
-    if coding not in _WINDOWS:
+    if coding not in WINDOWS:
         return Body(content)
-    if len(content) <= _QUICK_BYTES:
-        unpacked = _unpack(content, coding, limit_bytes)
-    else:
-        async with share.unpacking:
-            unpacked = await asyncio.to_thread(_unpack, content, coding, limit_bytes)
+    try:
+        if len(content) <= _QUICK_BYTES:
+            unpacked = unpack(content, coding, most_bytes=limit_bytes)
+        else:
+            async with share.unpacking:
+                unpacked = await asyncio.to_thread(unpack, content, coding, most_bytes=limit_bytes)
+    except UnpacksToTooMuch:
+        raise _too_large(limit_bytes) from None
     if unpacked is None:  # kept as it came: refused, it would be sent again and again, the same
         return Body(content, coding)
     share.take(len(unpacked))
@@ -83,36 +78,6 @@ async def _receive(request: Request, share: Share, limit_bytes: int) -> bytes:
         share.take(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-def _unpack(content: bytes, coding: str, limit_bytes: int) -> bytes | None:
-    """Return the content unpacked, or None where it is damaged, cut off, or in too many pieces.
-
-    Raises:
-        DeliveryRefused: It unpacks to more than the limit; no more than that was unpacked.
-    """
-    unpacked = _unpack_members(content, _WINDOWS[coding], limit_bytes)
-    if unpacked is None and coding == "deflate":
-        unpacked = _unpack_members(content, _RAW_DEFLATE, limit_bytes)
-    return unpacked
-
-
-def _unpack_members(content: bytes, window: int, limit_bytes: int) -> bytes | None:
-    unpacked = b""
-    for _ in range(_MOST_MEMBERS):  # gzip may have several, one after the other
-        decoder = zlib.decompressobj(window)
-        try:
-            unpacked += decoder.decompress(content, limit_bytes + 1 - len(unpacked))
-        except zlib.error:
-            return None
-        if len(unpacked) > limit_bytes:
-            raise _too_large(limit_bytes)
-        if not decoder.eof:
-            return None
-        content = decoder.unused_data
-        if not content:
-            return unpacked
-    return None
 
 
 def _too_large(limit_bytes: int) -> DeliveryRefused:

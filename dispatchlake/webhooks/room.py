@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 
 from dispatchlake.errors import DeliveryRefused
@@ -43,26 +44,36 @@ class Room:
     Args:
         requests: How many may be under way.
         body_bytes: How many bytes of bodies may lie in memory.
+        of_one: How many of the requests may be of one source; as many as there may be if left out.
     """
 
-    def __init__(self, *, requests: int, body_bytes: int) -> None:
+    def __init__(self, *, requests: int, body_bytes: int, of_one: int | None = None) -> None:
         self.requests_left = requests
+        self._of_one = of_one
+        self._under_way: Counter[str] = Counter()
         self.bytes_left = body_bytes
         self.unpacking = asyncio.Lock()
 
     @contextlib.contextmanager
-    def entered(self) -> Iterator[Share]:
+    def entered(self, source: str) -> Iterator[Share]:
         """Be under way; what was taken is given back at the end.
+
+        Args:
+            source: Who asks.
 
         Raises:
             DeliveryRefused: 503; there are too many.
         """
-        if self.requests_left < 1:
+        if self.requests_left < 1 or (self._of_one is not None and self._under_way[source] >= self._of_one):
             raise DeliveryRefused("Too many requests are under way.", 503, RETRY_AFTER_S)
         self.requests_left -= 1
+        self._under_way[source] += 1
         share = Share(self)
         try:
             yield share
         finally:
             self.requests_left += 1
+            self._under_way[source] -= 1
+            if not self._under_way[source]:
+                del self._under_way[source]
             self.bytes_left += share.bytes_taken

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import gzip
 import logging
 import os
 import socket
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -300,6 +302,35 @@ def test_the_size_of_a_compressed_page_counts_unpacked(
 
     with pytest.raises(ContractBroken, match="is longer than"):
         read(center, state_dir)
+
+
+@pytest.mark.parametrize("coding", ["gzip, gzip", "gzip, gzip, gzip", "br", "zstd", "x"])
+def test_what_is_packed_as_it_was_not_asked_for_is_not_unpacked(state_dir: Path, coding: str) -> None:
+    packed = gzip.compress(gzip.compress(bytes(10_000_000)))
+    with (
+        one_answer_server(answer_of(packed, f"Content-Encoding: {coding}")) as url,
+        pytest.raises(
+            ContractBroken, match="came packed in a way that was not asked for; `gzip, deflate` was"
+        ),
+    ):
+        read(center_at(url), state_dir)
+
+
+def test_a_page_is_unpacked_no_further_than_it_may_be_long(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 1_000_000)
+    packed = gzip.compress(bytes(200_000_000))
+    with one_answer_server(answer_of(packed, "Content-Encoding: gzip")) as url:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ContractBroken, match="is longer than"):
+                read(center_at(url), state_dir)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert peak_bytes < 20_000_000
 
 
 # --- bodies

@@ -223,7 +223,19 @@ def test_the_second_address_is_tried_where_the_first_does_not_answer(
 
 
 @pytest.mark.parametrize(
-    "link", ["", "http://media.example.net/x", "ftp://media.example.net/", "https:///x", "a\nb"]
+    "link",
+    [
+        "",
+        "http://media.example.net/x",
+        "ftp://media.example.net/",
+        "https:///x",
+        "a\nb",
+        "https://xn--/x",
+        "https://xn--a-ecp.ru/x",
+        "https://media.example.net/\ud800",
+        "https://media.example.net:443443443443443443443/x",
+        "https://media.example.net:65536/x",
+    ],
 )
 def test_what_is_no_https_link_is_refused(
     host: MediaHost, network: LoopbackNetwork, tmp_path: Path, link: str
@@ -272,6 +284,12 @@ def test_this_machine_is_refused_by_the_real_network(link: str, tmp_path: Path) 
         ("64:ff9b::a00:1", False),
         ("2002:a00:1::", False),
         ("ff02::1", False),
+        ("64:ff9b:1::a00:1", False),
+        ("fec0::1", False),
+        ("::127.0.0.1", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("5f00::1", False),
+        ("2a00:1450:4001:82f::200e", True),
         ("no address", False),
     ],
 )

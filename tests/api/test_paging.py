@@ -412,6 +412,8 @@ def test_totals_are_read_where_they_stand(content: Any, headers: dict[str, str],
         "https://" + "a" * 70_000,
         "A:",
         "mailto:next",
+        "https://xn--/",
+        "//xn--a-ecp.ru/",
     ],
 )
 def test_a_link_without_a_host_or_read_differently_by_programs_is_none(link: str) -> None:
@@ -419,13 +421,16 @@ def test_a_link_without_a_host_or_read_differently_by_programs_is_none(link: str
         resolve(httpx.URL(ASKED), link)
 
 
-@given(st.text())
+@given(
+    st.text() | st.lists(st.sampled_from(["https:", "//", "xn--", "a", ".", ":", "@", "1", "é"])).map("".join)
+)
 def test_a_link_resolves_or_is_refused_and_nothing_else(link: str) -> None:
     try:
         url = resolve(httpx.URL(ASKED), link)
     except httpx.InvalidURL:
         return
     assert url.is_absolute_url
+    assert url.host is not None
 
 
 JSON = st.recursive(

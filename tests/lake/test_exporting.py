@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import stat
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ import pytest
 from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import Lake
 from dispatchlake.lake.export_items import Item, item_of
-from dispatchlake.lake.export_target import Target, target_of
+from dispatchlake.lake.export_target import Target, target_of, whole_or_nothing
 from dispatchlake.lake.export_writer import Writer
 from dispatchlake.lake.exporting import Exported, Source, export
 from dispatchlake.lake.reading import connect
@@ -375,6 +376,37 @@ def test_an_export_is_its_owners_alone(landed: Path, out: Path, name: str) -> No
     assert modes == {0o600}
     if name == "folder":
         assert stat.S_IMODE((out / name).stat().st_mode) == 0o700
+
+
+def test_a_folder_that_others_made_open_is_closed_before_it_is_written_to(
+    landed: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = out / ".a.csv.partial"
+    partial.mkdir()
+    partial.chmod(0o777)
+    with whole_or_nothing(target_of(out / "a.csv")) as made:
+        assert stat.S_IMODE(made.parent.stat().st_mode) == 0o700
+        assert {stat.S_IMODE(path.stat().st_mode) for path in made.parent.iterdir()} == {0o600}
+        made.write_text("x")
+
+    partial.mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: -1)
+    with pytest.raises(LakeError, match="is in the way, and no export of yours has made it"):
+        write(landed, out / "a.csv", "incidents", overwrite=True)
+    assert (out / "a.csv").read_text() == "x"
+
+
+def test_a_link_in_the_place_of_that_folder_is_not_followed(landed: Path, out: Path) -> None:
+    victim = out / "victim"
+    (victim / "sub").mkdir(parents=True)
+    for file in (victim / "a", victim / "sub" / "b"):
+        file.write_text("x")
+    (out / ".a.csv.partial").symlink_to(victim)
+
+    with pytest.raises(LakeError, match="is in the way"):
+        write(landed, out / "a.csv", "incidents")
+
+    assert {path.name for path in victim.rglob("*")} == {"a", "sub", "b"}
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.duckdb", "folder"])

@@ -17,7 +17,8 @@ import pytest
 
 from dispatchlake.errors import DeliveryRefused
 from dispatchlake.settings import Settings
-from dispatchlake.webhooks import body, connections
+from dispatchlake.unpacking import UnpacksToTooMuch, unpack
+from dispatchlake.webhooks import app, connections
 from dispatchlake.webhooks.app import Limits
 from dispatchlake.webhooks.room import Room
 from dispatchlake.webhooks.server import Listener
@@ -106,8 +107,8 @@ def test_a_bomb_is_not_unpacked_further_than_the_limit(members: int) -> None:
     bomb = gzip.compress(bytes(200_000_000 // members)) * members
     tracemalloc.start()
     try:
-        with pytest.raises(DeliveryRefused, match="larger than 1000000 bytes"):
-            body._unpack(bomb, "gzip", 1_000_000)
+        with pytest.raises(UnpacksToTooMuch):
+            unpack(bomb, "gzip", most_bytes=1_000_000)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -239,6 +240,32 @@ def test_slow_requests_for_tokens_keep_no_delivery_out(tight: Receiving) -> None
     assert len(tight.waiting()) == 1
 
 
+def test_slow_requests_for_tokens_keep_no_other_source_from_one(tight: Receiving) -> None:
+    form = b"grant_type=client_credentials"
+    head = b"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    head += b"Content-Length: %d\r\n\r\n" % len(form)
+    room = tight.receiver._token_room
+    before = room.requests_left
+    with contextlib.ExitStack() as stack:
+        for number in range(1, 9):
+            connection = stack.enter_context(socket.create_connection((tight.host, tight.port), PATIENCE_S))
+            connection.sendall(head)
+            wait_until(lambda number=number: room.requests_left == before - number, "it is under way")
+        assert tight.send("POST", "/oauth/token", form).status == 503, "one source has a part of the room"
+        with socket.create_connection((tight.host, tight.port), PATIENCE_S, ("127.0.0.2", 0)) as other:
+            other.sendall(head + form)
+            assert other.recv(65536).startswith(b"HTTP/1.1 401 "), "it is looked at"
+
+    wait_until(lambda: room.requests_left == before, "they have gone")
+
+
+def test_a_request_for_a_token_that_drips_is_left(tight: Receiving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "_TOKEN_BODY_S", 0.2)
+    with socket.create_connection((tight.host, tight.port), PATIENCE_S) as connection:
+        connection.sendall(b"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
 def test_many_small_packed_bodies_at_once(tight: Receiving) -> None:
     """What a body may unpack to is not held against it."""
     packed = gzip.compress(b'{"a": 1}')
@@ -261,12 +288,12 @@ def test_a_large_packed_body_is_unpacked_beside_the_others(receiving: Receiving)
 
 def test_memory_has_a_bound() -> None:
     room = Room(requests=10, body_bytes=100)
-    with room.entered() as one:
+    with room.entered("a") as one:
         one.take(60)
-        with pytest.raises(DeliveryRefused, match="Too much") as caught, room.entered() as other:
+        with pytest.raises(DeliveryRefused, match="Too much") as caught, room.entered("a") as other:
             other.take(60)
         one.take(40)
-    with room.entered() as again:
+    with room.entered("b") as again:
         again.take(100)
 
     assert caught.value.status == 503
