@@ -6,14 +6,16 @@ every night over all centers. Stopped anywhere and run again it goes on.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -22,6 +24,7 @@ from dispatchlake.lake import Lake, erasing, ledger, open_lake, retention
 from dispatchlake.lake.calls import remove_rows, tables_of_calls
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.erasure_plan import plans_dir
+from dispatchlake.lake.lake import Outdated
 from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.replay import Resources
 from dispatchlake.lake.retention import Due, RetentionClass, Rule
@@ -146,29 +149,16 @@ def unset_rule(settings: Settings, center_id: str, of: RetentionClass) -> None:
 def _apply(
     settings: Settings, all_lakes: tuple[Lake, list[Lake]], due: Due, resources: Resources, now: datetime
 ) -> list[Removal]:
-    """Remove what is due of one center: first from what comes in, then from the archive, then from tables."""
-    lake, derived = all_lakes
+    """Remove what is due of one center; begin anew where a hold came meanwhile, which it must heed."""
+    lake, _ = all_lakes
     counts: dict[RetentionClass, Counter[str]] = {of: Counter() for of in due.cutoffs}
-    with lake.session() as connection:
-        with lake.held():
-            retention.enter_cutoff(lake.lake_dir, due)
-        run_id = f"retention {uuid.uuid4()}"
-        pages = retention.redact(connection, lake.transact, due, resources, run_id=run_id)
-        if pages:
-            of_pages = next(of for of in ("records", "caller-data", "raw") if of in due.cutoffs)
-            counts[of_pages]["raw_pages"] += pages  # type: ignore[index]
-        if "media" in due.cutoffs:
-            files = retention.old_media(connection, due, due.cutoffs["media"])
-            counts["media"]["media files"] += _unlink(settings, (path for _, _, path in files))
-            lake.transact(partial(retention.note_removed_media, connection, due.center_id, files))
-        if "records" in due.cutoffs:
-            retention.doom_old(connection, due, due.cutoffs["records"])
-            paths = retention.doomed_media(connection, due.center_id)
-            counts["records"]["media files"] += _unlink(settings, paths)
-    for one in (lake, *derived):
-        prefix = "" if one is lake else "open "
-        for of, removed in _from_tables(one, due).items():
-            counts[of].update({f"{prefix}{name}": count for name, count in removed.items()})
+    while True:
+        with contextlib.suppress(Outdated):
+            with lake.held() as connection:
+                heeding = retention.with_holds(connection, due)
+                mark = retention.enter_cutoff(lake.lake_dir, heeding)
+            _remove(settings, all_lakes, heeding, resources, counts, partial(lake.transact, erased=mark))
+            break
     with lake.session() as connection:
 
         def note() -> None:
@@ -183,7 +173,51 @@ def _apply(
     ]
 
 
-def _from_tables(lake: Lake, due: Due) -> dict[RetentionClass, dict[str, int]]:
+def _remove(
+    settings: Settings,
+    all_lakes: tuple[Lake, list[Lake]],
+    due: Due,
+    resources: Resources,
+    counts: dict[RetentionClass, Counter[str]],
+    transact: Callable[[Callable[[], Any]], Any],
+) -> None:
+    """Remove what is due: first from the archive, then from tables; add to `counts` what it was.
+
+    `transact` runs a function in one transaction of the lake, or raises `Outdated`.
+    """
+    lake, derived = all_lakes
+    with lake.session() as connection:
+        run_id = f"retention {uuid.uuid4()}"
+        pages = retention.redact(connection, transact, due, resources, run_id=run_id)
+        if pages:
+            of_pages = next(of for of in ("records", "caller-data", "raw") if of in due.cutoffs)
+            counts[of_pages]["raw_pages"] += pages  # type: ignore[index]
+        if "media" in due.cutoffs:
+
+            def remove_media() -> int:
+                files = retention.old_media(connection, due, due.cutoffs["media"])
+                retention.note_removed_media(connection, due.center_id, files)
+                return _unlink(settings, (path for _, _, path in files))
+
+            counts["media"]["media files"] += transact(remove_media)
+        if "records" in due.cutoffs:
+
+            def remove_doomed_media() -> int:
+                retention.doom_old(connection, due, due.cutoffs["records"])
+                return _unlink(settings, retention.doomed_media(connection, due.center_id))
+
+            counts["records"]["media files"] += transact(remove_doomed_media)
+    for one in (lake, *derived):
+        # In a lake that is derived the same lock is held: what is held meanwhile is heeded there too.
+        inside = transact if one is lake else lambda write, one=one: transact(partial(one.transact, write))
+        prefix = "" if one is lake else "open "
+        for of, removed in _from_tables(one, due, inside).items():
+            counts[of].update({f"{prefix}{name}": count for name, count in removed.items()})
+
+
+def _from_tables(
+    lake: Lake, due: Due, transact: Callable[[Callable[[], Any]], Any]
+) -> dict[RetentionClass, dict[str, int]]:
     removed: dict[RetentionClass, dict[str, int]] = {}
     with lake.session() as connection:
         names = tables_of_calls(connection)
@@ -197,12 +231,12 @@ def _from_tables(lake: Lake, due: Due) -> dict[RetentionClass, dict[str, int]]:
             return retention.null_personal(connection, due.center_id)
 
         if "records" in due.cutoffs:
-            removed["records"] = lake.transact(delete)
+            removed["records"] = transact(delete)
         if "caller-data" in due.cutoffs:
-            removed["caller-data"] = lake.transact(null)
+            removed["caller-data"] = transact(null)
         cutoff = due.records_cutoff
         if cutoff is not None and "media" in names:
-            loose = lake.transact(partial(retention.remove_loose, connection, due, cutoff))
+            loose = transact(partial(retention.remove_loose, connection, due, cutoff))
             of: RetentionClass = "caller-data" if "caller-data" in due.cutoffs else "records"
             removed[of] = dict(Counter(removed[of]) + Counter(loose))
     return removed

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from dispatchlake import retention
 from dispatchlake.erasure import ErasureReport, erase
 from dispatchlake.errors import CatalogBusy, ConfigError
 from dispatchlake.lake import Lake, MediaLink, MediaOutcome, custody, erasing, ledger, open_lake
@@ -19,6 +21,7 @@ from dispatchlake.lake.holds import Hold
 from dispatchlake.lake.maintenance import maintain
 from dispatchlake.lake.publishing import publish
 from dispatchlake.lake.reading import connect, query_arrow
+from dispatchlake.lake.retention import Rule
 from dispatchlake.lake.schemas import TABLES
 from dispatchlake.landing import land_deliveries
 from dispatchlake.model import Page
@@ -306,6 +309,28 @@ def test_a_cad_incident_that_a_held_call_shares_keeps_the_other_too(settings: Se
 
     with pytest.raises(ConfigError, match="another incident of center-a that is under a legal hold"):
         erased(settings)
+
+
+def test_what_is_erased_cannot_be_held(after: Settings) -> None:
+    result = run("hold", "add", CENTER, CALL.incident_id, "--reason", "case 19")
+
+    assert result.returncode == 1
+    assert "was erased, or is being erased (erasure " in result.stderr
+    assert "case 19" not in run("hold", "list").stdout
+
+
+def test_records_set_aside_whose_pages_were_emptied_by_age_stay(settings: Settings) -> None:
+    with open_lake(settings) as lake:
+        load(lake, "no object", {"id": "set-aside", "note": "no times at all"})
+        land(lake, b"not json at all")
+    retention.set_rule(settings, Rule("", "raw", 5, "clerk", END))
+    retention.run(settings, now=END + timedelta(days=30))
+
+    assert erased(settings).is_done
+
+    records = query_arrow("SELECT record FROM quarantine", lake_dir=settings.lake_dir)["record"].to_pylist()
+    for kept in ("no object", "no times at all", '{"body_bytes":15,'):
+        assert any(kept in record for record in records)
 
 
 def test_an_unknown_call_is_refused(settings: Settings) -> None:

@@ -12,6 +12,9 @@ import pytest
 
 from dispatchlake import retention
 from dispatchlake.lake import Lake, MediaLink, MediaOutcome, custody, ledger, open_lake
+from dispatchlake.lake import replay as replaying
+from dispatchlake.lake import retention as of_lake
+from dispatchlake.lake.backup import back_up, restore
 from dispatchlake.lake.holds import Hold
 from dispatchlake.lake.reading import query_arrow
 from dispatchlake.lake.retention import CLASSES, RetentionClass, Rule
@@ -242,6 +245,25 @@ def test_old_bodies_go_and_what_they_told_stays_through_a_replay(settings: Setti
     assert_whole(settings)
 
 
+def test_a_replay_under_way_keeps_what_came_of_bodies_that_go(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go between the selection of pages and their reading, which may be hours later."""
+    tables = ("incidents", "incident_versions", "caller_locations", "media", "cad_notes", "quarantine")
+    before = [ask(settings, f"FROM {one} ORDER BY ALL") for one in tables]
+    select = replaying._select
+
+    def select_first(*arguments: Any) -> None:
+        select(*arguments)
+        assert keep(settings, "raw", 1).removals[0].counts["raw_pages"] > 0
+
+    monkeypatch.setattr(replaying, "_select", select_first)
+    with open_lake(settings) as lake:
+        lake.replay()
+
+    assert [ask(settings, f"FROM {one} ORDER BY ALL") for one in tables] == before
+
+
 def test_old_media_files_go_and_are_not_fetched_again(settings: Settings) -> None:
     keep(settings, "media", 14)
 
@@ -277,6 +299,78 @@ def test_what_is_held_stays_whatever_the_rules_say(settings: Settings, of: Reten
         assert OLD not in incidents(settings)
         assert not holding(settings, f'"{OLD}"')
     assert_whole(settings)
+
+
+@pytest.mark.parametrize("of", CLASSES)
+@pytest.mark.parametrize("when", ["before the archive", "after it"])
+def test_a_hold_that_comes_while_a_run_is_under_way_is_heeded(
+    settings: Settings, of: RetentionClass, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the archive had lost before it came is lost; no row, number or file is."""
+    turns: list[int] = []
+    redact = of_lake.redact
+
+    def hold() -> None:
+        if len(turns) == 1:
+            assert run("hold", "add", CENTER, OLD, "--reason", "case 17").returncode == 0
+
+    def redact_and_hold(*arguments: Any, **options: Any) -> int:
+        turns.append(1)
+        if when == "before the archive":
+            hold()
+        pages = redact(*arguments, **options)
+        if when == "after it":
+            hold()
+        return pages
+
+    monkeypatch.setattr(of_lake, "redact", redact_and_hold)
+
+    keep(settings, of, 1)
+
+    assert len(turns) == (1 if (of, when) == ("raw", "after it") else 2), "where it had a thing to heed"
+    assert OLD in incidents(settings)
+    assert ask(settings, f"SELECT caller_phone_number FROM incidents WHERE {OF_OLD}") == [(PHONE,)]
+    assert ask(
+        settings, f"SELECT count(path) FROM media_files JOIN media USING (center_id, media_id) WHERE {OF_OLD}"
+    ) == [(1,)]
+    assert len([path for path in settings.media_dir.rglob("*") if path.is_file()]) >= 1
+    if when == "before the archive":
+        assert holding(settings, f'"{OLD}"')
+    assert_whole(settings)
+
+
+def test_a_lost_ledger_has_its_holds_and_cutoffs_from_the_catalog(settings: Settings) -> None:
+    with open_lake(settings) as lake:
+        lake.hold(Hold(CENTER, OLD, "case 17", "clerk", NOW))
+    keep(settings, "records", 14)
+    known = ledger.read(settings.lake_dir)
+    ledger.path_of(settings.lake_dir).unlink()
+
+    with open_lake(settings) as lake:
+        load(lake, incident(OLD, updated=10**6), incident("old-too"))
+
+    made_again = ledger.read(settings.lake_dir)
+    assert dict(made_again.cutoffs) == dict(known.cutoffs)
+    assert len(made_again.held) == len(known.held) > 0
+    assert "old-too" not in incidents(settings)
+    assert len(ask(settings, f"FROM incident_versions WHERE {OF_OLD}")) == 3
+
+
+def test_a_hold_that_a_restored_catalog_has_is_heeded(settings: Settings, tmp_path: Path) -> None:
+    with open_lake(settings) as lake:
+        lake.hold(Hold(CENTER, OLD, "case 17", "clerk", NOW))
+    keep(settings, "records", 14)
+    back_up(settings, tmp_path / "backup")
+    with open_lake(settings) as lake:
+        lake.release(CENTER, OLD)
+    assert not ledger.read(settings.lake_dir).held
+
+    restore(settings, tmp_path / "backup")
+
+    with open_lake(settings) as lake:
+        assert [one.incident_id for one in lake.holds()] == [OLD]
+        load(lake, incident(OLD, updated=10**6))
+    assert len(ask(settings, f"FROM incident_versions WHERE {OF_OLD}")) == 3
 
 
 def test_a_dry_run_counts_and_changes_nothing(settings: Settings) -> None:

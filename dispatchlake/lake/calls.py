@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from dispatchlake.lake.archive import REDACTIONS
 from dispatchlake.lake.forgetting import find_forgotten, forgotten_delivery, listing_of
 from dispatchlake.lake.ledger import Forgotten
 from dispatchlake.lake.replay import Resources
@@ -127,11 +128,16 @@ def remove_rows(connection: duckdb.DuckDBPyConnection, center_id: str) -> dict[s
 
 
 def remove_quarantined(
-    connection: duckdb.DuckDBPyConnection, center_id: str, forgotten: Forgotten, resources: Resources
+    connection: duckdb.DuckDBPyConnection,
+    center_id: str,
+    forgotten: Forgotten,
+    resources: Resources,
+    *,
+    run_id: str,
 ) -> int:
-    """Delete records set aside that are of a call, or whose page has no body any more; return how many.
+    """Delete records set aside that are of a call, or whose page was emptied for it; return how many.
 
-    The caller holds a transaction.
+    Of a page that was emptied by another run than `run_id` the record stays. The caller holds a transaction.
     """
     found = [
         (quarantine_id,)
@@ -141,10 +147,12 @@ def remove_quarantined(
         if _is_forgotten(record, listing_of(resource, center_id, resources), forgotten)
     ]
     emptied = connection.execute(
-        """SELECT quarantine_id FROM quarantine WHERE center_id = $center AND raw_id IN (
+        f"""SELECT quarantine_id FROM quarantine WHERE center_id = $center AND raw_id IN (
             SELECT raw_id FROM raw_pages
-            WHERE center_id = $center AND redacted_at IS NOT NULL AND octet_length(body) = 0)""",
-        {"center": center_id},
+            WHERE center_id = $center AND octet_length(body) = 0 AND redaction_id IN (
+                SELECT raw_id FROM raw_pages
+                WHERE center_id = $center AND resource = '{REDACTIONS}' AND run_id = $run))""",
+        {"center": center_id, "run": run_id},
     ).fetchall()
     ids = sorted({row[0] for row in [*found, *emptied]})
     if ids:

@@ -134,11 +134,12 @@ def remove(lake: Lake, plan: Plan, resources: Resources) -> dict[str, int]:
     if plan.is_by_hash:
         forgotten = replace(ledger.read(lake.lake_dir).forgotten(center_id) or forgotten, cutoff=None)
     ids = plan.calls.incident_ids | plan.calls.cad_incident_ids
+    run_id = f"erasure {plan.erasure_id}"
     redaction = Redaction(
         center_id,
         _cutter(forgotten, plan, resources),
         reason=plan.reason,
-        run_id=f"erasure {plan.erasure_id}",
+        run_id=run_id,
         naming=None if plan.is_by_hash or len(ids) > MOST_NAMED else tuple(ids),
     )
     with lake.session() as connection:
@@ -146,7 +147,7 @@ def remove(lake: Lake, plan: Plan, resources: Resources) -> dict[str, int]:
 
         def delete() -> dict[str, int]:
             doom(connection, plan.calls)
-            quarantined = remove_quarantined(connection, center_id, forgotten, resources)
+            quarantined = remove_quarantined(connection, center_id, forgotten, resources, run_id=run_id)
             removed = remove_rows(connection, center_id)
             mirror(connection, lake.lake_dir)
             return {"quarantine": quarantined, **removed}

@@ -38,10 +38,19 @@ def add_hold(connection: duckdb.DuckDBPyConnection, lake_dir: Path, hold: Hold) 
     """Hold an incident; return False if it is held already. The caller holds a transaction.
 
     An incident that the lake does not know may be held: its records may still come.
+
+    Raises:
+        ConfigError: It was erased, or is being erased.
     """
     if hold.incident_id in held_incidents(connection, hold.center_id):
         return False
     known = ledger.read(lake_dir)
+    forgotten = known.forgotten(hold.center_id)
+    if forgotten is not None and (because := forgotten.because_of("incident", hold.incident_id)):
+        raise ConfigError(
+            f"That incident of {hold.center_id} was erased, or is being erased (erasure {because}): there is "
+            "nothing of it to hold."
+        )
     ledger.write(lake_dir, replace(known, held=known.held | _hashes(connection, known, hold)))
     connection.execute("INSERT INTO legal_holds VALUES (?, ?, ?, ?, ?)", list(astuple(hold)))
     return True
@@ -53,6 +62,15 @@ def _hashes(connection: duckdb.DuckDBPyConnection, known: Ledger, hold: Hold) ->
     return hashes | {
         known.subject_hash(hold.center_id, "cad_incident", one) for one in calls.cad_incident_ids
     }
+
+
+def unknown_to(connection: duckdb.DuckDBPyConnection, known: Ledger) -> frozenset[str]:
+    """Return what the catalog holds and a ledger does not: its file is lost, or the catalog was restored."""
+    unknown: set[str] = set()
+    for hold in read_holds(connection):
+        if known.subject_hash(hold.center_id, "incident", hold.incident_id) not in known.held:
+            unknown |= _hashes(connection, known, hold)
+    return frozenset(unknown)
 
 
 def remove_hold(

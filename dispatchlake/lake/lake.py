@@ -56,8 +56,8 @@ from dispatchlake.windows import Covered
 T = TypeVar("T")
 
 
-class _Erased(CatalogBusy):
-    """Something was erased while this was read, which must not bring it back."""
+class Outdated(CatalogBusy):
+    """Something was erased, or held, since that was read which was to be written."""
 
 
 class Lake:
@@ -347,9 +347,13 @@ class Lake:
         with _duckdb_errors():
             yield self._connection
 
-    def transact(self, write: Callable[[], T]) -> T:
-        """Run `write`, which uses the connection of `session`, in one transaction under the writers' lock."""
-        return self._transact(write)
+    def transact(self, write: Callable[[], T], *, erased: ledger.Mark | None = None) -> T:
+        """Run `write`, which uses the connection of `session`, in one transaction under the writers' lock.
+
+        Raises:
+            Outdated: Something was erased or held since the ledger was `erased`, if that is given.
+        """
+        return self._transact(write, erased=erased)
 
     @property
     def lake_dir(self) -> Path:
@@ -363,7 +367,7 @@ class Lake:
         while True:
             erased = ledger.read(self.lake_dir)
             write = prepare(_without_forgotten(pages, erased))
-            with contextlib.suppress(_Erased):  # the pages are at hand: look again
+            with contextlib.suppress(Outdated):  # the pages are at hand: look again
                 return self._transact(write, erased=erased.mark)
 
     def _transact(
@@ -384,7 +388,7 @@ class Lake:
         connection = connection or self._connection
         with held(self._lock), _duckdb_errors():
             if erased is not None and ledger.mark_of(self.lake_dir) != erased:
-                raise _Erased(
+                raise Outdated(
                     "Calls were erased while this was read: nothing of it was written. "
                     "The next run reads again."
                 )

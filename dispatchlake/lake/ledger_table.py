@@ -1,4 +1,4 @@
-"""The ledger's other half: the table `erasures`, which people ask, and which the ledger is made again from.
+"""The ledger's other half: tables, which people ask, and which the ledger is made again from.
 
 The file wins: a catalog that is older than the file was put back, and what was erased since is in it again.
 """
@@ -10,8 +10,9 @@ from pathlib import Path
 
 import duckdb
 
-from dispatchlake.lake import ledger, migrations, reading
+from dispatchlake.lake import holds, ledger, migrations, reading
 from dispatchlake.lake.ledger import Erasure, Ledger
+from dispatchlake.lake.retention import last_cutoffs
 from dispatchlake.lake.sql import first_row
 
 
@@ -53,17 +54,23 @@ def mirror(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> None:
 def reconciled(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> Ledger | None:
     """Return what the ledger should say, where that is something else than it says.
 
-    Where the file is lost, what the table says. Where the table lacks what the file says is done, the catalog
-    is older than that: it is to be done again.
+    Where the file is lost, what the tables say. Where the table lacks what the file says is done, the catalog
+    is older than that: it is to be done again. What the catalog holds is held, whichever is older.
     """
-    known = ledger.read(lake_dir)
-    # Nearly always neither has any, and every column of a table costs a millisecond to look into.
-    if not known.erasures and first_row(connection, "SELECT 1 FROM erasures LIMIT 1") is None:
+    known = in_file = ledger.read(lake_dir)
+    is_lost = in_file.mark == ledger.NO_FILE
+    # Nearly always none has any, and every column of a table costs a millisecond to look into.
+    tables = ("erasures", "legal_holds", "retention_runs") if is_lost else ("erasures", "legal_holds")
+    if not known.erasures and not any(
+        first_row(connection, f"SELECT 1 FROM {one} LIMIT 1") for one in tables
+    ):
         return None
     table = {(one.erasure_id, one.subject_hash): one for one in read_table(connection)}
-    if ledger.mark_of(lake_dir) == ledger.NO_FILE:
-        ((key,),) = connection.execute("SELECT key FROM erasure_keys").fetchall()
-        known = replace(known, key=bytes.fromhex(key))
+    if is_lost:
+        if key := first_row(connection, "SELECT key FROM erasure_keys"):
+            known = replace(known, key=bytes.fromhex(key[0]))
+        for center_id, cutoff in last_cutoffs(connection).items():
+            known = known.with_cutoff(center_id, cutoff)
     erasures = [
         one
         if one.erased_at is None or table.get((one.erasure_id, one.subject_hash)) == one
@@ -72,4 +79,6 @@ def reconciled(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> Ledger 
     ]
     has = {(one.erasure_id, one.subject_hash) for one in known.erasures}
     erasures += [one for key_of, one in table.items() if key_of not in has]
-    return None if tuple(erasures) == known.erasures else replace(known, erasures=tuple(erasures))
+    held = known.held | holds.unknown_to(connection, known)
+    found = replace(known, erasures=tuple(erasures), held=held)
+    return None if found == in_file else found

@@ -95,9 +95,13 @@ def read_standing(settings: Settings) -> OpenStanding:
                 return OpenStanding(None, since)
             (since,) = fetch_row(
                 connection,
+                # An older catalog that was put back came less far, or has another snapshot of that number.
                 f"""SELECT min(snapshot_time::TIMESTAMPTZ) FROM {CATALOG}.ducklake_snapshot
-                WHERE snapshot_id > $snapshot""",
-                {"snapshot": published.state.snapshot},
+                WHERE snapshot_id > $snapshot
+                    OR (snapshot_id = $snapshot AND snapshot_time::TIMESTAMPTZ <> $at)
+                    OR snapshot_id = (SELECT max(snapshot_id) FROM {CATALOG}.ducklake_snapshot
+                        HAVING max(snapshot_id) < $snapshot)""",
+                {"snapshot": published.state.snapshot, "at": published.state.at},
             )
         except duckdb.Error as error:
             raise LakeError(f"The lake's catalog cannot be read ({type(error).__name__}).") from error

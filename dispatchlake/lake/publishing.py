@@ -85,12 +85,13 @@ def publish(settings: Settings, *, rebuild: bool = False) -> Publication:
     if not catalog_path(settings.lake_dir).exists():
         raise no_lake(settings.lake_dir)
     started_s = time.monotonic()
-    key = load_key(settings)
+    load_key(settings)  # where it cannot be used, nothing is made
     with (
         open_lake(settings, "open") as target_lake,
         open_lake(settings) as source_lake,
         target_lake.held() as target,
     ):
+        key = load_key(settings)  # the one of now: it may have been changed while we waited for the lock
         with source_lake.reading() as source, transaction(target):
             publication, must_forget = _Publisher(source, target, key, settings).run(rebuild=rebuild)
         if must_forget:

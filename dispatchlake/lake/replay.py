@@ -48,8 +48,8 @@ MAX_DELIVERIES = 16_384
 REPLAYABLE = (*RECORD_TYPES, *DISCRIMINATORS)
 """What may stand in `raw_pages.resource` and can be read again."""
 
-_EMPTY = hashlib.sha256(b"").hexdigest()
-"""Of a body that was removed whole: what came of it is gone too, or is to stay."""
+_HAS_BODY = f"redacted_sha256 IS DISTINCT FROM '{hashlib.sha256(b'').hexdigest()}'"
+"""Of a body that was removed whole, what came of it is gone too, or is to stay."""
 
 T = TypeVar("T")
 Transact = Callable[[Callable[[], Retyped]], Retyped]
@@ -173,7 +173,7 @@ def _refuse_unknown(connection: duckdb.DuckDBPyConnection, selection: Selection)
 
 
 def _select(connection: duckdb.DuckDBPyConnection, selection: Selection) -> None:
-    conditions = ["resource IN (SELECT unnest($known))", f"redacted_sha256 IS DISTINCT FROM '{_EMPTY}'"]
+    conditions = ["resource IN (SELECT unnest($known))", _HAS_BODY]
     parameters: dict[str, Any] = {"known": list(selection.resources or REPLAYABLE)}
     if selection.center_ids:
         conditions.append("center_id IN (SELECT unnest($centers))")
@@ -326,11 +326,12 @@ def _read_pages(
 ) -> list[ArchivedPage]:
     """Return a part's pages with their records decoded as when they were fetched; count what cannot be."""
     rows = connection.execute(
-        """SELECT raw_id, sequence, url_path, status, requested_at, received_at,
+        # A body may have been removed since the page was selected.
+        f"""SELECT raw_id, sequence, url_path, status, requested_at, received_at,
             coalesce(redacted_sha256, body_sha256), body
         FROM raw_pages
         WHERE center_id = $center AND resource = $resource AND chain_position BETWEEN $first AND $last
-            AND raw_id IN (SELECT raw_id FROM selected)
+            AND raw_id IN (SELECT raw_id FROM selected) AND {_HAS_BODY}
         ORDER BY chain_position""",
         {"center": center_id, "resource": resource, "first": part[0], "last": part[1]},
     ).fetchall()

@@ -114,16 +114,25 @@ def find_due(connection: duckdb.DuckDBPyConnection, rules: Sequence[Rule], now: 
             if (kept := days.get((center_id, of), days.get(("", of)))) is not None
         }
         if cutoffs:
-            held = held_incidents(connection, center_id)
-            cad = find_calls(connection, center_id, held).cad_incident_ids if held else frozenset()
-            due.append(Due(center_id, cutoffs, frozenset(held), cad))
+            due.append(with_holds(connection, Due(center_id, cutoffs)))
     return due
 
 
-def enter_cutoff(lake_dir: Path, due: Due) -> None:
-    """Let no load bring back what is due. The caller holds the commit lock."""
+def with_holds(connection: duckdb.DuckDBPyConnection, due: Due) -> Due:
+    """Return what is due without what is held now."""
+    held = held_incidents(connection, due.center_id)
+    cad = find_calls(connection, due.center_id, held).cad_incident_ids if held else frozenset()
+    return replace(due, held=frozenset(held), held_cad=cad)
+
+
+def enter_cutoff(lake_dir: Path, due: Due) -> ledger.Mark:
+    """Let no load bring back what is due; return the mark of the ledger that says so.
+
+    The caller holds the commit lock.
+    """
     if (cutoff := due.records_cutoff) is not None:
         ledger.write(lake_dir, ledger.read(lake_dir).with_cutoff(due.center_id, cutoff))
+    return ledger.mark_of(lake_dir)
 
 
 def redact(
@@ -144,7 +153,7 @@ def redact(
             judged = replace(forgotten, takes_undated=received_at >= cutoff or names_held(body))
             return cut_body(body, listing_of(resource, due.center_id, resources), judged)
 
-        since = last_cutoff(connection, due.center_id)
+        since = last_cutoffs(connection).get(due.center_id)
         redaction = Redaction(due.center_id, cut, RETENTION, run_id, received_since=since)
         pages += redact_pages(connection, transact, redaction)
     if "raw" in due.cutoffs:
@@ -158,20 +167,18 @@ def redact(
     return pages
 
 
-def last_cutoff(connection: duckdb.DuckDBPyConnection, center_id: str) -> datetime | None:
-    """Return until when all pages received before were gone through: they hold nothing older than that.
+def last_cutoffs(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
+    """Return until when all pages of a center received before were gone through, by center.
 
-    A record is received after it was created. One that was stamped later than it came goes when another run
-    looks there, at the latest with its page's body.
+    They hold nothing older than that: a record is received after it was created. One that was stamped later
+    than it came goes when another run looks there, at the latest with its page's body.
     """
-    cutoff: datetime | None
-    (cutoff,) = fetch_row(
-        connection,
-        """SELECT max(cutoff_at) FROM retention_runs
-        WHERE center_id = ? AND "class" IN ('records', 'caller-data')""",
-        [center_id],
+    return dict(
+        connection.execute(
+            """SELECT center_id, max(cutoff_at) FROM retention_runs
+            WHERE "class" IN ('records', 'caller-data') AND cutoff_at IS NOT NULL GROUP BY center_id"""
+        ).fetchall()
     )
-    return cutoff
 
 
 def doom_old(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetime) -> None:

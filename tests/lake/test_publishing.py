@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -20,7 +21,7 @@ from dispatchlake.lake import Lake, Selection, changes, migrations, open_lake, p
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.maintenance import maintain
 from dispatchlake.lake.publication import find_published, read_standing
-from dispatchlake.lake.publishing import publish
+from dispatchlake.lake.publishing import publish, rotate_key
 from dispatchlake.lake.reading import connect_unnoted
 from dispatchlake.lake.schemas import TABLES
 from dispatchlake.lake.views import VIEWS
@@ -236,12 +237,15 @@ def test_after_a_restore_of_an_older_catalog_the_open_zone_shows_that(
         load(lake, incident("forgotten"))
     publish(zones)
     shutil.copy(tmp_path / "older", catalog)
+    assert read_standing(zones).behind_since is not None, "it shows what is lost"
     with open_lake(zones) as lake:
         load(lake, incident("remembered"))  # in a snapshot with the number of the one that is gone
+    assert read_standing(zones).behind_since is not None
 
     publish(zones)
 
     ids = {row[0] for row in rows(zones, "SELECT incident_id FROM incidents")}
+    assert read_standing(zones).behind_since is None
     assert "remembered" in ids
     assert "forgotten" not in ids
 
@@ -415,6 +419,31 @@ def test_how_long_the_open_zone_has_been_behind_is_known(zones: Settings, tmp_pa
     assert standing.behind_since is not None
     assert standing.behind_since > standing.published_at
     assert read_standing(Settings(data_dir=tmp_path / "none")).behind_since is None
+
+
+def test_who_waited_while_the_key_was_changed_publishes_with_the_new_one(
+    zones: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = (
+        "SELECT caller_phone_number FROM incidents WHERE caller_phone_number IS NOT NULL ORDER BY 1 LIMIT 1"
+    )
+    (old,) = rows(zones, number)
+    rotated: list[object] = []
+    open_zone = publishing.open_lake
+
+    def open_late(settings: Settings, *zone: Any) -> Lake:
+        if not rotated:
+            rotated.append("begun")
+            rotate_key(zones)
+            rotated.append(rows(zones, number)[0])
+        return open_zone(settings, *zone)
+
+    monkeypatch.setattr(publishing, "open_lake", open_late)
+
+    publish(zones)
+
+    assert rotated[1] != old
+    assert rows(zones, number) == [rotated[1]]
 
 
 def test_an_installation_that_never_published_is_behind_since_it_could(zones: Settings) -> None:
