@@ -146,10 +146,7 @@ def _checked(link: str, *, base: httpx.URL | None = None) -> httpx.URL:
     try:
         url = base.join(link) if base is not None and link else httpx.URL(link)
         host = url.host  # a name with letters beyond ASCII is decoded only now
-    except (
-        httpx.InvalidURL,
-        ValueError,
-    ):  # of which a name that cannot be decoded, or a text that is none, is one
+    except (httpx.InvalidURL, ValueError):  # the latter of a name, or a text, that cannot be decoded
         raise LinkRefused("The link is no URL.") from None
     if url.scheme != "https" or not host or url.userinfo or (url.port or 0) > _LAST_PORT:
         raise LinkRefused("The link is no https URL, or has a user name in it.")

@@ -96,11 +96,10 @@ def read_standing(settings: Settings) -> OpenStanding:
             (since,) = fetch_row(
                 connection,
                 # An older catalog that was put back came less far, or has another snapshot of that number.
-                f"""SELECT min(snapshot_time::TIMESTAMPTZ) FROM {CATALOG}.ducklake_snapshot
-                WHERE snapshot_id > $snapshot
-                    OR (snapshot_id = $snapshot AND snapshot_time::TIMESTAMPTZ <> $at)
-                    OR snapshot_id = (SELECT max(snapshot_id) FROM {CATALOG}.ducklake_snapshot
-                        HAVING max(snapshot_id) < $snapshot)""",
+                f"""SELECT CASE WHEN max(snapshot_id) < $snapshot THEN max(taken_at)
+                    ELSE min(taken_at) FILTER (snapshot_id >= $snapshot AND taken_at <> $at) END
+                FROM (SELECT snapshot_id, snapshot_time::TIMESTAMPTZ AS taken_at
+                    FROM {CATALOG}.ducklake_snapshot)""",
                 {"snapshot": published.state.snapshot, "at": published.state.at},
             )
         except duckdb.Error as error:

@@ -53,8 +53,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         verdict = "[green]held[/]" if line.tried else "not tried"
         if line.failed:
             verdict = f"[red]{line.failed} FAILED[/]"
-        counts = (line.tried, line.left_out or "", line.lost, line.doubled)
-        table.add_row(name, *(f"{count:,}" if count != "" else "" for count in counts), verdict)
+        left_out = f"{line.left_out:,}" if line.left_out else ""
+        table.add_row(name, f"{line.tried:,}", left_out, f"{line.lost:,}", f"{line.doubled:,}", verdict)
     if any(report.skipped for report in reports):
         table.caption = "left out: tests for which no time was left, or that this machine cannot run; "
         table.caption += "all of them: make guarantees MINUTES=60"
