@@ -1,7 +1,7 @@
 """DuckDB with the extensions a lake needs, from their wheels: nothing unsigned, nothing of the network.
 
 DuckDB checks a signature with every DuckDB that loads it, a tenth of a second each time: longer than a load
-with nothing new takes. Here a file is checked once a process, and again when it is another than it was.
+with nothing new takes. Here the first of a process checks a file, and again when it is another than it was.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ _LOCKED = (
 )
 """DuckDB knows no way back from either."""
 
+_Identity = tuple[Path, int, int, int, int, int]
+_SIGNED: set[_Identity] = set()
+"""Files that a DuckDB of this process has loaded as signed by its makers."""
+
 
 def connect(config: dict[str, str]) -> duckdb.DuckDBPyConnection:
     """Connect to a new DuckDB with the extensions loaded; after them it takes signed ones only, and no URL.
@@ -36,13 +40,15 @@ def connect(config: dict[str, str]) -> duckdb.DuckDBPyConnection:
         ConfigError: An extension is missing for this platform.
     """
     files = {extension: _packaged(extension) for extension in _EXTENSIONS}
-    are_signed = all(file is not None and _is_signed(file, _identity(file)) for file in files.values())
+    identities = {extension: _identity(file) for extension, file in files.items() if file is not None}
+    are_signed = len(identities) == len(files) and _SIGNED.issuperset(identities.values())
     connection = duckdb.connect(
         config={_NOTHING_INSTALLED: "false", _UNSIGNED_ALLOWED: str(are_signed).lower(), **config}
     )
     try:
         for extension, file in files.items():
-            _load(connection, extension, file)
+            if _load(connection, extension, file):
+                _SIGNED.add(identities[extension])
         for statement in _LOCKED:
             connection.execute(statement)
     except BaseException:
@@ -72,27 +78,17 @@ def _packaged(extension: str) -> Path | None:
     return next(found, None)
 
 
-def _identity(file: Path) -> tuple[int, ...]:
+def _identity(file: Path) -> _Identity:
     status = file.stat()
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return file, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-@functools.cache
-def _is_signed(file: Path, _identity: tuple[int, ...]) -> bool:
-    """Say whether DuckDB takes the file for one that its makers signed."""
-    with duckdb.connect() as connection:
-        try:
-            connection.execute(f"LOAD {quoted(file)}")
-        except duckdb.Error:
-            return False
-    return True
-
-
-def _load(connection: duckdb.DuckDBPyConnection, extension: str, file: Path | None) -> None:
+def _load(connection: duckdb.DuckDBPyConnection, extension: str, file: Path | None) -> bool:
+    """Load an extension, from its file if it can be; return whether that is what was loaded."""
     try:
         if file is not None:
             connection.execute(f"LOAD {quoted(file)}")
-            return
+            return True
     except duckdb.Error:
         pass  # it does not fit this platform
     try:  # DuckDB's own way, which needs the network once
@@ -104,3 +100,4 @@ def _load(connection: duckdb.DuckDBPyConnection, extension: str, file: Path | No
             f"duckdb-extension-{extension.replace('_', '-')} has none, and downloading it failed. "
             f"({first_line(error)})"
         ) from error
+    return False

@@ -14,8 +14,8 @@ from dispatchlake.lake import Lake, extensions
 from dispatchlake.lake.reading import connect
 
 
-def packaged() -> Path:
-    file = extensions._packaged("ducklake")
+def packaged(extension: str) -> Path:
+    file = extensions._packaged(extension)
     assert file is not None
     return file
 
@@ -51,16 +51,22 @@ def test_an_extension_whose_signature_is_wrong_is_not_loaded(
 
 
 def test_a_file_that_was_exchanged_since_it_was_checked_is_checked_again(
-    tampered: Path, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tampered: Path, tmp_path: Path
 ) -> None:
     (exchanged,) = tampered.rglob("*.duckdb_extension")
-    file = tmp_path / exchanged.name
-    shutil.copyfile(packaged(), file)
-    assert extensions._is_signed(file, extensions._identity(file))
+    folder = tmp_path / "installed"
+    shutil.copytree(tampered, folder)
+    for name in extensions._EXTENSIONS:
+        (folder / exchanged.relative_to(tampered)).with_stem(name).write_bytes(packaged(name).read_bytes())
+    use(monkeypatch, folder)
+    elsewhere = {"custom_extension_repository": str(tampered)}
+    for _ in range(2):
+        extensions.connect(elsewhere).close()
 
-    exchanged.replace(file)
+    exchanged.replace(folder / exchanged.relative_to(tampered))
 
-    assert not extensions._is_signed(file, extensions._identity(file))
+    with pytest.raises(ConfigError, match="DuckDB's extension ducklake is not available"):
+        extensions.connect(elsewhere)
 
 
 def test_nothing_else_can_be_loaded_over_a_connection_of_ours(
