@@ -38,13 +38,26 @@ class GroupCommit:
         """
         with self._guard:
             self._waiting.append(load)
-        with self._turn:
-            if load not in self._outcomes:  # nobody has taken it along
-                self._land_group(self._take(load), land)
+        try:
+            with self._turn:
+                if load not in self._outcomes:  # nobody has taken it along
+                    self._land_group(self._take(load), land)
+        except BaseException:  # interrupted
+            self._withdraw(load)
+            raise
         outcome = self._outcomes.pop(load)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+    def _withdraw(self, load: Load) -> None:
+        """See to it that nobody lands a load from now on: what it has staged is about to be dropped."""
+        with self._guard:
+            if load in self._waiting:
+                self._waiting.remove(load)
+                return
+        with self._turn:  # who has taken it along may be landing it
+            self._outcomes.pop(load, None)
 
     def _take(self, first: Load) -> list[Load]:
         """Return a load and those that can be landed with it, which wait no more."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,8 +19,9 @@ from filelock import FileLock
 
 from dispatchlake.errors import CatalogBusy, LakeError
 from dispatchlake.lake import Lake, LoadSummary, ledger, loads
-from dispatchlake.lake.group_commit import group_commit
+from dispatchlake.lake.group_commit import GroupCommit, group_commit
 from dispatchlake.lake.loads import Load
+from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.staging import Staging
 from tests.lake.conftest import Ask
 from tests.lake.pages import END, START, cell, incident, incidents, instant, page
@@ -183,6 +188,73 @@ def test_a_load_that_was_read_before_an_erasure_fails_alone(lake: Lake, lake_dir
             one.result()
     assert [one.result().new for one in after] == [1, 1]
     assert ask("SELECT center_id FROM incidents ORDER BY ALL") == [("after-0",), ("after-1",)]
+
+
+@pytest.fixture
+def interruption() -> Iterator[int]:
+    """A signal that interrupts the main thread, as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    yield signal.SIGUSR1
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_load_that_is_interrupted_while_it_waits_is_landed_by_nobody(
+    lake_dir: Path, ask: Ask, interruption: int
+) -> None:
+    """What it has staged is dropped: landed by another all the same, it would be told complete without it."""
+    main, turns = threading.get_ident(), group_commit(lake_dir)
+
+    def interrupt_once_it_waits() -> None:
+        wait_until(lambda: len(turns._waiting) == 1)
+        signal.pthread_kill(main, interruption)
+
+    with held_up(lake_dir) as waiting, Lake.open(lake_dir, lock_wait_s=60) as lake:
+        first = waiting.begin(incident(), center_id="first")
+        threading.Thread(target=interrupt_once_it_waits).start()
+        with pytest.raises(KeyboardInterrupt):
+            lake.load([page(incident(), center_id="interrupted")], cell=cell("interrupted"), run_id="run")
+        assert turns._waiting == []
+        other = waiting.begin(incident(), center_id="other")
+
+    assert [first.result().new, other.result().new] == [1, 1]
+    assert ask("SELECT center_id FROM coverage ORDER BY ALL") == [("first",), ("other",)]
+    assert turns._outcomes == {}
+
+
+def test_a_load_that_is_interrupted_while_another_lands_it_waits_for_that(interruption: int) -> None:
+    main, turns = threading.get_ident(), GroupCommit()
+    landed: list[str] = []
+
+    def land(group: Sequence[Load]) -> list[LoadSummary]:
+        signal.pthread_kill(main, interruption)
+        time.sleep(0.2)  # long enough for who would not wait
+        landed.extend(load.cell.center_id for load in group)
+        return [mock.Mock() for _ in group]
+
+    def land_both() -> None:
+        with turns._turn:
+            wait_until(lambda: bool(turns._waiting))
+            turns._land_group(turns._take(a_load("leader")), land)
+
+    with ThreadPoolExecutor(1) as pool:
+        leading = pool.submit(land_both)
+        wait_until(turns._turn.locked)
+        with pytest.raises(KeyboardInterrupt):
+            turns.land(a_load("interrupted"), land)
+        assert landed == ["leader", "interrupted"]
+        leading.result()
+    assert [load.cell.center_id for load in turns._outcomes] == ["leader"]
+
+
+def a_load(center_id: str) -> Load:
+    """A load of nothing, that no lake is needed for."""
+    staging = Staging(mock.Mock(side_effect=AssertionError), record_type_of(cell().resource))
+    return Load(cell(center_id), "run", staging, [], ledger.NO_FILE, START, timedelta(), 0)
 
 
 @pytest.mark.usefixtures("lake")
