@@ -10,16 +10,18 @@ import contextlib
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from dispatchlake.erasure import lakes, scrub
+from dispatchlake.errors import CatalogBusy, LakeError
+from dispatchlake.ingest import describe
 from dispatchlake.lake import Lake, erasing, ledger, open_lake, retention
 from dispatchlake.lake.calls import remove_rows, tables_of_calls
 from dispatchlake.lake.connection import catalog_path
@@ -32,6 +34,9 @@ from dispatchlake.landing import land_deliveries
 from dispatchlake.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_Transact = Callable[[Callable[[], Any]], Any]
 
 _UNDER_WAY = "retention"
 """Name of the file, beside the plans of erasures, that is there while a run is not done."""
@@ -87,7 +92,7 @@ def run(
     Raises:
         ConfigError: There is no lake yet.
         CatalogBusy: A reader keeps the catalog's log from being emptied; the next run does it.
-        LakeError: The lake could not be written.
+        LakeError: The lake could not be written, or not all of a center be removed; of the others it was.
         SpoolError: What waits in the spool could not be landed.
     """
     if not catalog_path(settings.lake_dir).exists():
@@ -106,13 +111,13 @@ def run(
         was_stopped = under_way.exists()
         plans_dir(settings.lake_dir).mkdir(mode=0o700, exist_ok=True)
         ledger.write_private(under_way, orjson.dumps(moment.isoformat()))
-        removals = [
-            one for each in due for one in _apply(settings, (lake, derived), each, resources or {}, moment)
-        ]
+        removals, failed = _apply_all(settings, (lake, derived), due, resources or {}, moment)
         if was_stopped or any(one.counts for one in removals):
             for one in (lake, *derived):
                 erasing.clear(one)
     scrub(settings)
+    if failed:
+        raise _some_failed(failed, len(due)) from next(iter(failed.values()))
     under_way.unlink(missing_ok=True)
     report = RetentionReport(tuple(removals))
     logger.info("%s.", report.headline())
@@ -146,6 +151,34 @@ def unset_rule(settings: Settings, center_id: str, of: RetentionClass) -> None:
         lake.transact(partial(retention.unset_rule, connection, center_id, of))
 
 
+def _apply_all(
+    settings: Settings,
+    all_lakes: tuple[Lake, list[Lake]],
+    due: Sequence[Due],
+    resources: Resources,
+    now: datetime,
+) -> tuple[list[Removal], dict[str, Exception]]:
+    """Remove what is due of each center; return what that was, and of which centers it failed and why."""
+    removals: list[Removal] = []
+    failed: dict[str, Exception] = {}
+    for each in due:
+        try:
+            removals += _apply(settings, all_lakes, each, resources, now)
+        except CatalogBusy:  # for the next one too
+            raise
+        except Exception as error:  # noqa: BLE001 - of one center, and told once the others are done
+            failed[each.center_id] = error
+    return removals, failed
+
+
+def _some_failed(failed: Mapping[str, Exception], centers: int) -> LakeError:
+    reasons = " ".join(f"{center_id}: {describe(error)}" for center_id, error in failed.items())
+    return LakeError(
+        f"What is older than the rules say could not be removed of {len(failed)} of {centers} centers. The "
+        f"others are done, and the next run tries again. {reasons}"
+    )
+
+
 def _apply(
     settings: Settings, all_lakes: tuple[Lake, list[Lake]], due: Due, resources: Resources, now: datetime
 ) -> list[Removal]:
@@ -157,16 +190,11 @@ def _apply(
             with lake.held() as connection:
                 heeding = retention.with_holds(connection, due)
                 mark = retention.enter_cutoff(lake.lake_dir, heeding)
-            _remove(settings, all_lakes, heeding, resources, counts, partial(lake.transact, erased=mark))
+            _remove(settings, all_lakes, heeding, resources, counts, mark)
+            with lake.session() as connection:
+                # A hold that was let go of meanwhile wants all to be gone through again.
+                lake.transact(partial(retention.note_run, connection, heeding, counts, now), erased=mark)
             break
-    with lake.session() as connection:
-
-        def note() -> None:
-            for of in due.cutoffs:
-                if counts[of] or of in {"records", "caller-data"}:
-                    retention.note_run(connection, due, of, counts[of], now)
-
-        lake.transact(note)
     return [
         Removal(due.center_id, of, cutoff, {name: count for name, count in counts[of].items() if count})
         for of, cutoff in due.cutoffs.items()
@@ -179,13 +207,15 @@ def _remove(
     due: Due,
     resources: Resources,
     counts: dict[RetentionClass, Counter[str]],
-    transact: Callable[[Callable[[], Any]], Any],
+    mark: ledger.Mark,
 ) -> None:
     """Remove what is due: first from the archive, then from tables; add to `counts` what it was.
 
-    `transact` runs a function in one transaction of the lake, or raises `Outdated`.
+    Raises:
+        Outdated: Something was held, or let go of, since the ledger was as `mark` says.
     """
     lake, derived = all_lakes
+    transact = partial(lake.transact, erased=mark)
     with lake.session() as connection:
         run_id = f"retention {uuid.uuid4()}"
         pages = retention.redact(connection, transact, due, resources, run_id=run_id)
@@ -200,23 +230,30 @@ def _remove(
                 return _unlink(settings, (path for _, _, path in files))
 
             counts["media"]["media files"] += transact(remove_media)
-        if "records" in due.cutoffs:
+    for of, removed in _from_tables(lake, due, transact, partial(_unlink, settings)).items():
+        counts[of].update(removed)
+    for one in derived:
+        heeding = partial(_transact_derived, lake, mark, one)
+        for of, removed in _from_tables(one, due, heeding, lambda _paths: 0).items():
+            counts[of].update({f"open {name}": count for name, count in removed.items()})
 
-            def remove_doomed_media() -> int:
-                retention.doom_old(connection, due, due.cutoffs["records"])
-                return _unlink(settings, retention.doomed_media(connection, due.center_id))
 
-            counts["records"]["media files"] += transact(remove_doomed_media)
-    for one in (lake, *derived):
-        # In a lake that is derived the same lock is held: what is held meanwhile is heeded there too.
-        inside = transact if one is lake else lambda write, one=one: transact(partial(one.transact, write))
-        prefix = "" if one is lake else "open "
-        for of, removed in _from_tables(one, due, inside).items():
-            counts[of].update({f"{prefix}{name}": count for name, count in removed.items()})
+def _transact_derived(lake: Lake, mark: ledger.Mark, derived: Lake, write: Callable[[], T]) -> T:
+    """Run `write` in one transaction of a derived lake, if nothing was held or let go of meanwhile.
+
+    Under that lake's lock alone: a publication may hold it for minutes, and loads do not wait for it.
+    """
+
+    def heeding() -> T:
+        result = write()
+        lake.refuse_outdated(mark)
+        return result
+
+    return derived.transact(heeding)
 
 
 def _from_tables(
-    lake: Lake, due: Due, transact: Callable[[Callable[[], Any]], Any]
+    lake: Lake, due: Due, transact: _Transact, unlink: Callable[[Iterable[str]], int]
 ) -> dict[RetentionClass, dict[str, int]]:
     removed: dict[RetentionClass, dict[str, int]] = {}
     with lake.session() as connection:
@@ -224,7 +261,9 @@ def _from_tables(
 
         def delete() -> dict[str, int]:
             retention.doom_old(connection, due, due.cutoffs["records"])
-            return remove_rows(connection, due.center_id)
+            # Nobody can hold them between this and the commit; stopped there, the next run has both again.
+            files = unlink(retention.doomed_media(connection, due.center_id)) if "media_files" in names else 0
+            return remove_rows(connection, due.center_id) | ({"media files": files} if files else {})
 
         def null() -> dict[str, int]:
             retention.doom_old(connection, due, due.cutoffs["caller-data"])

@@ -355,6 +355,13 @@ class Lake:
         """
         return self._transact(write, erased=erased)
 
+    def refuse_outdated(self, erased: ledger.Mark) -> None:
+        """Raise Outdated if something was erased or held since the ledger was `erased`."""
+        if ledger.mark_of(self.lake_dir) != erased:
+            raise Outdated(
+                "Calls were erased while this was read: nothing of it was written. The next run reads again."
+            )
+
     @property
     def lake_dir(self) -> Path:
         """Return the home of the lake."""
@@ -387,11 +394,8 @@ class Lake:
         """
         connection = connection or self._connection
         with held(self._lock), _duckdb_errors():
-            if erased is not None and ledger.mark_of(self.lake_dir) != erased:
-                raise Outdated(
-                    "Calls were erased while this was read: nothing of it was written. "
-                    "The next run reads again."
-                )
+            if erased is not None:
+                self.refuse_outdated(erased)
             try:
                 with lake_transaction(connection):
                     return write()

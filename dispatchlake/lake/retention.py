@@ -131,7 +131,10 @@ def enter_cutoff(lake_dir: Path, due: Due) -> ledger.Mark:
     The caller holds the commit lock.
     """
     if (cutoff := due.records_cutoff) is not None:
-        ledger.write(lake_dir, ledger.read(lake_dir).with_cutoff(due.center_id, cutoff))
+        known = ledger.read(lake_dir)
+        moved = known.with_cutoff(due.center_id, cutoff)
+        if moved != known:  # what is written has all that is being read refused, and read again
+            ledger.write(lake_dir, moved)
     return ledger.mark_of(lake_dir)
 
 
@@ -318,12 +321,13 @@ def count_pages(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetim
 def note_run(
     connection: duckdb.DuckDBPyConnection,
     due: Due,
-    of: RetentionClass,
-    counts: Mapping[str, int],
+    counts: Mapping[RetentionClass, Mapping[str, int]],
     now: datetime,
 ) -> None:
-    """Keep how far a class was gone through. The caller holds a transaction."""
-    connection.execute(
-        "INSERT INTO retention_runs VALUES (?, ?, ?, ?, ?)",
-        [due.center_id, of, due.cutoffs[of], now, orjson.dumps(dict(counts)).decode()],
-    )
+    """Keep how far each class was gone through, and what it lost. The caller holds a transaction."""
+    for of, cutoff in due.cutoffs.items():
+        if counts[of] or of in {"records", "caller-data"}:
+            connection.execute(
+                "INSERT INTO retention_runs VALUES (?, ?, ?, ?, ?)",
+                [due.center_id, of, cutoff, now, orjson.dumps(dict(counts[of])).decode()],
+            )
