@@ -144,27 +144,29 @@ def _put_in_place(backup: Path, lake_dir: Path) -> Path | None:
     """Exchange the catalog for the backup. Killed in between, there is none, and restoring again goes on."""
     catalog = catalog_path(lake_dir)
     incoming = catalog.with_name(f"{catalog.name}.incoming")
-    incoming.unlink(missing_ok=True)  # of one that was killed
+    was_killed = incoming.exists()
+    incoming.unlink(missing_ok=True)
     catalog_file.create_private(incoming)
     shutil.copyfile(backup, incoming)
     with contextlib.closing(sqlite3.connect(incoming)) as connection:  # a file that nobody else has open
         connection.execute(f"DROP TABLE {_MANIFEST_TABLE}")
         connection.commit()
     catalog_file.sync(incoming)
-    replaced = catalog_file.replaced_path(catalog, datetime.now(UTC))
     was_there = catalog.exists()
-    _move(catalog, replaced)
+    kept = catalog_file.newest_replaced(lake_dir) if was_killed and not was_there else None
+    replaced = kept or catalog_file.replaced_path(catalog, datetime.now(UTC))
+    _move(catalog, replaced)  # of a catalog that one who was killed has kept, the rest
     try:
         _refuse_others(lake_dir)  # who opened it since we looked; who comes now finds none, and waits for us
     except CatalogBusy:
         _move(replaced, catalog)
         incoming.unlink()
         raise
-    if was_there:
+    if was_there or kept:
         os.utime(replaced)  # orphans count their age from here: see `removal`
     incoming.rename(catalog)
     catalog_file.sync(lake_dir)
-    return replaced if was_there else None
+    return replaced if was_there or kept else None
 
 
 def _move(catalog: Path, target: Path) -> None:

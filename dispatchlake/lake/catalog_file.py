@@ -97,9 +97,15 @@ def replaced_path(catalog: Path, moment: datetime) -> Path:
     return catalog.with_name(f"catalog-replaced-{moment:%Y%m%dT%H%M%S.%fZ}.sqlite")
 
 
+def newest_replaced(lake_dir: Path) -> Path | None:
+    """Return the catalog that a restore replaced last, or None if none did."""
+    return max(lake_dir.glob("catalog-replaced-*.sqlite"), default=None)  # the moment is in its name
+
+
 def last_replaced_s(lake_dir: Path) -> float:
     """Return when a restore last replaced the catalog, in seconds since 1970; 0.0 if none did."""
-    return max((path.stat().st_mtime for path in lake_dir.glob("catalog-replaced-*.sqlite")), default=0.0)
+    newest = newest_replaced(lake_dir)
+    return newest.stat().st_mtime if newest else 0.0
 
 
 def script_command(verb: str, *files: Path) -> list[str]:

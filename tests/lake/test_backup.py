@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -253,6 +254,42 @@ def test_who_opens_the_lake_during_a_restore_makes_it_step_back(
         restore(settings, backup)
 
     assert (catalogs(lake_dir), catalog_path(lake_dir).read_bytes()) == before
+
+
+WRITTEN_TO_THE_LOG = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("CREATE TABLE only_in_the_log (a)")
+connection.commit()
+os._exit(0)  # and the log is not emptied, as where all who had the lake open were killed
+"""
+
+
+def test_a_restore_killed_while_it_moves_the_catalog_keeps_it_with_its_log(
+    settings: Settings, lake_dir: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    then = held(lake_dir)
+    with Script(WRITTEN_TO_THE_LOG, catalog_path(lake_dir)) as writer:
+        writer.finish()
+    rename = Path.rename
+    with monkeypatch.context() as killed:
+
+        def rename_first(path: Path, target: Path) -> Path:
+            if path.name.endswith("-wal"):
+                raise KeyboardInterrupt
+            return rename(path, target)
+
+        killed.setattr(Path, "rename", rename_first)
+        with pytest.raises(KeyboardInterrupt):
+            restore(settings, backup)
+    assert not catalog_path(lake_dir).exists()
+
+    restored = restore(settings, backup)
+
+    assert held(lake_dir) == then
+    assert restored.replaced is not None
+    with contextlib.closing(sqlite3.connect(restored.replaced)) as kept:
+        assert kept.execute("SELECT count(*) FROM only_in_the_log").fetchall() == [(0,)]
 
 
 def test_a_backup_of_nothing_or_to_nowhere_is_for_a_person_to_change(
