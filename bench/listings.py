@@ -22,10 +22,14 @@ DATA_DIR = Path(__file__).parent / ".data"
 
 _KEY_SCHEMA = pa.schema(
     [
+        ("center_id", pa.string()),
         ("record_id", pa.string()),
         ("updated_us", pa.int64()),
         ("dispatched_us", pa.int64()),
         ("lat", pa.float64()),
+        ("alarm_level", pa.int32()),
+        ("is_audio_live", pa.bool_()),
+        ("units", pa.string()),
         ("label", pa.string()),
     ]
 )
@@ -85,7 +89,9 @@ class RenderedListing:
 
 def rendered(listing: Listing) -> RenderedListing:
     """Return the listing's files, made now if there are none."""
-    name = hashlib.sha256(json.dumps([asdict(listing), rows.EDITION]).encode()).hexdigest()[:20]
+    name = hashlib.sha256(
+        json.dumps([asdict(listing), rows.EDITION, _KEY_SCHEMA.names]).encode()
+    ).hexdigest()[:20]
     folder = DATA_DIR / "listings"
     bodies, index, keys = (folder / f"{name}.{kind}" for kind in ("bodies", "json", "parquet"))
     if not index.exists():

@@ -29,19 +29,24 @@ STREETS = ("EXAMPLE ST", "SAMPLE AVE", "SYNTHETIC BLVD", "MADEUP LN", "NOWHERE R
 
 @dataclass(frozen=True, slots=True)
 class RowKey:
-    """What a landed row is compared by: enough columns of every type to notice one that was mangled.
+    """What a landed row is compared by: one of every type that records have; None where one has none.
 
     Attributes:
         updated_us: Microseconds since 1970, UTC.
-        dispatched_us: The same; None where the record has none.
-        lat: Degrees; None where the resource has none.
+        dispatched_us: The same.
+        lat: Degrees.
+        units: Joined by commas.
         label: Incident type, or the caller's number where the resource has no type.
     """
 
+    center_id: str
     record_id: str
     updated_us: int
     dispatched_us: int | None
     lat: float | None
+    alarm_level: int | None
+    is_audio_live: bool | None
+    units: str | None
     label: str
 
 
@@ -85,16 +90,27 @@ def _cad_incident(center_id: str, number: int, created_at: datetime, revision: i
     incident_type = INCIDENT_TYPES[chance % len(INCIDENT_TYPES)]
     lat, lng = 39.5 + chance % 300_000 / 1e6, -105 + chance // 7 % 300_000 / 1e6
     created, dispatched = _text(created_at), _text(dispatched_at)
+    units = (f"E{chance % 60:03}", f"M{chance // 3 % 40:03}")
     body = (
         f'{{"id":"{identity}","cad_partner_incident_id":"{created_at.year % 100}-{number:07}",'
         f'"agency_type":"{AGENCY_TYPES[chance % 3]}","incident_type":"{incident_type}",'
         f'"priority":"{chance % 4 + 1}","alarm_level":{chance % 3},'
         f'"address":"{chance % 99 + 1}00 Block of {STREETS[chance % len(STREETS)]}","city":"Exampleton",'
-        f'"lat":{lat:.6f},"lng":{lng:.6f},"units":["E{chance % 60:03}","M{chance // 3 % 40:03}"],'
+        f'"lat":{lat:.6f},"lng":{lng:.6f},"units":["{units[0]}","{units[1]}"],'
         f'"received_at":"{created}","dispatched_at":"{dispatched}","closed_at":"{_text(closed_at)}",'
         f'"created_at":"{created}","updated_at":"{_text(updated_at)}"}}'
     )
-    key = RowKey(identity, _us(updated_at), _us(dispatched_at), float(f"{lat:.6f}"), incident_type)
+    key = RowKey(
+        center_id=center_id,
+        record_id=identity,
+        updated_us=_us(updated_at),
+        dispatched_us=_us(dispatched_at),
+        lat=float(f"{lat:.6f}"),
+        alarm_level=chance % 3,
+        is_audio_live=None,
+        units=",".join(units),
+        label=incident_type,
+    )
     return Row(body, key)
 
 
@@ -110,7 +126,18 @@ def _incident(center_id: str, number: int, created_at: datetime, revision: int) 
         f'"chatroom_url":"https://portal.example.com/chatrooms/{identity[:8]}",'
         f'"created_at":"{_text(created_at)}","updated_at":"{_text(updated_at)}"}}'
     )
-    return Row(body, RowKey(identity, _us(updated_at), None, None, caller))
+    key = RowKey(
+        center_id=center_id,
+        record_id=identity,
+        updated_us=_us(updated_at),
+        dispatched_us=None,
+        lat=None,
+        alarm_level=None,
+        is_audio_live=False,
+        units=None,
+        label=caller,
+    )
+    return Row(body, key)
 
 
 def _text(instant: datetime) -> str:

@@ -15,7 +15,25 @@ from dispatchlake.lake.record_types import RECORD_TYPES
 
 Form = Literal["lake", "parquet", "duckdb"]
 
-_LABELS = {"cad_incidents": "incident_type", "incident_events": "caller_phone_number"}
+_COMPARED = {
+    "cad_incidents": (
+        "epoch_us(dispatched_at::TIMESTAMPTZ) AS dispatched_us",
+        "lat::DOUBLE AS lat",
+        "alarm_level::INTEGER AS alarm_level",
+        "NULL::BOOLEAN AS is_audio_live",
+        # A list, or the JSON of one.
+        "regexp_replace(units::VARCHAR, '[^A-Z0-9,]', '', 'g') AS units",
+        "incident_type AS label",
+    ),
+    "incident_events": (
+        "NULL::BIGINT AS dispatched_us",
+        "NULL::DOUBLE AS lat",
+        "NULL::INTEGER AS alarm_level",
+        "is_audio_live::BOOLEAN AS is_audio_live",
+        "NULL::VARCHAR AS units",
+        "caller_phone_number AS label",
+    ),
+}
 
 
 class NotTheSame(AssertionError):
@@ -38,9 +56,18 @@ class Landed:
         for resource in sorted({listing.resource for listing in listings}):
             keys = [str(rendered(one).keys) for one in listings if one.resource == resource]
             with self._connect(out_dir) as connection:
-                connection.execute("CREATE TEMP TABLE served AS SELECT * FROM read_parquet(?)", [keys])
+                connection.execute(
+                    f"""CREATE TEMP TABLE served AS
+                    SELECT {self._center_id}, * EXCLUDE (center_id) FROM read_parquet(?)""",
+                    [keys],
+                )
                 connection.execute(f"CREATE TEMP TABLE landed AS {self._select(out_dir, resource)}")
                 _compare(connection, resource)
+
+    @property
+    def _center_id(self) -> str:
+        """Return the column of the center: of what others land the id says it, which is made from it."""
+        return "center_id" if self.form == "lake" else "NULL::VARCHAR AS center_id"
 
     def _connect(self, out_dir: Path) -> duckdb.DuckDBPyConnection:
         if self.form == "lake":
@@ -58,20 +85,22 @@ class Landed:
             "duckdb": f"landed_in.bench.{resource}",
         }[self.form]
         identity = RECORD_TYPES[resource].key if self.form == "lake" else "id"
-        is_cad = resource == "cad_incidents"
-        dispatched = "epoch_us(dispatched_at::TIMESTAMPTZ)" if is_cad else "NULL::BIGINT"
-        lat = "lat::DOUBLE" if is_cad else "NULL::DOUBLE"
-        return (
-            f"SELECT {identity} AS record_id, epoch_us(updated_at::TIMESTAMPTZ) AS updated_us, "
-            f"{dispatched} AS dispatched_us, {lat} AS lat, {_LABELS[resource]} AS label FROM {source}"
+        columns = (
+            self._center_id,
+            f"{identity} AS record_id",
+            "epoch_us(updated_at::TIMESTAMPTZ) AS updated_us",
+            *_COMPARED[resource],
         )
+        return f"SELECT {', '.join(columns)} FROM {source}"
 
 
 def _compare(connection: duckdb.DuckDBPyConnection, resource: str) -> None:
-    sums = """SELECT count(*), count(DISTINCT record_id),
-        bit_xor(hash(record_id, updated_us, dispatched_us, lat, label)) FROM """
-    served = connection.execute(sums + "served").fetchone()
-    landed = connection.execute(sums + "landed").fetchone()
+    served, landed = (
+        connection.execute(
+            f"SELECT count(*), count(DISTINCT record_id), bit_xor(hash({table})) FROM {table}"
+        ).fetchone()
+        for table in ("served", "landed")
+    )
     differing = connection.execute(
         """SELECT (SELECT count(*) FROM (FROM served EXCEPT ALL FROM landed)),
             (SELECT count(*) FROM (FROM landed EXCEPT ALL FROM served))"""

@@ -48,9 +48,19 @@ def test_floor_and_ours_land_what_is_served(tmp_path: Path) -> None:
     [
         lambda records: records[1:],
         lambda records: [*records, records[0]],
-        lambda records: [*records[1:], records[0] | {"lat": 0.0}],
+        *(
+            lambda records, change=change: [*records[1:], records[0] | change]
+            for change in (
+                {"lat": 0.0},
+                {"alarm_level": 9},
+                {"units": ["E001"]},
+                {"dispatched_at": None},
+                {"incident_type": "alarm"},
+                {"updated_at": "2024-01-01T00:00:00Z"},
+            )
+        ),
     ],
-    ids=["lost", "doubled", "changed"],
+    ids=["lost", "doubled", "number", "integer", "list", "null", "text", "time"],
 )
 def test_a_row_that_is_not_as_served_is_noticed(
     tmp_path: Path, mangle: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
