@@ -81,6 +81,7 @@ def content_of(connection: duckdb.DuckDBPyConnection, center_id: str, resource: 
             connection, f"SELECT count(*), coalesce(max(chain_position), 0) FROM raw_pages WHERE {mine}"
         )
         head = _one(connection, f"SELECT coalesce(max(position), 0) FROM chain_heads WHERE {mine}")
+        last_change = _one(connection, f"SELECT max(updated_at) FROM {versions} WHERE {mine}")
         newest = _one(
             connection,
             f"""SELECT count(*) FROM {current} AS c JOIN {versions} AS v USING (center_id, {key})
@@ -89,6 +90,9 @@ def content_of(connection: duckdb.DuckDBPyConnection, center_id: str, resource: 
     finally:
         connection.execute("COMMIT")
     assert pages == last == head, "the chain of archived pages has gaps, or its head is another"
+    if content.watermark is not None:
+        assert last_change is not None, "a watermark of nothing"
+        assert content.watermark <= last_change, "the watermark is ahead of what is there"
     assert newest == 0, "a current row is older than one of its versions"
     ids = {row[0] for row in content.current}
     assert len(ids) == len(content.current), "an incident has two current rows"

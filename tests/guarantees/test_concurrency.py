@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dispatchlake.lake.reading import connect
 from dispatchlake.model import DispatchCenter
 from tests.guarantees import work
 from tests.guarantees.calls import BEGINNING, CAD, EPOCH, is_typed, put_busy_center
@@ -53,6 +54,22 @@ def alone(center: DispatchCenter, data_dir: Path) -> Content:
     return read_content(data_dir / "lake", center.center_id, CAD)
 
 
+def assert_as_the_sandbox_says(sandbox: SandboxProcess, center: DispatchCenter, data_dir: Path) -> None:
+    """Fail unless every current row is what the sandbox says it must be."""
+    truth = [r for r in sandbox.truth(center.center_id, CAD)["current"] if is_typed(r)]
+    assert_equal(data_dir / "lake", center.center_id, CAD, truth)
+
+
+def covered_by_backfills(data_dir: Path) -> list[tuple[datetime, datetime]]:
+    """Return the windows that are said to have been read by backfills; fail if one is said to have failed."""
+    with connect(data_dir / "lake") as reader:
+        rows = reader.execute(
+            "SELECT window_start, window_end, state FROM coverage WHERE kind = 'backfill' ORDER BY ALL"
+        ).fetchall()
+    assert {state for *_, state in rows} == {"complete"}
+    return [(start, end) for start, end, _ in rows]
+
+
 def assert_current_equal(found: Content, expected: Content, ledger: Ledger) -> None:
     """Fail unless the current rows are the ones expected; of versions there may be more, seen on the way."""
     ledger.compare(found.without_history(), expected.without_history())
@@ -75,8 +92,7 @@ def test_two_ingests_of_one_center(
     work.ingest(center, CAD, data_dir)
     found = read_content(data_dir / "lake", center.center_id, CAD)
     assert_current_equal(found, alone(center, tmp_path / "alone"), ledger)
-    truth = [r for r in sandbox.truth(center.center_id, CAD)["current"] if is_typed(r)]
-    assert_equal(data_dir / "lake", center.center_id, CAD, truth)
+    assert_as_the_sandbox_says(sandbox, center, data_dir)
 
 
 @pytest.mark.fault("an ingest and a backfill over the same days at once, three readers")
@@ -96,9 +112,11 @@ def test_an_ingest_and_a_backfill_over_the_same_days(
     work.ingest(center, CAD, data_dir)
     found = read_content(data_dir / "lake", center.center_id, CAD)
     assert_current_equal(found, alone(center, tmp_path / "alone"), ledger)
+    assert_as_the_sandbox_says(sandbox, center, data_dir)
     assert found.complete_through is not None
     assert found.watermark is not None
     assert found.watermark > EPOCH - timedelta(hours=1)
+    assert covered_by_backfills(data_dir) == windows
 
 
 @pytest.mark.fault("maintenance, an ingest and a backfill at once, three readers")
@@ -118,6 +136,9 @@ def test_maintenance_beside_an_ingest_and_a_backfill(
     work.maintain(data_dir)
     found = read_content(data_dir / "lake", center.center_id, CAD)
     assert_current_equal(found, alone(center, tmp_path / "alone"), ledger)
+    assert_as_the_sandbox_says(sandbox, center, data_dir)
+    assert found.watermark is not None
+    assert found.watermark > EPOCH - timedelta(hours=1)
 
 
 @pytest.mark.fault("the holder of the lake's lock is killed")
