@@ -36,8 +36,8 @@ class Failing:
         return self.failed_at + pause_after(self.tries)
 
     def is_resting(self, now: datetime) -> bool:
-        """Say whether a schedule leaves it alone yet."""
-        return now < self.next_try_at
+        """Say whether a schedule leaves it alone yet; not for a failure that our clock has dated ahead."""
+        return self.failed_at <= now < self.next_try_at
 
     def sentence(self) -> str:
         """Return why it was not tried, and until when it will not be."""

@@ -35,6 +35,7 @@ MediaFaultKind = Literal[
     "slow",  # drips
     "range_ignored",  # the whole file whatever is asked for
     "range_wrong",  # another part than was asked for
+    "rest_cut_short",  # half of the rest that was asked for, as if it were all, without a Content-Length
     "changed",  # another content and tag than before
 ]
 
@@ -130,6 +131,8 @@ def _part(request: Request, content: bytes, kind: str | None) -> Response:
             return Response("", 416)
         headers["content-range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         status, content = 206, content[start:]
+        if kind == "rest_cut_short":
+            return StreamingResponse(iter([content[: len(content) // 2]]), status, headers)
     if kind in {"stops_half_way", "wrong_length", "slow"}:
         return _Broken(kind, content, status, headers)
     return Response(content, status, headers, media_type="application/octet-stream")

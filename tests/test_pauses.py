@@ -38,6 +38,12 @@ def test_it_rests_until_its_pause_is_over() -> None:
     assert not one.is_resting(NOW + timedelta(minutes=5))
 
 
+def test_what_a_clock_that_was_fast_has_dated_does_not_rest_until_then() -> None:
+    one = failing(FREE_TRIES)
+    assert one.is_resting(NOW)
+    assert not one.is_resting(NOW - timedelta(days=1))
+
+
 def test_its_sentence_says_how_often_until_when_and_why() -> None:
     assert failing(4).sentence() == (
         "Not tried: it failed 4 times in a row, so a schedule tries it again only after "

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -76,10 +75,8 @@ def _judge(status: int) -> tuple[type[CenterError], str]:
     return ContractBroken, ", which the contract does not allow."
 
 
-def transport_error(error: httpx.HTTPError, *, center_id: str, url: str) -> DispatchLakeError:
-    """Return what a failure below HTTP means; `url` is named without its query."""
-    parts = urlsplit(url)
-    host = parts.netloc
+def transport_error(error: httpx.HTTPError, *, center_id: str, host: str, path: str) -> DispatchLakeError:
+    """Return what a failure below HTTP means; the path is named, so it has no record's id in it."""
     if isinstance(error, httpx.ConnectError):
         # Only while a connection is made: one that is cut later fails in TLS too, and may work again.
         for cause in _iter_origins(error):
@@ -92,7 +89,7 @@ def transport_error(error: httpx.HTTPError, *, center_id: str, url: str) -> Disp
                 "its certificates in SSL_CERT_FILE; otherwise check the center's base URL."
             )
     if isinstance(error, httpx.TimeoutException):
-        return CenterUnavailable(f"{center_id}: {host} did not answer in time ({parts.path}).", center_id)
+        return CenterUnavailable(f"{center_id}: {host} did not answer in time ({path}).", center_id)
     if isinstance(error, httpx.ConnectError):
         return CenterUnavailable(
             f"{center_id}: {host} cannot be reached. If it stays so, check the center's base URL and the "
@@ -100,7 +97,7 @@ def transport_error(error: httpx.HTTPError, *, center_id: str, url: str) -> Disp
             center_id,
         )
     return CenterUnavailable(
-        f"{center_id}: the connection to {host} broke ({type(error).__name__}, {parts.path}).", center_id
+        f"{center_id}: the connection to {host} broke ({type(error).__name__}, {path}).", center_id
     )
 
 

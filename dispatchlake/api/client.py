@@ -254,7 +254,10 @@ class CenterClient:
                         return Fetched(url, response, requested_at, datetime.now(UTC), body)
                     target = resolve(target, response.headers["location"])
         except httpx.HTTPError as error:
-            raise transport_error(error, center_id=self.center.center_id, url=str(target)) from None
+            host = target.netloc.decode("ascii")
+            raise transport_error(
+                error, center_id=self.center.center_id, host=host, path=resource.path
+            ) from None
         except httpx.InvalidURL:
             raise ContractBroken(
                 f"{self.center.center_id}: a redirect of {resource.path} names no URL.", self.center.center_id

@@ -106,7 +106,8 @@ class Login:
                 self._refuse(response)
                 body = self._body(response)
         except httpx.HTTPError as error:
-            raise transport_error(error, center_id=self._center.center_id, url=url) from None
+            host, path = httpx.URL(url).netloc.decode("ascii"), self._center.token_path
+            raise transport_error(error, center_id=self._center.center_id, host=host, path=path) from None
         return self._read(response, body, began_s)
 
     def _body(self, response: httpx.Response) -> bytes:

@@ -109,19 +109,14 @@ class MediaClient:
 
     def _save(self, response: httpcore.Response, headers: Mapping[str, str], part: PartialFile) -> None:
         """Write an answer's body to what is there already of it, or from the beginning."""
-        if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            part.discard()
-            raise MediaUnavailable("What was there already is no part of the file any more.")
-        if response.status in _GONE:
-            raise LinkExpired(f"The link opens nothing any more (HTTP {response.status}).")
-        if response.status in _PASSING or response.status >= 500:
-            raise MediaUnavailable(f"The host answered with HTTP {response.status}.")
-        if response.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-            raise LinkRefused(f"The host answered with HTTP {response.status}.")
-        start = part.size_bytes if response.status == HTTPStatus.PARTIAL_CONTENT else 0
-        if response.status == HTTPStatus.PARTIAL_CONTENT and not _is_the_rest(headers, start):
-            part.discard()
-            raise MediaUnavailable("The host sent another part than was asked for.")
+        self._refuse(response, part)
+        start, whole = 0, None
+        if response.status == HTTPStatus.PARTIAL_CONTENT:
+            start = part.size_bytes
+            whole = _size_of_which_the_rest_comes(headers, start)
+            if whole is None:
+                part.discard()
+                raise MediaUnavailable("The host sent another part than was asked for.")
         length = headers.get("content-length", "")
         if length.isdecimal() and start + int(length) > self._limits.file_bytes:
             raise self._too_large()
@@ -132,6 +127,20 @@ class MediaClient:
                 if written > self._limits.file_bytes:
                     raise self._too_large()
                 file.write(chunk)
+        if whole is not None and written != whole:
+            raise MediaUnavailable("The rest of the file did not come to its end.")
+
+    def _refuse(self, response: httpcore.Response, part: PartialFile) -> None:
+        """Raise what an answer means that is no file or part of one."""
+        if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            part.discard()
+            raise MediaUnavailable("What was there already is no part of the file any more.")
+        if response.status in _GONE:
+            raise LinkExpired(f"The link opens nothing any more (HTTP {response.status}).")
+        if response.status in _PASSING or response.status >= 500:
+            raise MediaUnavailable(f"The host answered with HTTP {response.status}.")
+        if response.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+            raise LinkRefused(f"The host answered with HTTP {response.status}.")
 
     def _too_large(self) -> LinkRefused:
         return LinkRefused(f"The file is larger than {self._limits.file_bytes:,} bytes.")
@@ -169,7 +178,9 @@ def _read_headers(response: httpcore.Response) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
 
 
-def _is_the_rest(headers: Mapping[str, str], start: int) -> bool:
-    """Say whether an answer is all that comes from a byte on."""
+def _size_of_which_the_rest_comes(headers: Mapping[str, str], start: int) -> int | None:
+    """Return how large the file is of which an answer is all that comes from a byte on; None if it is not."""
     found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", headers.get("content-range", ""))
-    return found is not None and int(found[1]) == start and int(found[2]) + 1 == int(found[3])
+    if found is None or int(found[1]) != start or int(found[2]) + 1 != int(found[3]):
+        return None
+    return int(found[3])

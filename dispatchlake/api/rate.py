@@ -125,7 +125,7 @@ class RateBudget:
         with contextlib.suppress(ValueError, KeyError, TypeError):  # new, or cut off by a crash
             content = json.loads(os.pread(file, _STATE_BYTES, 0))
             state = _State(float(content["slot_s"]), float(content["paused_until_s"]))
-            latest_s = now_s + LONGEST_PAUSE_S + self.patience_s
+            latest_s = now_s + LONGEST_PAUSE_S + self.patience_s + self._interval_s
             is_sane = 0 <= state.slot_s <= latest_s and 0 <= state.paused_until_s <= latest_s
             if is_sane and content["boot_id"] == boot_id():
                 return state

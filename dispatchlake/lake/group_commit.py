@@ -91,6 +91,10 @@ class GroupCommit:
                 return
             for load in group:
                 self._land_group([load], land)
+        except BaseException:  # interrupted, perhaps after the commit: landed once more they would be doubled
+            unknown = CatalogBusy("The thread that landed this was interrupted. The next run reads again.")
+            self._outcomes.update(dict.fromkeys(group, unknown))
+            raise
 
 
 def _listing(load: Load) -> tuple[str, str]:

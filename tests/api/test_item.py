@@ -88,11 +88,13 @@ def test_faults_mean_what_they_mean_for_a_listing(
         ({"kind": "status", "status": 403}, AuthRejected),
         ({"kind": "status", "status": 503, "times": 20}, CenterUnavailable),
         ({"kind": "html_200", "times": 20}, CenterUnavailable),
+        ({"kind": "reset", "times": 20}, CenterUnavailable),
         ({"kind": "redirect_foreign"}, ContractBroken),
     ]:
         sandbox.call("POST", f"faults/{center.center_id}", {**fault, "on": "item"})
-        with pytest.raises(error):
+        with pytest.raises(error) as told:
             client.fetch_item(center.resource(NAME), incident_id)
+        assert incident_id not in str(told.value)
         sandbox.call("DELETE", f"faults/{center.center_id}")
     sandbox.add_fault(center.center_id, "expire_token", on="item")
     assert client.fetch_item(center.resource(NAME), incident_id).status == 200, "it logs in again"

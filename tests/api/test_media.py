@@ -96,6 +96,15 @@ def test_what_cannot_be_gone_on_from_is_begun_anew(
     assert (found == host.file(link)) is (kind != "changed")
 
 
+def test_a_rest_that_ends_early_is_not_taken_for_the_end(
+    host: MediaHost, network: LoopbackNetwork, link: str, tmp_path: Path
+) -> None:
+    host.fault("stops_half_way")
+    host.fault("rest_cut_short")
+    assert fetch(host, network, link, tmp_path) == host.file(link)
+    assert [one["status"] for one in host.requests()[-2:]] == [206, 206]
+
+
 @pytest.mark.parametrize("status", [403, 404, 410])
 def test_a_link_that_opens_nothing_is_not_tried_again(
     host: MediaHost, network: LoopbackNetwork, link: str, tmp_path: Path, status: int

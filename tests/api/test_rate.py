@@ -70,6 +70,14 @@ def test_a_rate_below_one_a_second_is_kept(tmp_path: Path, clock: Clock) -> None
     assert clock.slept == pytest.approx([10, 10, 10])
 
 
+def test_a_rate_of_less_than_one_an_hour_is_kept(tmp_path: Path, clock: Clock) -> None:
+    rate = budget(tmp_path, clock, requests_per_s=1 / 7200)
+    rate.take()
+
+    with pytest.raises(RateLimited, match="no request may be sent for 7200 s"):
+        rate.take()
+
+
 @given(requests_per_s=st.floats(0.05, 200), count=st.integers(1, 60))
 def test_no_window_holds_more_than_the_rate_and_a_burst_of_one_second(
     tmp_path_factory: pytest.TempPathFactory, requests_per_s: float, count: int

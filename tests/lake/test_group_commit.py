@@ -23,6 +23,7 @@ from dispatchlake.lake.group_commit import GroupCommit, group_commit
 from dispatchlake.lake.loads import Load
 from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.staging import Staging
+from dispatchlake.lake.watermarks import KnownWatermarks
 from tests.lake.conftest import Ask
 from tests.lake.pages import END, START, cell, incident, incidents, instant, page
 from tests.waiting import wait_until
@@ -249,6 +250,32 @@ def test_a_load_that_is_interrupted_while_another_lands_it_waits_for_that(interr
         assert landed == ["leader", "interrupted"]
         leading.result()
     assert [load.cell.center_id for load in turns._outcomes] == ["leader"]
+
+
+@pytest.mark.usefixtures("lake")
+def test_what_was_landed_by_a_thread_that_is_then_interrupted_is_not_landed_twice(
+    lake_dir: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed: list[int] = []
+
+    def interrupt(_self: KnownWatermarks, summaries: Sequence[LoadSummary]) -> None:
+        """Asked after each commit."""
+        landed.append(len(summaries))
+        if len(summaries) > 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(KnownWatermarks, "note", interrupt)
+    with held_up(lake_dir) as waiting:
+        waiting.begin(incident(), center_id="first")
+        others = [waiting.begin(incident(), center_id=f"center-{number}") for number in range(2)]
+
+    errors = [one.exception(timeout=60) for one in others]
+    assert sorted(type(one).__name__ for one in errors) == ["CatalogBusy", "KeyboardInterrupt"]
+    assert landed == [1, 2]
+    assert ask(
+        "SELECT max(pages), max(runs) FROM (SELECT count(*) AS pages FROM raw_pages GROUP BY raw_id), "
+        "(SELECT count(*) AS runs FROM runs GROUP BY center_id)"
+    ) == [(1, 1)]
 
 
 def a_load(center_id: str) -> Load:
