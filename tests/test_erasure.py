@@ -15,8 +15,10 @@ import pytest
 from dispatchlake import retention
 from dispatchlake.erasure import ErasureReport, erase
 from dispatchlake.errors import CatalogBusy, ConfigError
-from dispatchlake.lake import Lake, MediaLink, MediaOutcome, custody, erasing, ledger, open_lake
+from dispatchlake.lake import Lake, MediaLink, MediaOutcome, Selection, custody, erasing, ledger, open_lake
+from dispatchlake.lake import replay as replaying
 from dispatchlake.lake.backup import back_up
+from dispatchlake.lake.events import DISCRIMINATORS
 from dispatchlake.lake.holds import Hold
 from dispatchlake.lake.maintenance import maintain
 from dispatchlake.lake.publishing import publish
@@ -257,6 +259,38 @@ def test_a_load_that_was_reading_when_a_call_was_erased_writes_nothing_of_it(set
     assert erased(settings).is_done
     assert of_call(settings) == {}
     assert measure_erasing(settings).count == 0
+
+
+@pytest.mark.parametrize("name", replaying.REPLAYABLE)
+def test_a_replay_that_had_read_the_call_before_it_was_cut_out_brings_nothing_back(
+    settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began after the ledger had the call: that the ledger is as it was then says nothing."""
+    before = others(settings)
+    read = replaying._read_pages
+
+    def read_and_remove(*arguments: Any) -> Any:
+        pages = read(*arguments)
+        erasing.remove(other, plan, {})
+        return pages
+
+    with open_lake(settings) as lake, open_lake(settings) as other:
+        plan = erasing.begin(other, CENTER, CALL.incident_id, reason="court order", requested_by="clerk")
+        with monkeypatch.context() as patch:
+            patch.setattr(replaying, "_read_pages", read_and_remove)
+            (summary,) = lake.replay(Selection((CENTER,), (name,)))
+        (again,) = lake.replay(Selection((CENTER,), (name,)))
+
+    assert of_call(settings) == {}
+    assert summary.is_without_effect
+    (reason,) = summary.reasons
+    assert reason == ("records were cut out of it while it was read, replay it again", summary.unreadable)
+    assert again.is_without_effect
+    assert again.reasons == ()
+    emptied = summary.unreadable if name in DISCRIMINATORS else 0
+    assert summary.pages == again.pages + emptied
+    assert others(settings) == before
+    assert erased(settings).is_done
 
 
 def test_what_cannot_be_removed_is_named_without_what_it_says(settings: Settings) -> None:

@@ -6,9 +6,10 @@ import json
 import shutil
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -16,13 +17,14 @@ from filelock import FileLock
 
 from dispatchlake import retention
 from dispatchlake.errors import LakeError
-from dispatchlake.lake import Lake, MediaLink, MediaOutcome, custody, ledger, open_lake
+from dispatchlake.lake import Lake, MediaLink, MediaOutcome, Selection, custody, ledger, open_lake
 from dispatchlake.lake import replay as replaying
 from dispatchlake.lake import retention as of_lake
 from dispatchlake.lake.backup import back_up, restore
 from dispatchlake.lake.holds import Hold
 from dispatchlake.lake.publishing import publish
 from dispatchlake.lake.reading import query_arrow
+from dispatchlake.lake.replay import ReplaySummary
 from dispatchlake.lake.retention import CLASSES, RetentionClass, Rule
 from dispatchlake.retention import RetentionReport
 from dispatchlake.settings import Settings
@@ -269,6 +271,51 @@ def test_a_replay_under_way_keeps_what_came_of_bodies_that_go(
         lake.replay()
 
     assert [ask(settings, f"FROM {one} ORDER BY ALL") for one in tables] == before
+
+
+@pytest.mark.parametrize("of", ["records", "caller-data"])
+@pytest.mark.parametrize("when", ["before the tables", "after them"])
+def test_a_replay_that_had_read_pages_before_they_were_cut_brings_nothing_back(
+    settings: Settings, of: RetentionClass, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins when the ledger has the cut-off already, and commits before or after the rows have gone."""
+    has_read, may_go_on = Event(), Event()
+    read, redact = replaying._read_pages, of_lake.redact
+    replays: list[Future[list[ReplaySummary]]] = []
+
+    def read_and_wait(*arguments: Any) -> Any:
+        pages = read(*arguments)
+        has_read.set()
+        assert may_go_on.wait(60)
+        return pages
+
+    def replay() -> list[ReplaySummary]:
+        with open_lake(settings) as lake:
+            return lake.replay(Selection((CENTER,), ("incident_events",)))
+
+    def read_first(*arguments: Any, **options: Any) -> int:
+        if not replays:
+            replays.append(pool.submit(replay))
+            assert has_read.wait(60)
+        pages = redact(*arguments, **options)
+        if when == "before the tables":
+            may_go_on.set()
+            replays[0].result()
+        return pages
+
+    monkeypatch.setattr(replaying, "_read_pages", read_and_wait)
+    monkeypatch.setattr(of_lake, "redact", read_first)
+    with ThreadPoolExecutor(1) as pool:
+        keep(settings, of, 14, CENTER)
+        may_go_on.set()
+        (summary,) = replays[0].result()
+
+    assert (summary.unreadable, summary.is_without_effect) == (1, True)
+    for table in ("incidents", "incident_versions"):
+        rows = ask(settings, f"SELECT DISTINCT caller_phone_number FROM {table} WHERE {OF_OLD}")
+        assert rows == ([] if of == "records" else [(None,)])
+    assert YOUNG in incidents(settings)
+    assert_whole(settings)
 
 
 def test_old_media_files_go_and_are_not_fetched_again(settings: Settings) -> None:

@@ -28,6 +28,7 @@ from dispatchlake.lake.events import DISCRIMINATORS
 from dispatchlake.lake.landing import type_or_set_aside
 from dispatchlake.lake.record_types import EVENT_TYPES, INCIDENT_EVENTS, RECORD_TYPES, record_type_of
 from dispatchlake.lake.retyping import TEMPORARY_TABLES, Retyped, retype, retype_deliveries
+from dispatchlake.lake.sql import fetch_count, fetch_row
 from dispatchlake.lake.staging import Staging, laid_out
 from dispatchlake.lake.typed_pages import type_pages
 from dispatchlake.model import RESOURCES, Page, Resource
@@ -50,6 +51,8 @@ REPLAYABLE = (*RECORD_TYPES, *DISCRIMINATORS)
 
 _HAS_BODY = f"redacted_sha256 IS DISTINCT FROM '{hashlib.sha256(b'').hexdigest()}'"
 """Of a body that was removed whole, what came of it is gone too, or is to stay."""
+
+_CUT_MEANWHILE = "records were cut out of it while it was read, replay it again"
 
 T = TypeVar("T")
 Transact = Callable[[Callable[[], Retyped]], Retyped]
@@ -102,7 +105,7 @@ class ReplaySummary:
         set_aside: Quarantined rows that came.
         quarantined: Records of the pages that cannot be typed, today's count.
         unreadable: Pages left alone, with all that came of them: no payload today, records under other names
-            of fields than configured, or not as archived.
+            of fields than configured, not as archived, or cut while they were read.
         reasons: Why they were, with the number of pages; nothing of a body is named.
     """
 
@@ -207,18 +210,48 @@ def _replay_listing(
         try:
             _replay_nothing_yet(connection)
             for part in parts:
-                pages = _read_pages(connection, center_id, resource.name, part, unreadable, decode)
-                staging.add(type_pages(pages, record_type))
-            changed = transact(partial(_retype, connection, staging, center_id))
+                read = _read_pages(connection, center_id, resource.name, part, unreadable, decode)
+                staging.add(type_pages(read, record_type))
+            write = partial(_retype, connection, staging, center_id)
+            changed = transact(partial(_but_for_cut, connection, center_id, unreadable, write))
         finally:
             staging.close()
-        summary = _added(summary, changed, staging.pages, staging.records, staging.quarantined)
+        pages = fetch_count(connection, "SELECT count(*) FROM temp.replayed")
+        summary = _added(summary, changed, pages, staging.records, staging.quarantined)
     return _ended(summary, unreadable)
 
 
 def _retype(connection: duckdb.DuckDBPyConnection, staging: Staging, center_id: str) -> Retyped:
     with laid_out(connection, [staging]):
         return retype(connection, staging.record_type, center_id)
+
+
+def _but_for_cut(
+    connection: duckdb.DuckDBPyConnection,
+    center_id: str,
+    unreadable: Counter[str],
+    write: Callable[[], Retyped],
+) -> Retyped:
+    """Run `write` without the pages that are not as they were read, and count those.
+
+    What they had told may be gone from the tables already, and must not come back. Nor are they read again at
+    once: a row that retention has yet to empty, and that is to stay, would be taken for one that was wrong.
+    The caller holds a transaction, within which no page changes.
+    """
+    first, last = fetch_row(connection, "SELECT min(chain_position), max(chain_position) FROM replayed")
+    cut = fetch_count(
+        connection,
+        """DELETE FROM replayed WHERE NOT EXISTS (
+            FROM raw_pages AS page
+            WHERE center_id = $center AND chain_position BETWEEN $first AND $last
+                AND page.raw_id = replayed.raw_id
+                AND coalesce(page.redacted_sha256, page.body_sha256) = replayed.sha256)""",
+        {"center": center_id, "first": first, "last": last},
+    )
+    if cut:
+        logger.warning("%d pages of %s are left alone: %s.", cut, center_id, _CUT_MEANWHILE)
+        unreadable[_CUT_MEANWHILE] += cut
+    return write()
 
 
 def _replay_deliveries(
@@ -238,9 +271,11 @@ def _replay_deliveries(
             for one in EVENT_TYPES.values()
         }
         rejects = pa.concat_tables([part.rejects for part in typed])
-        changed = transact(partial(retype_deliveries, connection, records, rejects, center_id))
+        write = partial(retype_deliveries, connection, records, rejects, center_id)
+        changed = transact(partial(_but_for_cut, connection, center_id, unreadable, write))
         count = rejects.num_rows + sum(table.num_rows for table in records.values())
-        summary = _added(summary, changed, count, count, rejects.num_rows)
+        pages = fetch_count(connection, "SELECT count(*) FROM temp.replayed")
+        summary = _added(summary, changed, pages, count, rejects.num_rows)
     return _ended(summary, unreadable)
 
 
@@ -258,7 +293,7 @@ def _order_archive(connection: duckdb.DuckDBPyConnection, center_id: str, name: 
 def _replay_nothing_yet(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE replayed (raw_id VARCHAR, chain_position BIGINT, "
-        "received_at TIMESTAMPTZ)"
+        "received_at TIMESTAMPTZ, sha256 VARCHAR)"
     )
 
 
@@ -336,6 +371,7 @@ def _read_pages(
         {"center": center_id, "resource": resource, "first": part[0], "last": part[1]},
     ).fetchall()
     pages: list[ArchivedPage] = []
+    hashes: list[str] = []
     for raw_id, sequence, url_path, status, requested_at, received_at, sha256, body in rows:
         try:
             records = decode(_whole(body, sha256))
@@ -357,10 +393,11 @@ def _read_pages(
             records=records,
         )
         pages.append(ArchivedPage(raw_id, page))
+        hashes.append(sha256)
     connection.execute(
-        """INSERT INTO replayed SELECT raw_id, chain_position, received_at FROM selected
-        WHERE raw_id IN (SELECT unnest($raw_ids))""",
-        {"raw_ids": [archived.raw_id for archived in pages]},
+        """INSERT INTO replayed SELECT raw_id, chain_position, received_at, sha256 FROM selected
+        JOIN (SELECT unnest($raw_ids) AS raw_id, unnest($hashes) AS sha256) USING (raw_id)""",
+        {"raw_ids": [archived.raw_id for archived in pages], "hashes": hashes},
     )
     return pages
 

@@ -5,7 +5,8 @@ a version belongs is told by its page's place in the archive. Every step compare
 only, so that repeating it writes nothing.
 
 Expects the temporary tables `staged` and `rejected` (`staging`), `replayed` (the batch's pages: raw_id,
-chain_position, received_at) and `archive_order` (raw_id, chain_position of all pages of the listing).
+chain_position, received_at) and `archive_order` (raw_id, chain_position of all pages of the listing). Of what
+is staged only the records of pages in `replayed` count.
 """
 
 from __future__ import annotations
@@ -288,7 +289,7 @@ def _renew_current(connection: duckdb.DuckDBPyConnection, record_type: RecordTyp
     key, current, versions = record_type.key, record_type.current, record_type.versions
     center = {"center": center_id}
     # `stale` is still that of the versions.
-    _create(connection, "touched", f"SELECT {key} FROM staged UNION SELECT {key} FROM stale")
+    _create(connection, "touched", f"SELECT {key} FROM produced_versions UNION SELECT {key} FROM stale")
     _create(
         connection,
         "present",
