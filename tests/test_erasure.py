@@ -33,7 +33,7 @@ from dispatchlake.spool import Delivery, DeliveryKind, Spool
 from tests.command_line import run
 from tests.lake.calls import Call, grow
 from tests.lake.deliveries import caller_location, land, note_created
-from tests.lake.pages import CENTER, END, cell, incident, load, page
+from tests.lake.pages import CENTER, END, cell, incident, load, page, too_deep_to_cut
 
 CALL, OTHER = Call(), Call(1)
 OF_CALLS = [
@@ -365,6 +365,24 @@ def test_records_set_aside_whose_pages_were_emptied_by_age_stay(settings: Settin
     records = query_arrow("SELECT record FROM quarantine", lake_dir=settings.lake_dir)["record"].to_pylist()
     for kept in ("no object", "no times at all", '{"body_bytes":15,'):
         assert any(kept in record for record in records)
+
+
+def test_a_page_that_cannot_be_cut_is_emptied_and_takes_nothing_else_with_it(settings: Settings) -> None:
+    body = too_deep_to_cut(CALL.versions()[0], incident("too-deep"))
+    spoilt = {**incident("set-aside"), "created_at": "yesterday"}
+    with open_lake(settings) as lake:
+        pages = [page(body=body), page(body=body[:-1] + f",{json.dumps(spoilt)}]".encode(), sequence=2)]
+        lake.load(pages, cell=cell(), run_id="deep")
+    before = others(settings)
+    set_aside = "SELECT record FROM quarantine WHERE contains(record, 'set-aside')"
+    assert query_arrow(set_aside, lake_dir=settings.lake_dir).num_rows == 1
+
+    assert erased(settings).is_done
+
+    assert of_call(settings) == {}
+    assert others(settings) == before
+    assert query_arrow(set_aside, lake_dir=settings.lake_dir).num_rows == 1
+    whole(settings)
 
 
 def test_an_unknown_call_is_refused(settings: Settings) -> None:

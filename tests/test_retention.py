@@ -31,7 +31,7 @@ from dispatchlake.settings import Settings
 from dispatchlake.spool import Delivery, DeliveryKind, Spool
 from tests.command_line import run
 from tests.lake.deliveries import caller_location, delivery, incident_metadata, land, note_created
-from tests.lake.pages import CENTER, END, START, cell, incident, load, page
+from tests.lake.pages import CENTER, END, START, cell, incident, load, page, too_deep_to_cut
 from tests.waiting import wait_until
 
 DAY_S = 86_400.0
@@ -315,6 +315,29 @@ def test_a_replay_that_had_read_pages_before_they_were_cut_brings_nothing_back(
         rows = ask(settings, f"SELECT DISTINCT caller_phone_number FROM {table} WHERE {OF_OLD}")
         assert rows == ([] if of == "records" else [(None,)])
     assert YOUNG in incidents(settings)
+    assert_whole(settings)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_page_that_cannot_be_cut_goes_whole_unless_it_names_what_is_held(
+    settings: Settings, held: bool
+) -> None:
+    young = incident("young-and-deep", created=20 * DAY_S)
+    with open_lake(settings) as lake:
+        body = too_deep_to_cut(incident("old-beside-deep"), young)
+        lake.load([page(body=body, received_at=NOW)], cell=cell(), run_id="deep")
+        if held:
+            lake.hold(Hold(CENTER, "young-and-deep", "case 17", "clerk", NOW))
+
+    keep(settings, "records", 14, "")
+
+    for center_id in (CENTER, "center-b"):
+        assert not {OLD, "old-beside-deep"} & set(incidents(settings, center_id))
+    assert "young-and-deep" in incidents(settings)
+    if held:
+        assert holding(settings, '"young-and-deep"')
+    else:
+        assert not holding(settings, '"old-beside-deep"')
     assert_whole(settings)
 
 

@@ -18,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from dispatchlake.lake.archive import REDACTIONS
+from dispatchlake.lake.events import DISCRIMINATORS
 from dispatchlake.lake.forgetting import find_forgotten, forgotten_delivery, listing_of
 from dispatchlake.lake.ledger import Forgotten
 from dispatchlake.lake.replay import Resources
@@ -135,9 +136,10 @@ def remove_quarantined(
     *,
     run_id: str,
 ) -> int:
-    """Delete records set aside that are of a call, or whose page was emptied for it; return how many.
+    """Delete records set aside that are of a call, or whose delivery was emptied for it; return how many.
 
-    Of a page that was emptied by another run than `run_id` the record stays. The caller holds a transaction.
+    Of a delivery that was emptied by another run than `run_id` the record stays, and so does one that stood
+    beside the call's on a page of a listing. The caller holds a transaction.
     """
     found = [
         (quarantine_id,)
@@ -147,12 +149,13 @@ def remove_quarantined(
         if _is_forgotten(record, listing_of(resource, center_id, resources), forgotten)
     ]
     emptied = connection.execute(
-        f"""SELECT quarantine_id FROM quarantine WHERE center_id = $center AND raw_id IN (
+        f"""SELECT quarantine_id FROM quarantine
+        WHERE center_id = $center AND resource IN (SELECT unnest($deliveries)) AND raw_id IN (
             SELECT raw_id FROM raw_pages
             WHERE center_id = $center AND octet_length(body) = 0 AND redaction_id IN (
                 SELECT raw_id FROM raw_pages
                 WHERE center_id = $center AND resource = '{REDACTIONS}' AND run_id = $run))""",
-        {"center": center_id, "run": run_id},
+        {"center": center_id, "run": run_id, "deliveries": list(DISCRIMINATORS)},
     ).fetchall()
     ids = sorted({row[0] for row in [*found, *emptied]})
     if ids:

@@ -8,7 +8,7 @@ its own; and it is too old if it was created before the center's cut-off.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,14 +32,10 @@ def without_forgotten(page: Page, resource: Resource, forgotten: Forgotten) -> P
     found = find_forgotten(page.records, resource, forgotten)
     if not found:
         return page
-    try:
-        body = cut_records(page.body, resource.records_key, found)
-    except PayloadError:  # better no body than one with what is erased
-        body = b""
     return replace(
         page,
         records=[record for number, record in enumerate(page.records) if number not in found],
-        body=body,
+        body=_without_records(page.body, resource, found),
         received=as_received(page.body, found.values()),
     )
 
@@ -81,7 +77,18 @@ def cut_body(body: bytes, resource: Resource | str, forgotten: Forgotten) -> tup
     except PayloadError:  # a page that was never understood holds nothing that is
         return (body, set()) if forgotten.takes_undated else (b"", {RETENTION})
     found = find_forgotten(records, resource, forgotten)
-    return (cut_records(body, resource.records_key, found), set(found.values())) if found else (body, set())
+    return (_without_records(body, resource, found), set(found.values())) if found else (body, set())
+
+
+def _without_records(body: bytes, resource: Resource, positions: Collection[int]) -> bytes:
+    """Return a body without the records at some positions; an empty one if they cannot be told apart in it.
+
+    One that is nested too deeply can be read and not be cut: better no body than one with what is erased.
+    """
+    try:
+        return cut_records(body, resource.records_key, positions)
+    except PayloadError:
+        return b""
 
 
 def find_forgotten(records: Sequence[Any], resource: Resource, forgotten: Forgotten) -> dict[int, str]:

@@ -154,7 +154,11 @@ def redact(
 
         def cut(resource: str, body: bytes, received_at: datetime) -> tuple[bytes, Collection[str]]:
             judged = replace(forgotten, takes_undated=received_at >= cutoff or names_held(body))
-            return cut_body(body, listing_of(resource, due.center_id, resources), judged)
+            listing = listing_of(resource, due.center_id, resources)
+            kept, because = cut_body(body, listing, judged)
+            if not kept and not isinstance(listing, str) and names_held(body):
+                return body, ()  # it cannot be cut, and is not to go whole
+            return kept, because
 
         since = last_cutoffs(connection).get(due.center_id)
         redaction = Redaction(due.center_id, cut, RETENTION, run_id, received_since=since)

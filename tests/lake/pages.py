@@ -70,6 +70,12 @@ def page(
     )
 
 
+def too_deep_to_cut(gone: dict[str, Any], stays: dict[str, Any]) -> bytes:
+    """Return a body of two records that can be read and not be cut: the second is nested too deeply."""
+    deep = "[" * 1000 + "]" * 1000
+    return f'[{json.dumps(gone)},{json.dumps(stays)[:-1]},"deep":{deep}}}]'.encode()
+
+
 def cell(
     center_id: str = CENTER,
     resource: str = "incident_events",
