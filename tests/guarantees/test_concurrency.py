@@ -23,6 +23,9 @@ from tests.truth.comparison import assert_equal
 
 READERS = 3
 
+TAKEN_OVER_S = 20.0
+"""Within which a small load ends once the lock is free: far more than it takes, far less than it may wait."""
+
 
 @pytest.fixture
 def center(sandbox: SandboxProcess) -> DispatchCenter:
@@ -141,20 +144,31 @@ def test_maintenance_beside_an_ingest_and_a_backfill(
     assert found.watermark > EPOCH - timedelta(hours=1)
 
 
+def wait_for(file: Path, victim: Victim) -> None:
+    """Wait for a file that a process makes; fail if its work ends without."""
+    while not file.exists():
+        assert not victim.has_answered()
+        assert victim.process.is_alive()
+        time.sleep(0.01)
+
+
 @pytest.mark.fault("the holder of the lake's lock is killed")
 def test_the_lock_of_a_dead_process_is_taken_over(
     center: DispatchCenter, data_dir: Path, tmp_path: Path, ledger: Ledger
 ) -> None:
-    held = tmp_path / "held"
+    held, refused = tmp_path / "held", tmp_path / "refused"
     holder = Victim(work.hold_the_lock, data_dir, held)
-    while not held.exists():
-        assert holder.process.is_alive()
-        time.sleep(0.01)
-    waiting = Victim(work.ingest, center, CAD, data_dir)
+    wait_for(held, holder)
+    waiting = Victim(work.ingest_refused, center, CAD, data_dir, refused)
+    wait_for(refused, waiting)
+    time.sleep(0.2)  # it tries every few milliseconds, in vain
+    assert not waiting.has_answered(), "nothing lands while another process holds the lock"
 
     holder.kill()
+    killed_s = time.monotonic()
     ledger.tried()
 
     assert waiting.result()
+    assert time.monotonic() - killed_s < TAKEN_OVER_S
     found = read_content(data_dir / "lake", center.center_id, CAD)
     ledger.compare(found, alone(center, tmp_path / "alone"))

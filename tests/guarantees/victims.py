@@ -147,6 +147,10 @@ class Victim:
         assert what == "done", value
         return value
 
+    def has_answered(self) -> bool:
+        """Say whether its work has ended, well or not."""
+        return self._answers.poll()
+
     def kill(self) -> None:
         """Kill it now."""
         self.process.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -133,6 +134,26 @@ def maintain_until(data_dir: Path, stop: Path) -> int:
 
 def hold_the_lock(data_dir: Path, held: Path) -> None:
     """Take the lake's lock as a writer does, and keep it."""
-    with FileLock(data_dir / "lake" / "commit.lock"):
+    with FileLock(_lock(data_dir)):
         held.touch()
         time.sleep(600)
+
+
+def ingest_refused(center: DispatchCenter, resource: str, data_dir: Path, refused: Path) -> list[str]:
+    """Land one cell; make the file `refused` once the kernel has refused the lake's lock."""
+    flock = fcntl.flock
+
+    def flock_and_tell(descriptor: int, operation: int) -> None:
+        try:
+            flock(descriptor, operation)
+        except OSError:
+            if Path(f"/proc/self/fd/{descriptor}").readlink() == _lock(data_dir):
+                refused.touch()
+            raise
+
+    with mock.patch.object(fcntl, "flock", flock_and_tell):
+        return ingest(center, resource, data_dir)
+
+
+def _lock(data_dir: Path) -> Path:
+    return data_dir / "lake" / "commit.lock"
