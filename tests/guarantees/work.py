@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,8 @@ from unittest import mock
 from filelock import FileLock
 
 from dispatchlake.ingest import ingest_cell, open_client
-from dispatchlake.lake import Cell, LoadSummary, archive, maintenance, open_lake, opened
+from dispatchlake.lake import Cell, LoadSummary, archive, inventory, maintenance, open_lake, opened
+from dispatchlake.lake.reading import connect
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
 from dispatchlake.windows import Window
@@ -114,12 +115,28 @@ def _is_later(before: datetime | None, now: datetime | None) -> bool:
     return before is None or (now is not None and now >= before)
 
 
-def maintain(data_dir: Path, point: Point | None = None) -> list[str]:
-    """Maintain the lake as far as can be; return the statements it took."""
-    with watched(point) as statements:
+def maintain(data_dir: Path, point: Point | None = None, only: str = "") -> list[str]:
+    """Maintain the lake as far as can be, or do one step of that; return the statements it took."""
+    steps = maintenance._Maintenance._steps
+
+    def meant(self: maintenance._Maintenance) -> dict[str, Callable[[], str]]:
+        return {name: step for name, step in steps(self).items() if only in ("", name)}
+
+    with watched(point) as statements, mock.patch.object(maintenance._Maintenance, "_steps", meant):
         report = maintenance.maintain(settings_of(data_dir), keep_snapshots_days=0, keep_files_days=0)
     assert not report.failed, [step.error for step in report.failed]
+    assert report.steps, only
     return statements
+
+
+def assert_nothing_is_left_over(data_dir: Path) -> None:
+    """Fail unless the lake's files are those that its catalog names, and nothing lies where one spills to."""
+    lake_dir = data_dir / "lake"
+    with connect(lake_dir) as connection:
+        named = inventory.named_files(connection, lake_dir)
+        assert not inventory.listed_files(connection, lake_dir)
+    assert {path for path in inventory.data_dir(lake_dir).rglob("*") if path.is_file()} == named
+    assert not list((lake_dir / "tmp").iterdir())
 
 
 def maintain_until(data_dir: Path, stop: Path) -> int:
