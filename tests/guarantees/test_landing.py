@@ -16,6 +16,7 @@ from tests.guarantees.calls import CAD, put_busy_center
 from tests.guarantees.content import Content, read_content
 from tests.guarantees.ledger import Ledger
 from tests.guarantees.test_concurrency import until_done
+from tests.guarantees.tidy import assert_tidy
 from tests.guarantees.victims import RANDOM_KILLS, Point, Victim
 from tests.sandbox_process import SandboxProcess
 
@@ -47,6 +48,15 @@ POINTS = [
     *(Point("forget", when=when) for when in ("before", "after")),
 ]
 """Every write of a landing's first batch: after each, which is before the next; and within its commit."""
+
+
+UNTIDY = [
+    Point("INSERT INTO raw_pages", when="after"),
+    Point("INSERT INTO runs", when="after"),
+    Point("COMMIT", when=5.0),
+    Point("forget"),
+]
+"""After these it is looked whether maintenance leaves nothing of the killed: it takes seconds each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,8 @@ def test_a_landing_killed_at_a_write(waiting: Waiting, data_dir: Path, ledger: L
         ledger.compare(found, waiting.empty)
     assert (landings.waiting(data_dir) < before) == (point == Point("forget", when="after"))
     assert_whole(waiting, data_dir, ledger)
+    if point in UNTIDY:
+        assert_tidy(data_dir, lambda: landings.read_landed(data_dir), ledger)
 
 
 def test_every_write_of_a_landing_is_one_that_is_killed_at(data_dir: Path) -> None:
@@ -136,6 +148,8 @@ def test_a_landing_killed_at_any_time(waiting: Waiting, data_dir: Path, ledger: 
         victim.kill()
         ledger.tried()
     assert_whole(waiting, data_dir, ledger)
+    if turn == 0:
+        assert_tidy(data_dir, lambda: landings.read_landed(data_dir), ledger)
 
 
 @pytest.mark.fault("two landings of the same deliveries at once")

@@ -15,8 +15,7 @@ from unittest import mock
 from filelock import FileLock
 
 from dispatchlake.ingest import ingest_cell, open_client
-from dispatchlake.lake import Cell, LoadSummary, archive, inventory, maintenance, open_lake, opened
-from dispatchlake.lake.reading import connect
+from dispatchlake.lake import Cell, LoadSummary, archive, maintenance, open_lake, opened
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
 from dispatchlake.windows import Window
@@ -127,16 +126,6 @@ def maintain(data_dir: Path, point: Point | None = None, only: str = "") -> list
     assert not report.failed, [step.error for step in report.failed]
     assert report.steps, only
     return statements
-
-
-def assert_nothing_is_left_over(data_dir: Path) -> None:
-    """Fail unless the lake's files are those that its catalog names, and nothing lies where one spills to."""
-    lake_dir = data_dir / "lake"
-    with connect(lake_dir) as connection:
-        named = inventory.named_files(connection, lake_dir)
-        assert not inventory.listed_files(connection, lake_dir)
-    assert {path for path in inventory.data_dir(lake_dir).rglob("*") if path.is_file()} == named
-    assert not list((lake_dir / "tmp").iterdir())
 
 
 def maintain_until(data_dir: Path, stop: Path) -> int:
