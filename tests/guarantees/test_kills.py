@@ -13,6 +13,10 @@ from typing import Any, Literal
 
 import pytest
 
+from dispatchlake.lake import open_lake
+from dispatchlake.lake.custody import verify
+from dispatchlake.lake.reading import connect
+from dispatchlake.lake.schemas import ALERTS
 from dispatchlake.model import DispatchCenter
 from tests.guarantees import work
 from tests.guarantees.calls import CAD, is_typed, put_busy_center
@@ -88,7 +92,27 @@ MAKING = [
     Point("INSERT INTO dictionary"),
     *(Point("COMMIT", when=when, follows=VIEWS_MADE) for when in ("before", "after", 5.0)),
 ]
-"""Writes that make a lake, or bring it to this version's layout."""
+"""Writes that make a lake."""
+
+UNDONE = ("0007 deliveries", "0009 erasure", "0013 statistics of empty tables")
+"""Migrations of a lake with rows: tables, columns of one that has rows, rows that come and go."""
+
+MADE_LATER = (
+    *("incident_sightings", "caller_locations", "media", "media_files", "cad_notes", "cad_locations"),
+    *("erasures", "erasure_keys", "legal_holds", "retention_rules", "retention_runs"),
+)
+
+MIGRATING = [
+    Point("CREATE TABLE incident_sightings", when="after"),
+    Point("ALTER TABLE raw_pages", 2, "after"),
+    Point("CREATE TABLE legal_holds", when="after"),
+    Point("INSERT INTO alerts", when="after"),
+    *(Point("INSERT INTO migrations", nth, "after") for nth in (1, 2, 3)),
+    *(Point("COMMIT", nth, when) for nth in (1, 2) for when in (2.0, 10.0, "after")),
+    Point("COMMIT", 3, "after"),
+    *(Point("COMMIT", when=when, follows=VIEWS_MADE) for when in (5.0, "after")),
+]
+"""Writes that bring such a lake to this version's layout: within and after each step's commit, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +309,53 @@ def test_a_lake_killed_while_it_is_made(lakes: Lakes, tmp_path: Path, ledger: Le
 
     work.ingest(lakes.center, CAD, tmp_path)
     ledger.compare(read(lakes, tmp_path), lakes.before)
+
+
+@pytest.fixture(scope="session")
+def older(lakes: Lakes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lake after its first load, as it was before some of its migrations."""
+    data_dir = Path(shutil.copytree(lakes.first, tmp_path_factory.mktemp("older") / "data"))
+    with open_lake(work.settings_of(data_dir)) as lake, lake.held() as connection:
+        for table in MADE_LATER:
+            connection.execute(f"DROP TABLE {table}")
+        for column in ("redacted_at", "redacted_sha256", "redaction_id"):
+            connection.execute(f"ALTER TABLE raw_pages DROP COLUMN {column}")
+        connection.execute("DROP TABLE alerts")
+        declared = ", ".join(f'"{column.name}" {column.type}' for column in ALERTS.columns)
+        connection.execute(f"CREATE TABLE alerts ({declared})")  # which has no statistics
+        connection.execute(f"DELETE FROM migrations WHERE name IN {UNDONE}")
+        connection.execute("UPDATE view_editions SET digest = 'of other columns'")
+    return data_dir
+
+
+@pytest.mark.fault("SIGKILL while a lake with rows is brought to a new layout")
+@pytest.mark.parametrize("point", MIGRATING, ids=str)
+@pytest.mark.usefixtures("sandbox")
+def test_a_lake_with_rows_killed_while_it_is_migrated(
+    lakes: Lakes, older: Path, tmp_path: Path, ledger: Ledger, point: Point
+) -> None:
+    data_dir = Path(shutil.copytree(older, tmp_path / "data"))
+    victim = Victim(work.make_lake, data_dir, point)
+
+    assert victim.wait_until_killed()
+    ledger.tried()
+
+    assert_same(read(lakes, data_dir), lakes.before, ledger)
+    work.make_lake(data_dir)
+    assert_same(read(lakes, data_dir), lakes.before, ledger)
+    assert all(custody.broken is None for custody in verify(data_dir / "lake"))
+    assert layout(data_dir) == layout(lakes.first)
+
+
+def layout(data_dir: Path) -> tuple[list[Any], list[Any]]:
+    """Return the migrations that a lake has had, and each column of its tables and views."""
+    with connect(data_dir / "lake") as connection:
+        had = connection.execute("SELECT name FROM migrations ORDER BY ALL").fetchall()
+        columns = connection.execute(
+            """SELECT table_name, column_name, data_type, comment FROM duckdb_columns()
+            WHERE database_name = 'lake' ORDER BY ALL"""
+        ).fetchall()
+    return had, columns
 
 
 @pytest.fixture(scope="session")
