@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from dispatchlake import erasure, retention
 from dispatchlake.lake import Lake, catalog_file, erasing, ledger, open_lake, purge
 from dispatchlake.lake.custody import verify
 from dispatchlake.lake.reading import connect
 from dispatchlake.lake.retention import RetentionClass, Rule
-from tests.guarantees.victims import Point, at
-from tests.guarantees.work import settings_of, watched
+from tests.guarantees.victims import Point
+from tests.guarantees.work import dying_at, settings_of
 from tests.lake.calls import Call
 from tests.lake.deliveries import caller_location, land
 from tests.lake.pages import CENTER, START, incident, incidents, load
@@ -55,25 +52,9 @@ def _grow(lake: Lake) -> None:
     land(lake, caller_location("l1"), *CALL.events()[:3])
 
 
-@contextmanager
-def dying_at(point: Point | None) -> Iterator[list[str]]:
-    """Let statements be noted, and the process die at the point, which may be one of `STEPS` too."""
-    with ExitStack() as patches:
-        if point is not None and point.statement in STEPS:
-            home, name = STEPS[point.statement]
-            seen = iter(range(1, 1000))
-
-            def is_it(*_: Any, nth: int = point.nth) -> bool:
-                return next(seen) == nth
-
-            patches.enter_context(mock.patch.object(home, name, at(point, getattr(home, name), is_it)))
-            point = None
-        yield patches.enter_context(watched(point))
-
-
 def erase(data_dir: Path, point: Point | None = None) -> list[str]:
     """Erase the call; return the statements it took."""
-    with dying_at(point) as statements:
+    with dying_at(point, STEPS) as statements:
         report = erasure.erase(
             settings_of(data_dir), CENTER, CALL.incident_id, reason="court order", requested_by="clerk"
         )
@@ -89,7 +70,7 @@ def set_rules(data_dir: Path) -> None:
 
 def apply_rules(data_dir: Path, point: Point | None = None) -> list[str]:
     """Remove what the rules say; return the statements it took."""
-    with dying_at(point) as statements:
+    with dying_at(point, STEPS) as statements:
         retention.run(settings_of(data_dir), now=NOW)
     return statements
 

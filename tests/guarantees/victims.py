@@ -33,7 +33,7 @@ class Point:
     """Where a victim dies.
 
     Attributes:
-        statement: How the statement begins, such as `INSERT INTO runs`.
+        statement: How the statement begins, such as `INSERT INTO runs`; "" is any.
         nth: Which of those that begin so, from 1.
         when: Before it is executed, after it has been, or so many milliseconds into it.
         follows: How the statement before it on the same connection begins; "" is any.
@@ -57,13 +57,15 @@ def die() -> None:
 
 
 def at(point: Point, call: Callable[..., Any], is_here: Callable[..., bool]) -> Callable[..., Any]:
-    """Return the call with death before or after it, where its arguments are the ones meant."""
+    """Return the call with death before, within or after it, where its arguments are the ones meant."""
 
     def fatal(*arguments: Any, **options: Any) -> Any:
         if not is_here(*arguments):
             return call(*arguments, **options)
         if point.when == "before":
             die()
+        if isinstance(point.when, float):
+            threading.Timer(point.when / 1000, die).start()
         result = call(*arguments, **options)
         die()
         return result

@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,28 @@ from unittest import mock
 from filelock import FileLock
 
 from dispatchlake.ingest import ingest_cell, open_client
-from dispatchlake.lake import Cell, LoadSummary, archive, maintenance, open_lake, opened
+from dispatchlake.lake import (
+    Cell,
+    LoadSummary,
+    archive,
+    catalog_file,
+    maintenance,
+    open_lake,
+    opened,
+    removal,
+)
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
 from dispatchlake.windows import Window
 from tests.guarantees.content import Content, read_content
 from tests.guarantees.victims import Point, Watched, at
+
+PLACES: dict[str, tuple[Any, str]] = {
+    "remove what is listed": (removal, "remove_listed"),
+    "remove orphans": (removal, "remove_orphans"),
+    "compact the catalog": (catalog_file, "compact"),
+}
+"""Calls of a maintenance that a victim may die before, within or after, beside the statements to DuckDB."""
 
 
 def settings_of(data_dir: Path) -> Settings:
@@ -44,6 +60,22 @@ def watched(point: Point | None) -> Iterator[list[str]]:
         mock.patch.object(archive, "MAX_PAGES", 4),
     ):
         yield statements
+
+
+@contextmanager
+def dying_at(point: Point | None, places: dict[str, tuple[Any, str]]) -> Iterator[list[str]]:
+    """Let statements be noted, and the process die at the point, which may be one of the places too."""
+    with ExitStack() as patches:
+        if point is not None and point.statement in places:
+            home, name = places[point.statement]
+            seen = iter(range(1, 1000))
+
+            def is_it(*_: Any, nth: int = point.nth) -> bool:
+                return next(seen) == nth
+
+            patches.enter_context(mock.patch.object(home, name, at(point, getattr(home, name), is_it)))
+            point = None
+        yield patches.enter_context(watched(point))
 
 
 def ingest(center: DispatchCenter, resource: str, data_dir: Path, point: Point | None = None) -> list[str]:
@@ -121,11 +153,31 @@ def maintain(data_dir: Path, point: Point | None = None, only: str = "") -> list
     def meant(self: maintenance._Maintenance) -> dict[str, Callable[[], str]]:
         return {name: step for name, step in steps(self).items() if only in ("", name)}
 
-    with watched(point) as statements, mock.patch.object(maintenance._Maintenance, "_steps", meant):
+    with dying_at(point, PLACES) as statements, mock.patch.object(maintenance._Maintenance, "_steps", meant):
         report = maintenance.maintain(settings_of(data_dir), keep_snapshots_days=0, keep_files_days=0)
     assert not report.failed, [step.error for step in report.failed]
     assert report.steps, only
     return statements
+
+
+def count_statements(data_dir: Path) -> dict[str, range]:
+    """Maintain the lake as far as can be; return which statements each step took, counted from 1."""
+    counts = {}
+    run_step = maintenance._Maintenance._run_step
+    with watched(None) as statements:
+
+        def run_and_count(
+            self: maintenance._Maintenance, name: str, step: Callable[[], str]
+        ) -> maintenance.StepResult:
+            begun = len(statements)
+            result = run_step(self, name, step)
+            counts[name] = range(begun + 1, len(statements) + 1)
+            return result
+
+        with mock.patch.object(maintenance._Maintenance, "_run_step", run_and_count):
+            report = maintenance.maintain(settings_of(data_dir), keep_snapshots_days=0, keep_files_days=0)
+    assert not report.failed, [step.error for step in report.failed]
+    return counts
 
 
 def maintain_until(data_dir: Path, stop: Path) -> int:

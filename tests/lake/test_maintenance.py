@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import re
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import pytest
@@ -16,6 +16,9 @@ from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import Lake, catalog_file, maintenance
 from dispatchlake.lake.maintenance import StepResult, maintain
 from dispatchlake.lake.reading import connect
+from tests.guarantees import work
+from tests.guarantees.tidy import assert_nothing_is_left_over
+from tests.guarantees.victims import Point, Victim
 from tests.lake.pages import incident, load
 from tests.lake.scripts import Script
 from tests.lake.upkeep import (
@@ -35,6 +38,10 @@ STEPS = [
     "flush inlined rows", "rewrite files with removed rows", "merge small files", "expire snapshots",
     "remove unneeded files", "remove orphans", "remove leftovers", "compact the catalog",
 ]  # fmt: skip
+
+
+SELDOM = 10**6
+"""To look at the newest snapshot only: it is the one that is left in the end."""
 
 
 @pytest.fixture(scope="module")
@@ -349,88 +356,72 @@ def test_two_at_once_beside_a_loader_and_a_reader(lake_dir: Path) -> None:
         assert reader.execute(WHOLE).fetchall() == [(True,) * 5]
 
 
-KILLED = """
-import os, random, shutil, signal, sys
-from pathlib import Path
-from unittest import mock
-
-from dispatchlake.lake import catalog_file, opened
-from dispatchlake.lake.maintenance import maintain
-from tests.lake.upkeep import settings_of
+LATER = ("merge small files", "expire snapshots", "remove unneeded files", "remove orphans")
+"""Of each run one of these is killed at some statement of it, and one step before them."""
 
 
-class Mortal:
-    # A connection that ends its process before or after its n-th statement.
-    def __init__(self, connection, place):
-        self._connection, self._place = connection, place
-
-    def __getattr__(self, name):
-        return getattr(self._connection, name)
-
-    def cursor(self):
-        return Mortal(self._connection.cursor(), self._place)
-
-    def execute(self, *arguments):
-        Mortal.number += 1
-        number = Mortal.number
-        if self._place == (number, "before"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        answer = self._connection.execute(*arguments)
-        if self._place == (number, "after"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if arguments[0].startswith("CALL"):
-            Mortal.calls.append(number)
-        return answer
-
-
-def maintained(lake_dir, place):
-    # In a process forked before DuckDB has any threads: much quicker than one that imports everything anew.
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    connect = opened.connect_writer
-    connect_mortal = lambda *a, **k: Mortal(connect(*a, **k), place)
-    if place[1] == "time":
-        signal.setitimer(signal.ITIMER_REAL, place[0])
-        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    try:
-        with mock.patch.object(opened, "connect_writer", connect_mortal):
-            report = maintain(settings_of(lake_dir), keep_snapshots_days=0, keep_files_days=0)
-        os._exit(1 if report.failed else 0)
-    except BaseException as error:
-        print(repr(error), flush=True)
-        os._exit(2)
-
-
-Mortal.number, Mortal.calls = 0, []
-grown, home = Path(sys.argv[1]), Path(sys.argv[2])
-for argument in sys.argv[3:]:
-    number, _, moment = argument.partition(" ")
-    lake_dir = home / argument.replace(" ", "-") / "lake"
-    shutil.copytree(grown, lake_dir)
-    print(maintained(lake_dir, (float(number) if moment == "time" else int(number), moment)), flush=True)
-"""
-
-
-PLACES = ["before", "after"]
-
-
-def killed(grown: Path, home: Path, places: list[str]) -> list[int]:
-    with Script(KILLED, grown, home, *places) as script:
-        return [int(line) for line in script.finish().split()]
+def draw(counts: dict[str, range]) -> list[Point]:
+    """Return a place in a step of the first half and one in a step of the later half, at any statement."""
+    earlier = [step for step, numbers in counts.items() if numbers and step not in LATER]
+    later = [step for step, numbers in counts.items() if numbers and step in LATER]
+    return [
+        Point("", random.choice(counts[random.choice(steps)]), random.choice(("before", "after")))
+        for steps in (earlier, later)
+    ]
 
 
 def test_killed_at_any_statement_and_run_again_loses_nothing(grown: Path, tmp_path: Path) -> None:
-    before = state(grown)
-    places = [f"{random.randint(5, 118)} {random.choice(PLACES)}" for _ in range(2)]
-
-    codes = killed(grown, tmp_path, places)
-
-    assert codes == [-signal.SIGKILL] * len(places)
-    for place in places:
-        lake_dir = tmp_path / place.replace(" ", "-") / "lake"
-        assert same(lake_dir, before), f"killed {place}"
+    counted = Path(shutil.copytree(grown, tmp_path / "counted" / "lake"))
+    counts = Victim(work.count_statements, counted.parent).result()
+    assert set(LATER) <= {step for step, numbers in counts.items() if numbers}
+    before = state(grown, every=SELDOM)
+    for point in draw(counts):
+        lake_dir = Path(shutil.copytree(grown, tmp_path / str(point) / "lake"))
+        assert Victim(work.maintain, lake_dir.parent, point).wait_until_killed(), point
+        assert same(lake_dir, before), f"killed {point}"
         keep_house(lake_dir, keep_snapshots_days=0, keep_files_days=0)
-        assert same(lake_dir, before), f"killed {place}, and maintained"
+        assert same(lake_dir, before), f"killed {point}, and maintained"
+        assert_nothing_is_left_over(lake_dir)
         with Lake.open(lake_dir) as lake:
             assert load(lake, incident("after the kill")).new == 1
+
+
+@pytest.fixture(scope="module")
+def merged(grown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake whose maintenance was killed with all of its files still to be removed."""
+    home = tmp_path_factory.mktemp("merged")
+    lake_dir = Path(shutil.copytree(grown, home / "lake"))
+    assert Victim(work.maintain, home, Point("remove what is listed")).wait_until_killed()
+    shutil.copy(
+        next(iter(files(lake_dir))), lake_dir / "data" / "main" / "incidents" / "ducklake-orphan.parquet"
+    )
+    return lake_dir
+
+
+@pytest.mark.parametrize(
+    ("place", "step"),
+    [
+        ("remove what is listed", "remove unneeded files"),
+        ("remove orphans", "remove orphans"),
+        ("compact the catalog", "compact the catalog"),
+    ],
+)
+def test_killed_while_it_removes_or_compacts_and_run_again_loses_nothing(
+    merged: Path, tmp_path: Path, place: str, step: str
+) -> None:
+    """Before it, soon after its beginning and after it; what compacts is not killed with who began it."""
+    before = state(merged, every=SELDOM)
+    lake_dir = Path(shutil.copytree(merged, tmp_path / "lake"))
+    moments: list[Literal["before", "after"] | float] = ["before", 3.0, 30.0, "after"]
+
+    for moment in moments:
+        killed = Victim(work.maintain, tmp_path, Point(place, when=moment), step)
+        assert killed.wait_until_killed(), moment
+        assert same(lake_dir, before), f"killed {moment}"
+
+    keep_house(lake_dir, keep_snapshots_days=0, keep_files_days=0)
+    assert same(lake_dir, before)
+    assert files(lake_dir) < {lake_dir / path.relative_to(merged) for path in files(merged)}
+    assert_nothing_is_left_over(lake_dir)
+    with Lake.open(lake_dir) as lake:
+        assert load(lake, incident("after the kills")).new == 1
