@@ -30,25 +30,55 @@ UNPUBLISHED = frozenset(
 them, whose hashes are of whole bodies; what was removed and must not be; and what each lake has of its own,
 such as the open zone's book."""
 
-_PHONE_LIKE = r"[0-9]([^0-9A-Za-z]{0,2}[0-9]){6}"
-"""What looks like a telephone number: seven digits or more, with little between them."""
+_PHONE_LIKE = r"\p{N}([^A-WYZa-wyz]*\p{N}){6}"
+"""What looks like a telephone number: seven digits or more, of any script, with no letter from A to Z but an
+x between them. How much else is between them tells nothing: people put dots, brackets and blanks there. A
+class of all letters there are would be exact, and takes DuckDB longer to prepare than a small column to read."""
 
-_MAIL = "[A-Za-z0-9]@[A-Za-z0-9]"
-_DECIMAL_DEGREES = r"[0-9]{1,3}\.[0-9]{3}"
+_AT = r"[@\x{FE6B}\x{FF20}]"
+"""Also the small and the wide one of other keyboards."""
+
+_MAIL_IN_ADDRESS = rf"\S{_AT}|{_AT}\S|{_AT}.*\."
+"""Some centers write an intersection with an @: it has a blank on either side, and no domain after it."""
+
+_DEGREES = r"\p{N}([.,\x{66B}]\p{N}{3}|\s*\x{B0})"
 _LONGEST_WORDING = 100
 """Characters; what a center has a list for is shorter."""
 
-_UNIT = r"(?i)(\s*#|[\s,;]+(apt|apartment|unit|ste|suite|rm|room|lot|trlr|trailer|bldg|building)\b).*$"
-"""From here on an address says which part of a house."""
+_BETWEEN = r"[^a-z0-9\x{AA}-\x{1FFF}\x{2C00}-\x{2FFF}\x{3001}-\x{10FFFF}]"
+"""Blanks, dashes, dots and the like."""
 
-_ROAD = (
-    r"(?i)\b((?:hwy|highway|fm|rm|sh|us|ih|i|sr|state route|state road|route|rt|rte|loop|lp|cr|county road"
-    r"|co rd|interstate|beltway|exit|bus)[ .-]*)([0-9])"
+_END = "(?:[^a-z]|$)"
+_SHORT_NUMBER = rf"{_BETWEEN}*\p{{N}}+[a-z]?{_END}"
+_PART = "apt|apartment|unit|ste|suite|room|lot|trlr|trailer|bldg|building"
+_NUMBERED_PART = (
+    rf"(?:(?:{_PART}|apts|apartments|units|suites|rooms|lots|flat)"
+    rf"(?:{_BETWEEN}*\p{{N}}|{_BETWEEN}+[a-df-mo-rt-vx-z]{_END})"
+    rf"|(?:n[o\x{{B0}}\x{{BA}}]|floor|flr|space|spc|ph){_SHORT_NUMBER})"
 )
-"""A road that has a number for a name."""
+"""A word that names a part of a house only together with what follows it: a number, or a letter that is no
+direction. `APTS W GULF BANK RD` keeps its road, `SPACE CENTER BLVD` and `NO 5TH ST` their names."""
 
-_HOUSE = r"^([0-9]*?)[0-9]{1,2}[A-Za-z]?(?:-[0-9A-Za-z]+)?(?:\s+1/2)?(\s|$)"
-"""A house number at the beginning: two digits go, and what follows them of it."""
+_UNIT = (
+    rf"(?is)(?:{_BETWEEN}*[#\x{{FF03}}\x{{2116}}]|^{_NUMBERED_PART}|(?:(\p{{N}}){_BETWEEN}*|{_BETWEEN}+)"
+    rf"(?:{_NUMBERED_PART}|(?:{_PART}|rm){_END}|flat{_BETWEEN}+[a-z]{_END}|fl{_SHORT_NUMBER})).*$"
+)
+"""From here on an address says which part of a house. At the beginning a word alone does not: many a place is
+called `APT` and its name. The digit before, if there is one, stays."""
+
+_NAMED_BY_NUMBER = (
+    r"(?i)\b(?:((?:hwy|highway|[nsew]?(?:fm|sh|us|ih)|rm|i|sr|state route|state road|route|rt|rte|loop|lp|cr"
+    r"|county road|co rd|interstate|beltway|exit|bus)[ .-]*)([0-9])|([0-9]{1,3}(?:st|nd|rd|th|[nsew]b|xx)\b))"
+)
+"""A road that has a number for a name, a numbered street (`100TH`), a road in one direction (`101NB`); and
+what the center itself shows to the block (`14XX`)."""
+
+_HOUSE = (
+    r"(?:^([^\p{L}\p{N}_]*)(?:(\p{Nd}*)\p{Nd}{2}|\p{Nd})|([^\p{Nd}_]\p{Nd}+)\p{Nd}{2})"
+    r"(?:[-./]?[A-Za-z]?\p{N}+)*(?:-?[A-Za-z]\b)?(?:\s+(?:[0-9]/[0-9]|\p{No})\p{N}*)?"
+)
+"""A house number: any at the beginning, and of three digits or more anywhere, also within a word. Two digits
+go, and what belongs to the number after them: a letter, a range, a fraction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +104,23 @@ def _rounded(column: str, decimals: int) -> str:
 
 
 def _wording(column: str, _decimals: int) -> str:
-    return (
-        f"CASE WHEN length({column}) <= {_LONGEST_WORDING} AND NOT regexp_matches({column}, "
-        f"'{_PHONE_LIKE}|{_MAIL}') THEN {column} END"
-    )
+    return _unless(f"{_PHONE_LIKE}|{_AT}", column, column)
 
 
 def _block(column: str, _decimals: int) -> str:
     """Return an address to the block: house numbers without their last two digits, and no part of a house."""
-    text = f"regexp_replace(replace({column}, '_', ' '), '{_UNIT}', '')"
-    text = f"regexp_replace({text}, '{_HOUSE}', '\\1xx\\2')"
-    # A number that is a road's name keeps its digits: with a letter of a word before it, `\b` passes it by.
-    text = f"regexp_replace({text}, '{_ROAD}', '\\1_\\2', 'g')"
-    text = f"replace(regexp_replace({text}, '\\b([0-9]+)[0-9]{{2}}\\b', '\\1xx', 'g'), '_', '')"
+    text = f"regexp_replace(replace({column}, '_', ' '), '{_UNIT}', '\\1')"
+    # A number that is a name keeps its digits: `_HOUSE` passes by what has this before it.
+    text = f"regexp_replace({text}, '{_NAMED_BY_NUMBER}', '\\1_\\2\\3', 'g')"
+    text = f"replace(regexp_replace({text}, '{_HOUSE}', '\\1\\2\\3xx', 'g'), '_', '')"
+    return _unless(f"{_PHONE_LIKE}|{_MAIL_IN_ADDRESS}|{_DEGREES}", column, text)
+
+
+def _unless(revealing: str, column: str, shown: str) -> str:
+    """Return null for a text that is too long for its column or has anywhere in it what reveals somebody."""
     return (
-        f"CASE WHEN length({column}) <= {_LONGEST_WORDING} AND NOT regexp_matches({column}, "
-        f"'{_PHONE_LIKE}|{_MAIL}|{_DECIMAL_DEGREES}') THEN {text} END"
+        f"CASE WHEN length({column}) <= {_LONGEST_WORDING} "
+        f"AND NOT regexp_matches({column}, '{revealing}', 's') THEN {shown} END"
     )
 
 

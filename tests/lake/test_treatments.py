@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import get_args
 
 import duckdb
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from dispatchlake.lake import treatments
 from dispatchlake.lake.record_types import Pii
@@ -58,13 +61,17 @@ def test_each_class_has_a_treatment_and_free_text_has_none_that_shows(pii: Pii) 
 
 
 def shown(pii: Pii, value: str | float | None, kind: str = "VARCHAR") -> object:
+    (seen,) = shown_of(pii, [value], kind)
+    return seen
+
+
+def shown_of(pii: Pii, values: list[str] | list[str | float | None], kind: str = "VARCHAR") -> list[object]:
     (column,) = open_columns(Table("x", "", (Column("c", kind, "", pii),)), decimals=3)
     with duckdb.connect() as connection:
-        row = connection.execute(
-            f'SELECT {column.sql} FROM (SELECT $v::{kind} AS "c")', {"v": value}
-        ).fetchone()
-    assert row is not None
-    return row[0]
+        rows = connection.execute(
+            f'SELECT {column.sql} FROM (SELECT unnest($v::{kind}[]) AS "c")', {"v": values}
+        ).fetchall()
+    return [row[0] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -96,6 +103,46 @@ def shown(pii: Pii, value: str | float | None, kind: str = "VARCHAR") -> object:
         ("CALL 303 555 0140", None),
         ("someone@example.org", None),
         ("x" * 101, None),
+        ("1437-41 Blake St", "14xx Blake St"),
+        ("1437-B Blake St", "14xx Blake St"),
+        ("1437-1/2 Blake St", "14xx Blake St"),
+        ("1437\u00bd Blake St", "14xx Blake St"),
+        ("1437 \u00bd Blake St", "14xx Blake St"),
+        ("1437.5 Blake St", "14xx Blake St"),
+        ("(1437) Blake St", "(14xx) Blake St"),
+        ("12345Blake St", "123xxBlake St"),
+        ("37Blake St", "xxBlake St"),
+        ("1437BLK BLAKE ST", "14xxBLK BLAKE ST"),
+        ("N6W23001 Bluemound Rd", "N6W230xx Bluemound Rd"),
+        ("W1437 County Rd", "W14xx County Rd"),
+        ("Blake St 1437A", "Blake St 14xx"),
+        ("Blake St 1437B12", "Blake St 14xx"),
+        ("Blake St 1437-4B", "Blake St 14xx"),
+        ("Blake St 1437 1/2", "Blake St 14xx"),
+        ("Blake St/1437", "Blake St/14xx"),
+        ("1437TH", "14xxTH"),
+        ("\uff11\uff14\uff13\uff17 Blake St", "\uff11\uff14xx Blake St"),
+        ("Blake St \u0661\u0664\u0663\u0667", "Blake St \u0661\u0664xx"),
+        ("Blaké\uff11\uff14\uff13\uff17", "Blaké\uff11\uff14xx"),
+        ("14xx Blake St", "14xx Blake St"),
+        ("143XX Blake St", "143XX Blake St"),
+        ("300 BLOCK OF 32ND AVE", "3xx BLOCK OF 32ND AVE"),
+        ("MARKET ST/101NB MARKET ST ON", "MARKET ST/101NB MARKET ST ON"),
+        ("SIH610OB-US290IB S IH 610 FWY E", "SIH610OB-US290IB S IH 610 FWY E"),
+        ("SH288OB-BELLFORT 8556 SH 288 HWY OB", "SH288OB-BELLFORT 85xx SH 288 HWY OB"),
+        ("RM 620 & MAIN", "RM 620 & MAIN"),
+        ("BLAKE ST @ 15TH ST", "BLAKE ST @ 15TH ST"),
+        ("ST. PAUL ST @ 15TH ST", "ST. PAUL ST @ 15TH ST"),
+        ("lat 39,7421", None),
+        ("lat 39.742", None),
+        ("lat 39\u066b742", None),
+        ("39\u00b044 N", None),
+        ("josé@example.org", None),
+        ("joe @ example.org", None),
+        ("joe @ example . org", None),
+        ("joe@ example", None),
+        ("joe\uff20example.org", None),
+        ("\uff11\uff14\uff13\uff17 Blake St, 555-0142", None),
         ("", ""),
         (None, None),
     ],
@@ -105,10 +152,101 @@ def test_an_address_is_shown_to_the_block(address: str | None, block: str | None
 
 
 @pytest.mark.parametrize(
+    "unit",
+    [
+        *(
+            " Apt4B",
+            " APT12",
+            " Apt. 4",
+            " Apt-4",
+            " apt.4b",
+            " Apt B",
+            " Apts 4-5",
+            ",Apt 4",
+            "/Apt 4",
+            " (Apt 4)",
+        ),
+        *(
+            " Unit5",
+            " UNIT-5",
+            " unit B",
+            " Units 5 6",
+            " Ste 100",
+            " STE100",
+            " Suite.3",
+            " Room 7",
+            " Rm7",
+            " LOT3",
+        ),
+        *(
+            " Bldg 2 Apt 4",
+            " BLDG2",
+            " Trlr 9",
+            " Flat 3",
+            " Flat3a",
+            " Flat E",
+            " Fl 3",
+            " FL3",
+            " Floor 3",
+            " PH 2",
+        ),
+        *(" Spc 12", " Space 12", " #12", "#12", " # B", " No. 12", " No 12", " NO.12A", " N\u00b0 12"),
+        *(" \u2116 12", " \uff0312", " Apt\u00a04", " Apt\uff14", " Apt 4\nrear"),
+    ],
+)
+def test_an_address_ends_where_a_part_of_a_house_is_named(unit: str) -> None:
+    addresses = [f"1437 Blake St{unit}", f"1437{unit} Blake St", f"14xx Blake St{unit}, Denver"]
+
+    assert shown_of("address", addresses) == ["14xx Blake St", "14xx", "14xx Blake St"]
+
+
+@pytest.mark.parametrize(
+    ("address", "block"),
+    [
+        ("Unit 5 1437 Blake St", ""),
+        ("APT4B, 1437 Blake St", ""),
+        ("1437Apt4 Blake St", "14xx"),
+        ("APT FULTON VILLAGE FULTON ST #639", "APT FULTON VILLAGE FULTON ST"),
+        ("OAK APTS W GULF BANK RD", "OAK APTS W GULF BANK RD"),
+        ("HILL SUITES BY THE LAKE 1437 BLAKE ST", "HILL SUITES BY THE LAKE 14xx BLAKE ST"),
+        ("2950 UNITY DR", "29xx UNITY DR"),
+        ("1437 FLAT ROCK RD", "14xx FLAT ROCK RD"),
+        ("1437 SPACE CENTER BLVD", "14xx SPACE CENTER BLVD"),
+        ("1437 NO 5TH ST", "14xx NO 5TH ST"),
+        ("CASINO 45", "CASINO 45"),
+        ("PILOT RD / SLOT ST", "PILOT RD / SLOT ST"),
+    ],
+)
+def test_a_word_that_may_name_a_part_of_a_house_may_name_a_place(address: str, block: str) -> None:
+    assert shown("address", address) == block
+
+
+@pytest.mark.parametrize(
     ("words", "seen"),
     [
         ("MEDICAL EMERGENCY", "MEDICAL EMERGENCY"),
         ("10-4521", "10-4521"),
+        ("10851RR", "10851RR"),
+        ("E1, M3, T12, BC7, E22, M14", "E1, M3, T12, BC7, E22, M14"),
+        ("cb 303 - 555 - 0142", None),
+        ("303 ... 555 ... 0142", None),
+        ("303" + "." * 40 + "555" + " " * 40 + "0142", None),
+        ("303x555x0142", None),
+        ("303X555 x 0142", None),
+        ("303/555/0142", None),
+        ("303_555_0142", None),
+        ("303\n555\n0142", None),
+        ("+1 (303) 555-0142", None),
+        ("555-0142 ext. 12", None),
+        ("cb \uff13\uff10\uff13\uff15\uff15\uff15\uff10\uff11\uff14\uff12", None),
+        ("cb \uff13\uff10\uff13-555-\u0660\u0661\u0664\u0662", None),
+        ("\u0663\u0660\u0663\u0665\u0665\u0665\u0660\u0661\u0664\u0662", None),
+        ("\u0969\u0966\u0969 \u096b\u096b\u096b \u0966\u0967\u096a\u0968", None),
+        ("mail josé@example.org", None),
+        ("joe @ example.org", None),
+        ("joe @ example", None),
+        ("j.doe_@example.org", None),
+        ("joe\ufe6bexample.org", None),
         ("ask for Jo at 303-555-0140", None),
         ("303.555.0140", None),
         ("(303) 555 0140", None),
@@ -138,3 +276,34 @@ def test_a_postal_code_is_shown_without_what_names_a_street(code: str | None, ar
 @pytest.mark.parametrize(("degrees", "seen"), [(39.742137, 39.742), (-104.991531, -104.992), (None, None)])
 def test_coordinates_are_rounded(degrees: float | None, seen: float | None) -> None:
     assert shown("coordinates", degrees, "DOUBLE") == seen
+
+
+LETTERS = "abcdefghijklmnopqrstuvwyz"
+"""Without the x of an extension, or between the parts of a number."""
+
+DIGIT = st.characters(categories=["Nd"])
+BETWEEN = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters=f"\0{LETTERS}{LETTERS.upper()}"),
+    max_size=6,
+)
+NUMBER = st.lists(st.tuples(DIGIT, BETWEEN).map("".join), min_size=7, max_size=12).map("".join)
+WORDS = st.text("abkqé -/.", max_size=8)
+"""No road or street is called with these letters."""
+
+ADDRESS = st.lists(st.one_of(WORDS, DIGIT, st.text("0123456789", max_size=5)), max_size=12).map("".join)
+
+
+@given(texts=st.lists(st.tuples(WORDS, NUMBER, WORDS).map("".join), min_size=1, max_size=40))
+@settings(max_examples=20)
+def test_seven_digits_with_no_letter_between_them_are_shown_nowhere(texts: list[str]) -> None:
+    assert [text for text in shown_of("wording", texts) if text is not None] == []
+    assert [text for text in shown_of("address", texts) if text is not None] == []
+
+
+@given(addresses=st.lists(ADDRESS, min_size=1, max_size=40))
+@example(["1 1/2345 abk", "1 1/2\u0663\u0664\u0665", "ab 123é456", "123 456 ab", "ab 123-4567"])
+@settings(max_examples=30)
+def test_no_number_of_three_digits_keeps_its_last_two(addresses: list[str]) -> None:
+    blocks = shown_of("address", addresses)
+
+    assert [block for block in blocks if re.search(r"\d{3}(?!\d*xx)", str(block))] == []
