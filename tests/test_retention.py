@@ -416,6 +416,64 @@ def test_a_hold_that_comes_while_a_run_is_under_way_is_heeded(
     assert_whole(settings)
 
 
+@pytest.mark.parametrize("of", ["records", "caller-data"])
+@pytest.mark.parametrize("is_killed", [False, True], ids=["hold during the run", "hold after it was killed"])
+def test_no_replay_takes_what_was_cut_out_of_the_archive_before_it_was_held(
+    settings: Settings, of: RetentionClass, is_killed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_lake(settings) as lake:
+        odd = incident(OLD, updated_at="yesterday", caller_phone_number=PHONE)
+        seen = incident(OLD, caller_phone_number=PHONE)  # as it was delivered
+        lake.load([page(odd, seen, received_at=NOW)], cell=cell(), run_id="run")
+        lake.load(
+            [page(incident(f"cad-{OLD}", updated=5, incident_id=OLD), resource="cad_incidents")],
+            cell=cell(resource="cad_incidents"),
+            run_id="run",
+        )
+    queries = [
+        f"FROM {table} WHERE {condition} ORDER BY ALL"
+        for table, condition in (
+            *((one, OF_OLD) for one in ("incidents", "incident_versions", "incident_sightings")),
+            *((one, OF_OLD) for one in ("caller_locations", "cad_notes", "media")),
+            *((one, f"cad_incident_id = 'cad-{OLD}'") for one in ("cad_incidents", "cad_incident_versions")),
+            ("quarantine", f"{OF_CENTER} AND contains(record, '{OLD}')"),
+        )
+    ]
+    before = [ask(settings, query) for query in queries]
+    assert all(before)
+    redact = of_lake.redact
+    turns: list[int] = []
+
+    def redact_and_hold(*arguments: Any, **options: Any) -> int:
+        pages = redact(*arguments, **options)
+        turns.append(1)
+        if len(turns) == 1:
+            if is_killed:
+                raise KeyboardInterrupt
+            hold_old(settings)
+        return pages
+
+    monkeypatch.setattr(of_lake, "redact", redact_and_hold)
+    if is_killed:
+        with pytest.raises(KeyboardInterrupt):
+            keep(settings, of, 14)
+        hold_old(settings)
+    keep(settings, of, 14)
+    assert not holding(settings, f'"{OLD}"'), "the archive has lost it"
+    assert [ask(settings, query) for query in queries] == before
+
+    with open_lake(settings) as lake:
+        assert all(one.is_without_effect for one in lake.replay())
+
+    assert [ask(settings, query) for query in queries] == before
+    assert_whole(settings)
+
+
+def hold_old(settings: Settings) -> None:
+    with open_lake(settings) as lake:
+        lake.hold(Hold(CENTER, OLD, "case 17", "clerk", NOW))
+
+
 def test_a_lost_ledger_has_its_holds_and_cutoffs_from_the_catalog(settings: Settings) -> None:
     with open_lake(settings) as lake:
         lake.hold(Hold(CENTER, OLD, "case 17", "clerk", NOW))

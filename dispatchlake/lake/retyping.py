@@ -4,6 +4,9 @@ The pages' records are staged as for a load. Unlike a load, nothing is taken to 
 a version belongs is told by its page's place in the archive. Every step compares first and writes differences
 only, so that repeating it writes nothing.
 
+A page that something was cut out of does not say what it brought once. A row of a record that it has no more
+stays: whether it goes is the affair of erasures and retention, and it may be held.
+
 Expects the temporary tables `staged` and `rejected` (`staging`), `replayed` (the batch's pages: raw_id,
 chain_position, received_at) and `archive_order` (raw_id, chain_position of all pages of the listing). Of what
 is staged only the records of pages in `replayed` count.
@@ -21,11 +24,12 @@ import pyarrow as pa
 from dispatchlake.lake import commit
 from dispatchlake.lake.record_types import EVENT_TYPES, RecordType
 from dispatchlake.lake.schemas import QUARANTINE, record_columns
-from dispatchlake.lake.sql import fetch_row, registered
+from dispatchlake.lake.sql import fetch_row, quoted, registered
 
 TEMPORARY_TABLES = (
     "produced_versions", "produced_quarantine", "had", "earliest", "stale", "fresh",
     "touched", "present", "winners", "wrong", "missing", "displaced", "produced_sightings",
+    "cut_pages", "left_in_cut",
 )  # fmt: skip
 """What is left of a batch until the next one replaces it."""
 
@@ -64,6 +68,7 @@ class _Outcome:
     """A table, and the temporary table `produced` of the rows of it that the replayed pages bring today.
 
     Attributes:
+        known_by: What tells which record a row is of, as `left_in_cut` has it.
         within: Where in the table rows equal to those can be, with its `bounds`: so that cost follows the
             batch and not the table.
         noted: Further columns of `had`, where the table's rows are collected that the batch is about.
@@ -73,6 +78,7 @@ class _Outcome:
     identity: tuple[str, ...]
     columns: tuple[str, ...]
     produced: str
+    known_by: str
     within: str = "true"
     bounds: Mapping[str, object] = field(default_factory=dict)
     noted: tuple[str, ...] = ()
@@ -80,8 +86,27 @@ class _Outcome:
 
 def retype(connection: duckdb.DuckDBPyConnection, record_type: RecordType, center_id: str) -> Retyped:
     """Make the tables hold of the replayed pages of a listing what today's parser makes of them."""
+    id_field = next(one.source for one in record_type.fields if one.name == record_type.key)
+    pointer = quoted("/" + id_field.replace("~", "~0").replace("/", "~1"))
+    set_aside = f"coalesce(json_extract_string(record, {pointer}), record)"
+    _create(
+        connection,
+        "cut_pages",
+        """SELECT raw_id FROM raw_pages
+        WHERE center_id = $center AND redacted_sha256 IS NOT NULL
+            AND received_at BETWEEN (SELECT min(received_at) FROM replayed)
+                AND (SELECT max(received_at) FROM replayed)
+            AND raw_id IN (SELECT raw_id FROM replayed)""",
+        {"center": center_id},
+    )
+    _create(
+        connection,
+        "left_in_cut",
+        f"""SELECT {record_type.key} AS known_by, raw_id FROM staged SEMI JOIN cut_pages USING (raw_id)
+        UNION SELECT {set_aside}, raw_id FROM rejected SEMI JOIN cut_pages USING (raw_id)""",
+    )
     versions = _retype_records(connection, record_type, center_id, "rest")
-    return Retyped(versions, _reconcile_quarantine(connection, center_id))
+    return Retyped(versions, _reconcile_quarantine(connection, center_id, known_by=set_aside))
 
 
 def retype_deliveries(
@@ -98,12 +123,15 @@ def retype_deliveries(
         rejects: What is to be set aside of them.
         center_id: Whose deliveries.
     """
+    # One is left whole or emptied, and is not read then.
+    _create(connection, "cut_pages", "SELECT raw_id FROM replayed WHERE false")
+    _create(connection, "left_in_cut", "SELECT raw_id AS known_by, raw_id FROM cut_pages")
     versions = Reconciled()
     for record_type in EVENT_TYPES.values():
         with registered(connection, "staged", records[record_type.versions]):
             versions += _retype_records(connection, record_type, center_id, "webhook")
     with registered(connection, "rejected", rejects):
-        return Retyped(versions, _reconcile_quarantine(connection, center_id))
+        return Retyped(versions, _reconcile_quarantine(connection, center_id, known_by="record"))
 
 
 def _retype_records(
@@ -141,6 +169,7 @@ def _reconcile_versions(
             identity=(key, "version_hash"),
             columns=tuple(column.name for column in record_columns(record_type)),
             produced="produced_versions",
+            known_by=key,
             within=span.within,
             bounds=span.bounds,
             noted=("source", "created_at"),
@@ -186,6 +215,7 @@ def _reconcile_sightings(
             identity=(key, "version_hash", "source"),
             columns=("center_id", *columns),
             produced="produced_sightings",
+            known_by=key,
             within=span.within,
             bounds=span.bounds,
         ),
@@ -201,7 +231,9 @@ def _reconcile_sightings(
         )
 
 
-def _reconcile_quarantine(connection: duckdb.DuckDBPyConnection, center_id: str) -> Reconciled:
+def _reconcile_quarantine(
+    connection: duckdb.DuckDBPyConnection, center_id: str, *, known_by: str
+) -> Reconciled:
     _create(
         connection,
         "produced_quarantine",
@@ -216,6 +248,8 @@ def _reconcile_quarantine(connection: duckdb.DuckDBPyConnection, center_id: str)
             identity=("quarantine_id",),
             columns=tuple(column.name for column in QUARANTINE.columns),
             produced="produced_quarantine",
+            known_by=known_by,
+            noted=("record",),
         ),
         center_id,
     )
@@ -249,7 +283,10 @@ def _reconcile(connection: duckdb.DuckDBPyConnection, outcome: _Outcome, center_
         "stale",
         f"""SELECT {identity}, received_at FROM (
             SELECT *, raw_id IN (SELECT raw_id FROM replayed) AND ({identity}, raw_id) NOT IN (
-                SELECT {identity}, raw_id FROM {outcome.produced}) AS is_obsolete
+                SELECT {identity}, raw_id FROM {outcome.produced})
+                AND (raw_id NOT IN (SELECT raw_id FROM cut_pages)
+                    OR ({outcome.known_by}, raw_id) IN (SELECT known_by, raw_id FROM left_in_cut))
+                AS is_obsolete
             FROM had)
         LEFT JOIN (SELECT {identity}, chain_position AS earliest_position FROM earliest) USING ({identity})
         WHERE is_obsolete OR earliest_position < chain_position""",

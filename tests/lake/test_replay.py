@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake import Lake, ReplaySummary, Selection, replay, retyping
+from dispatchlake.lake.calls import Calls
+from dispatchlake.lake.forgetting import cut_body
+from dispatchlake.lake.redacting import Redaction, redact_pages
 from dispatchlake.model import RESOURCES
 from tests.lake.conftest import Ask
 from tests.lake.faulty_parser import DROPPED, INVENTED, REFUSED, faulty_parser
@@ -200,6 +203,44 @@ def test_versions_that_were_no_records_are_set_aside(center: Center, new_center:
     assert (summary.added, summary.removed, summary.set_aside) == (0, 1, 1)
     assert center.ask("SELECT incident_id FROM incidents") == [("b",)]
     assert_as_if_fresh(center, new_center(), loads)
+
+
+def test_what_is_left_of_a_page_that_something_was_cut_out_of_is_typed_anew(
+    center: Center, new_center: Any
+) -> None:
+    rest = [
+        incident("a", caller_phone_number=REFUSED),
+        incident("b", caller_phone_number=DROPPED, audio_call_ended_at=stamp(5)),
+        incident("c", caller_phone_number=INVENTED) | {"created_at": "2024-03-01 00:00:00"},
+        "no object",
+    ]
+    with faulty_parser():
+        deliver(center, [[[*rest, incident("cut", caller_phone_number=DROPPED)]]])
+    cut_out(center, "cut")
+    kept = center.ask("FROM incident_versions WHERE incident_id = 'cut'")
+
+    summary = replayed(center)
+
+    assert (summary.added, summary.removed, summary.released, summary.set_aside) == (2, 2, 1, 1)
+    assert center.ask("FROM incident_versions WHERE incident_id = 'cut'") == kept != []
+    left = {table: [row for row in rows if "'cut'" not in repr(row)] for table, rows in state(center).items()}
+    fresh = new_center()
+    deliver(fresh, [[rest]])
+    assert left == state(fresh)
+    assert replayed(center).is_without_effect
+
+
+def cut_out(center: Center, identity: str) -> None:
+    """Cut an incident out of the center's pages, as an erasure does that is killed then."""
+    calls = Calls(center.center_id, frozenset({identity}))
+    forgotten = calls.forgotten("an erasure")
+
+    def cut(resource: str, body: bytes, _received_at: datetime) -> tuple[bytes, set[str]]:
+        return cut_body(body, RESOURCES[resource], forgotten)
+
+    redaction = Redaction(center.center_id, cut, reason="for a test", run_id="cut")
+    with center.lake.session() as connection:
+        assert redact_pages(connection, center.lake.transact, redaction) == 1
 
 
 def test_a_replay_of_an_old_page_leaves_a_newer_current_row(center: Center) -> None:
