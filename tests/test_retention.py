@@ -158,6 +158,32 @@ def test_old_records_go_with_all_that_hangs_on_them_and_stay_away(settings: Sett
     assert [one.counts for one in again.removals] == [{}]
 
 
+def test_a_call_that_is_not_due_keeps_its_older_versions_in_the_archive_too(settings: Settings) -> None:
+    """Its time of creation was corrected forwards; and a CAD incident is as old as it says itself."""
+    with open_lake(settings) as lake:
+        lake.replay()  # so that nothing else is left to be done
+        load(lake, incident("corrected", caller_phone_number=PHONE), incident("unknown", updated_at="odd"))
+        load(lake, incident("corrected", created=20 * DAY_S, updated=20 * DAY_S))
+        shell = incident("cad-corrected", address="1 Main Street")
+        linked = incident("cad-corrected", created=20 * DAY_S, updated=20 * DAY_S, incident_id=OLD)
+        load(lake, shell, resource="cad_incidents")
+        load(lake, linked, resource="cad_incidents")
+    queries = (
+        "FROM incident_versions WHERE incident_id = 'corrected' ORDER BY ALL",
+        "FROM cad_incident_versions WHERE cad_incident_id = 'cad-corrected' ORDER BY ALL",
+    )
+    before = [ask(settings, query) for query in queries]
+
+    keep(settings, "records", 14)
+
+    assert not holding(settings, '"unknown"'), "of a call that no table knows the record alone counts"
+    with open_lake(settings) as lake:
+        assert all(one.is_without_effect for one in lake.replay())
+    assert [ask(settings, query) for query in queries] == before
+    assert len(holding(settings, '"corrected"')) == len(holding(settings, '"cad-corrected"')) == 2
+    assert_whole(settings)
+
+
 def test_what_says_no_age_goes_by_when_it_came_and_no_replay_sets_it_aside_again(settings: Settings) -> None:
     undated = ["no object", {"id": "undated"}, incident("odd", created_at="yesterday")]
     with open_lake(settings) as lake:

@@ -95,17 +95,16 @@ def find_forgotten(records: Sequence[Any], resource: Resource, forgotten: Forgot
     """Return the places of records that are not taken, and the erasure that each falls under."""
     created = values_of(records, resource.created_field)
     found: dict[int, str] = dict.fromkeys(_too_old(created, forgotten), RETENTION)
-    is_cad = resource.name == CAD_INCIDENTS.resource
-    ids_of: dict[SubjectKind, list[Any]] = {
-        "cad_incident" if is_cad else "incident": values_of(records, resource.id_field)
-    }
-    if is_cad:
+    own: SubjectKind = "cad_incident" if resource.name == CAD_INCIDENTS.resource else "incident"
+    ids_of: dict[SubjectKind, list[Any]] = {own: values_of(records, resource.id_field)}
+    if own == "cad_incident":
         ids_of["incident"] = values_of(records, "incident_id")
     for number in list(found):
-        if any(_is_held(forgotten, kind, ids[number]) for kind, ids in ids_of.items()):
+        is_held = any(_is_held(forgotten, kind, ids[number]) for kind, ids in ids_of.items())
+        if is_held or _is_young(forgotten, own, ids_of[own][number]):
             del found[number]
-    for kind, ids in reversed(ids_of.items()):  # a record's own id is said last, and counts
-        for number, identity in enumerate(ids):
+    for kind in [own] if forgotten.knows_calls else reversed(ids_of):  # its own id is said last, and counts
+        for number, identity in enumerate(ids_of[kind]):
             if (because := _because_of(forgotten, kind, identity)) is not None:
                 found[number] = because
     return found
@@ -161,6 +160,11 @@ def _because_of(forgotten: Forgotten, kind: SubjectKind, identity: object) -> st
 def _is_held(forgotten: Forgotten, kind: SubjectKind, identity: object) -> bool:
     text = _text(identity)
     return text is not None and forgotten.is_held(kind, text)
+
+
+def _is_young(forgotten: Forgotten, kind: SubjectKind, identity: object) -> bool:
+    text = _text(identity)
+    return text is not None and forgotten.is_young(kind, text)
 
 
 def _text(identity: object) -> str | None:

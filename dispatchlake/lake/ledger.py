@@ -67,7 +67,9 @@ class Forgotten:
         cutoff: Records created before it are not taken; None where all are.
         is_held: Says of a kind and an id whether it is taken however old.
         knows_calls: Whether `because_of` knows each call that is too old: then a delivery that names its
-            incident is judged by that, and not by its own age.
+            incident is judged by that, and not by its own age; nor is a CAD incident by its incident's.
+        is_young: Says of a kind and an id whether the call is known not to be too old: then all its records
+            are taken, whatever they say themselves.
         takes_undated: Whether what says no age is taken; in a page that came before the cut-off it is too
             old.
     """
@@ -77,6 +79,7 @@ class Forgotten:
     cutoff: datetime | None = None
     is_held: Callable[[SubjectKind, str], bool] = lambda _kind, _identity: False
     knows_calls: bool = False
+    is_young: Callable[[SubjectKind, str], bool] = lambda _kind, _identity: False
     takes_undated: bool = True
 
 

@@ -11,7 +11,8 @@ its pages what was created before it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,7 +30,7 @@ from dispatchlake.lake.ledger import Forgotten
 from dispatchlake.lake.redacting import Redaction, Transact, redact_pages
 from dispatchlake.lake.replay import Resources
 from dispatchlake.lake.schemas import TABLES
-from dispatchlake.lake.sql import fetch_count, fetch_row
+from dispatchlake.lake.sql import fetch_count, fetch_row, first_row
 
 RetentionClass = Literal["records", "caller-data", "raw", "media"]
 CLASSES: tuple[RetentionClass, ...] = get_args(RetentionClass)
@@ -68,8 +69,15 @@ class Due:
         found = [self.cutoffs[one] for one in ("records", "caller-data") if one in self.cutoffs]
         return max(found, default=None)
 
-    def forgotten(self, doomed: Collection[tuple[str, str]]) -> Forgotten:
-        """Return the judgement that a record is too old, or of a call that is: of which kinds and ids."""
+    def forgotten(
+        self, doomed: Collection[tuple[str, str]], is_known: Callable[[str, str], bool]
+    ) -> Forgotten:
+        """Return the judgement that a record is too old, or of a call that is.
+
+        Args:
+            doomed: Of which kinds and ids the calls are too old.
+            is_known: Says of a kind and an id whether the tables have it.
+        """
         held = {*(("incident", one) for one in self.held), *(("cad_incident", one) for one in self.held_cad)}
         return Forgotten(
             self.center_id,
@@ -77,6 +85,7 @@ class Due:
             self.records_cutoff,
             lambda kind, identity: (kind, identity) in held,
             knows_calls=True,
+            is_young=lambda kind, identity: (kind, identity) not in doomed and is_known(kind, identity),
         )
 
 
@@ -150,7 +159,8 @@ def redact(
 
     if (cutoff := due.records_cutoff) is not None:
         doom_old(connection, due, cutoff)  # a record need not say how old it is
-        forgotten = due.forgotten(set(connection.execute("SELECT kind, id FROM doomed").fetchall()))
+        doomed = set(connection.execute("SELECT kind, id FROM doomed").fetchall())
+        forgotten = due.forgotten(doomed, _finder(connection, due.center_id))
 
         def cut(resource: str, body: bytes, received_at: datetime) -> tuple[bytes, Collection[str]]:
             judged = replace(forgotten, takes_undated=received_at >= cutoff or names_held(body))
@@ -172,6 +182,17 @@ def redact(
         redaction = Redaction(due.center_id, empty, RETENTION, run_id, received_until=until)
         pages += redact_pages(connection, transact, redaction)
     return pages
+
+
+def _finder(connection: duckdb.DuckDBPyConnection, center_id: str) -> Callable[[str, str], bool]:
+    """Return what says of a kind and an id whether the tables have it; asked of few, each once."""
+
+    @functools.cache
+    def is_known(kind: str, identity: str) -> bool:
+        query = f"SELECT 1 FROM {kind}s WHERE center_id = ? AND {kind}_id = ? LIMIT 1"
+        return first_row(connection, query, [center_id, identity]) is not None
+
+    return is_known
 
 
 def last_cutoffs(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
