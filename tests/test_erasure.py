@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from dispatchlake import retention
-from dispatchlake.erasure import ErasureReport, erase
+from dispatchlake.erasure import ErasureReport, erase, finish_unfinished
 from dispatchlake.errors import CatalogBusy, ConfigError
 from dispatchlake.lake import Lake, MediaLink, MediaOutcome, Selection, custody, erasing, ledger, open_lake
 from dispatchlake.lake import replay as replaying
@@ -351,6 +351,44 @@ def test_what_is_erased_cannot_be_held(after: Settings) -> None:
     assert result.returncode == 1
     assert "was erased, or is being erased (erasure " in result.stderr
     assert "case 19" not in run("hold", "list").stdout
+
+
+def test_a_call_whose_cad_incident_is_being_erased_with_another_cannot_be_held(settings: Settings) -> None:
+    with open_lake(settings) as lake:
+        load(lake, {**incident(CALL.cad_id, updated=9), "incident_id": "shares"}, resource="cad_incidents")
+        erasing.begin(lake, CENTER, CALL.incident_id, reason="r", requested_by="r")
+        with pytest.raises(ConfigError, match="is being erased with another call"):
+            lake.hold(Hold(CENTER, "shares", "case 20", "clerk", END))
+        assert lake.holds() == []
+    assert [one.is_done for one in finish_unfinished(settings)] == [True]
+
+    with open_lake(settings) as lake:
+        assert lake.hold(Hold(CENTER, "shares", "case 20", "clerk", END)), "what is left of it"
+
+
+def test_an_erasure_killed_before_the_ledger_had_it_can_be_finished(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_lake(settings) as lake:
+        load(lake, {**incident(CALL.cad_id, updated=9), "incident_id": "shares"}, resource="cad_incidents")
+    with monkeypatch.context() as broken:
+        broken.setattr(erasing, "_enter", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            erased(settings)
+    assert not ledger.read(settings.lake_dir).erasures
+
+    with open_lake(settings) as lake:
+        for one in (CALL.incident_id, "shares"):
+            with pytest.raises(ConfigError, match="being erased"):
+                lake.hold(Hold(CENTER, one, "case 21", "clerk", END))
+        assert lake.hold(Hold(CENTER, "unknown", "case 21", "clerk", END))
+
+    assert [one.is_done for one in finish_unfinished(settings)] == [True]
+    assert of_call(settings) == {}
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_records_set_aside_whose_pages_were_emptied_by_age_stay(settings: Settings) -> None:

@@ -11,6 +11,7 @@ import duckdb
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake import ledger
 from dispatchlake.lake.calls import Calls, find_calls
+from dispatchlake.lake.erasure_plan import read_plans
 from dispatchlake.lake.ledger import Ledger
 from dispatchlake.lake.sql import first_row
 
@@ -40,27 +41,47 @@ def add_hold(connection: duckdb.DuckDBPyConnection, lake_dir: Path, hold: Hold) 
     An incident that the lake does not know may be held: its records may still come.
 
     Raises:
-        ConfigError: It was erased, or is being erased.
+        ConfigError: It was erased, or is being erased, or a CAD incident of it is being erased with another.
     """
     if hold.incident_id in held_incidents(connection, hold.center_id):
         return False
     known = ledger.read(lake_dir)
-    forgotten = known.forgotten(hold.center_id)
-    if forgotten is not None and (because := forgotten.because_of("incident", hold.incident_id)):
-        raise ConfigError(
-            f"That incident of {hold.center_id} was erased, or is being erased (erasure {because}): there is "
-            "nothing of it to hold."
-        )
-    ledger.write(lake_dir, replace(known, held=known.held | _hashes(connection, known, hold)))
+    calls = find_calls(connection, hold.center_id, [hold.incident_id])
+    _refuse_erased(lake_dir, known, calls)
+    ledger.write(lake_dir, replace(known, held=known.held | _hashes_of(known, calls)))
     connection.execute("INSERT INTO legal_holds VALUES (?, ?, ?, ?, ?)", list(astuple(hold)))
     return True
 
 
+def _refuse_erased(lake_dir: Path, known: Ledger, calls: Calls) -> None:
+    # Who wrote a plan may have been killed before the ledger had it: it is gone on with all the same.
+    planned = [row for plan in read_plans(lake_dir) for row in plan.rows(known)]
+    forgotten = known.with_erasures(planned).forgotten(calls.center_id)
+    if forgotten is None:
+        return
+    for one in calls.incident_ids:
+        if because := forgotten.because_of("incident", one):
+            raise ConfigError(
+                f"That incident of {calls.center_id} was erased, or is being erased (erasure {because}): "
+                "there is nothing of it to hold."
+            )
+    for one in calls.cad_incident_ids:
+        if because := forgotten.because_of("cad_incident", one):
+            raise ConfigError(
+                f"A CAD incident of that incident of {calls.center_id} is being erased with another call "
+                f"(erasure {because}). Once that is done, what is left can be held: "
+                "dispatchlake erase --unfinished"
+            )
+
+
 def _hashes(connection: duckdb.DuckDBPyConnection, known: Ledger, hold: Hold) -> set[str]:
-    calls = find_calls(connection, hold.center_id, [hold.incident_id])
-    hashes = {known.subject_hash(hold.center_id, "incident", hold.incident_id)}
-    return hashes | {
-        known.subject_hash(hold.center_id, "cad_incident", one) for one in calls.cad_incident_ids
+    return _hashes_of(known, find_calls(connection, hold.center_id, [hold.incident_id]))
+
+
+def _hashes_of(known: Ledger, calls: Calls) -> set[str]:
+    incidents = {known.subject_hash(calls.center_id, "incident", one) for one in calls.incident_ids}
+    return incidents | {
+        known.subject_hash(calls.center_id, "cad_incident", one) for one in calls.cad_incident_ids
     }
 
 
