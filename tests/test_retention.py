@@ -517,6 +517,46 @@ def test_a_lost_ledger_has_its_holds_and_cutoffs_from_the_catalog(settings: Sett
     assert len(ask(settings, f"FROM incident_versions WHERE {OF_OLD}")) == 3
 
 
+def test_a_lost_ledger_has_its_cutoffs_after_a_hold_was_let_go_of(settings: Settings) -> None:
+    with open_lake(settings) as lake:
+        lake.hold(Hold(CENTER, OLD, "case 17", "clerk", NOW))
+    keep(settings, "records", 14)
+    with open_lake(settings) as lake:
+        lake.release(CENTER, OLD)
+    known = ledger.read(settings.lake_dir)
+    ledger.path_of(settings.lake_dir).unlink()
+
+    with open_lake(settings) as lake:
+        load(lake, incident("old-too"))
+
+    assert ledger.read(settings.lake_dir).cutoffs == known.cutoffs != {}
+    assert "old-too" not in incidents(settings)
+    retention.run(settings, now=NOW + timedelta(days=1))
+    assert not holding(settings, f'"{OLD}"'), "what the hold had kept in the archive is gone through"
+
+
+def test_a_hold_that_is_let_go_of_while_a_run_is_under_way_keeps_nothing_in_the_archive(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_lake(settings) as lake:
+        lake.hold(Hold(CENTER, OLD, "case 17", "clerk", NOW))
+    remove = retention._remove
+
+    def remove_and_release(*arguments: Any) -> None:
+        remove(*arguments)
+        with open_lake(settings) as lake:
+            if lake.holds():
+                lake.release(CENTER, OLD)
+
+    with monkeypatch.context() as under_way:
+        under_way.setattr(retention, "_remove", remove_and_release)
+        keep(settings, "records", 14)
+    retention.run(settings, now=NOW + timedelta(days=1))
+
+    assert incidents(settings) == [YOUNG]
+    assert not holding(settings, f'"{OLD}"')
+
+
 def test_a_hold_that_a_restored_catalog_has_is_heeded(settings: Settings, tmp_path: Path) -> None:
     with open_lake(settings) as lake:
         lake.hold(Hold(CENTER, OLD, "case 17", "clerk", NOW))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -107,14 +107,24 @@ def remove_hold(
     connection.execute(
         "DELETE FROM legal_holds WHERE center_id = ? AND incident_id = ?", [center_id, incident_id]
     )
-    # What it kept in the archive is to be gone through by the next run of retention.
-    connection.execute(
-        "UPDATE retention_runs SET cutoff_at = NULL WHERE center_id = ? AND cutoff_at IS NOT NULL",
-        [center_id],
-    )
+    _let_go_through_again(connection, center_id)
     known = ledger.read(lake_dir)
     left: set[str] = set().union(*(_hashes(connection, known, one) for one in read_holds(connection)))
     ledger.write(lake_dir, replace(known, held=frozenset(left)))
+
+
+def _let_go_through_again(connection: duckdb.DuckDBPyConnection, center_id: str) -> None:
+    """Say that what a hold kept in the archive is to be gone through, by the next run of retention.
+
+    A row beside those of the runs: their cut-offs stay, which a lost ledger is made again from. It is never
+    older than they are, whatever a clock was set to.
+    """
+    connection.execute(
+        """INSERT INTO retention_runs
+        SELECT $center, '', NULL, greatest(max(run_at), $now), '{}' FROM retention_runs
+        WHERE center_id = $center""",
+        {"center": center_id, "now": datetime.now(UTC)},
+    )
 
 
 def held_incidents(connection: duckdb.DuckDBPyConnection, center_id: str) -> set[str]:

@@ -12,7 +12,7 @@ import duckdb
 
 from dispatchlake.lake import holds, ledger, migrations, reading
 from dispatchlake.lake.ledger import Erasure, Ledger
-from dispatchlake.lake.retention import last_cutoffs
+from dispatchlake.lake.retention import noted_cutoffs
 from dispatchlake.lake.sql import first_row
 
 
@@ -69,7 +69,7 @@ def reconciled(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> Ledger 
     if is_lost:
         if key := first_row(connection, "SELECT key FROM erasure_keys"):
             known = replace(known, key=bytes.fromhex(key[0]))
-        for center_id, cutoff in last_cutoffs(connection).items():
+        for center_id, cutoff in noted_cutoffs(connection).items():
             known = known.with_cutoff(center_id, cutoff)
     erasures = [
         one

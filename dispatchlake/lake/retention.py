@@ -195,16 +195,28 @@ def _finder(connection: duckdb.DuckDBPyConnection, center_id: str) -> Callable[[
     return is_known
 
 
+_CUTOFFS = """SELECT center_id, max(cutoff_at) FROM retention_runs AS run
+WHERE "class" IN ('records', 'caller-data') AND cutoff_at IS NOT NULL"""
+
+
+def noted_cutoffs(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
+    """Return before when nothing created is taken any more, by center: as the ledger had it."""
+    return dict(connection.execute(f"{_CUTOFFS} GROUP BY center_id").fetchall())
+
+
 def last_cutoffs(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
     """Return until when all pages of a center received before were gone through, by center.
 
     They hold nothing older than that: a record is received after it was created. One that was stamped later
-    than it came goes when another run looks there, at the latest with its page's body.
+    than it came goes when another run looks there, at the latest with its page's body. A run that had begun
+    when a hold was let go of does not count: what was held is in the archive still.
     """
     return dict(
         connection.execute(
-            """SELECT center_id, max(cutoff_at) FROM retention_runs
-            WHERE "class" IN ('records', 'caller-data') AND cutoff_at IS NOT NULL GROUP BY center_id"""
+            f"""{_CUTOFFS} AND NOT EXISTS (
+                SELECT 1 FROM retention_runs AS let_go WHERE let_go.center_id = run.center_id
+                    AND let_go.cutoff_at IS NULL AND let_go.run_at >= run.run_at)
+            GROUP BY center_id"""
         ).fetchall()
     )
 

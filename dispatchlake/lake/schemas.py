@@ -401,14 +401,16 @@ RETENTION_RULES = Table(
 
 RETENTION_RUNS = Table(
     "retention_runs",
-    "One row per run of retention, center and class that removed something. Key: run_at, center_id, class.",
+    "One row per run of retention, center and class that removed something, and per hold that was let go of. "
+    "Key: run_at, center_id, class.",
     (
         _CENTER,
-        Column("class", "VARCHAR", "The rule's class."),
+        Column("class", "VARCHAR", "The rule's class; empty where a hold was let go of."),
         Column(
             "cutoff_at",
             "TIMESTAMPTZ",
-            "What is older was removed (UTC); null where it is to be gone through again.",
+            "What is older was removed (UTC); null where a hold was let go of: what it kept is to be gone "
+            "through by the next run.",
         ),
         Column("run_at", "TIMESTAMPTZ", "When (UTC)."),
         Column("counts", "JSON", "Rows by table, pages redacted as raw_pages, files as media files."),
