@@ -31,7 +31,7 @@ from dispatchlake.settings import Settings
 from dispatchlake.spool import Delivery, DeliveryKind, Spool
 from tests.command_line import run
 from tests.lake.deliveries import caller_location, delivery, incident_metadata, land, note_created
-from tests.lake.pages import CENTER, END, START, cell, incident, load, page, too_deep_to_cut
+from tests.lake.pages import CENTER, END, START, cell, incident, instant, load, page, too_deep_to_cut
 from tests.waiting import wait_until
 
 DAY_S = 86_400.0
@@ -498,6 +498,37 @@ def test_no_replay_takes_what_was_cut_out_of_the_archive_before_it_was_held(
 def hold_old(settings: Settings) -> None:
     with open_lake(settings) as lake:
         lake.hold(Hold(CENTER, OLD, "case 17", "clerk", NOW))
+
+
+def test_a_cad_incident_that_is_linked_to_a_held_call_while_a_run_is_under_way_stays(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the open zone too; and from the next run on its updates are taken that do not name the call."""
+    cad_id = f"cad-{OLD}"
+    with open_lake(settings) as lake:
+        lake.hold(Hold(CENTER, OLD, "case 17", "clerk", NOW))
+    redact = of_lake.redact
+
+    def redact_and_link(*arguments: Any, **options: Any) -> int:
+        pages = redact(*arguments, **options)
+        with open_lake(settings) as lake:
+            load(lake, {**incident(cad_id, updated=50), "incident_id": OLD}, resource="cad_incidents")
+        publish(settings)
+        return pages
+
+    with monkeypatch.context() as under_way:
+        under_way.setattr(of_lake, "redact", redact_and_link)
+        keep(settings, "records", 14)
+
+    of_cad = f"{OF_CENTER} AND cad_incident_id = '{cad_id}'"
+    assert ask(settings, f"SELECT incident_id FROM cad_incidents WHERE {of_cad}") == [(OLD,)]
+    rows = query_arrow(f"FROM cad_incidents WHERE {of_cad}", lake_dir=settings.zone_dir("open"))
+    assert rows.num_rows == 1
+    retention.run(settings, now=NOW + timedelta(days=1))
+    with open_lake(settings) as lake:
+        load(lake, incident(cad_id, updated=60), resource="cad_incidents")
+    assert ask(settings, f"SELECT max(updated_at) FROM cad_incidents WHERE {of_cad}") == [(instant(60),)]
+    assert len(ask(settings, f"FROM cad_incident_versions WHERE {of_cad}")) == 3
 
 
 def test_a_lost_ledger_has_its_holds_and_cutoffs_from_the_catalog(settings: Settings) -> None:

@@ -130,18 +130,30 @@ def find_due(connection: duckdb.DuckDBPyConnection, rules: Sequence[Rule], now: 
 def with_holds(connection: duckdb.DuckDBPyConnection, due: Due) -> Due:
     """Return what is due without what is held now."""
     held = held_incidents(connection, due.center_id)
-    cad = find_calls(connection, due.center_id, held).cad_incident_ids if held else frozenset()
-    return replace(due, held=frozenset(held), held_cad=cad)
+    return _with_links(connection, replace(due, held=frozenset(held), held_cad=frozenset()))
+
+
+def _with_links(connection: duckdb.DuckDBPyConnection, due: Due) -> Due:
+    """Return what is due without the CAD incidents that a lake links by now to what is held.
+
+    A load that links one does not change the ledger's mark, as a hold does.
+    """
+    if not due.held:
+        return due
+    linked = find_calls(connection, due.center_id, due.held).cad_incident_ids
+    return replace(due, held_cad=due.held_cad | linked)
 
 
 def enter_cutoff(lake_dir: Path, due: Due) -> ledger.Mark:
     """Let no load bring back what is due; return the mark of the ledger that says so.
 
-    The caller holds the commit lock.
+    CAD incidents that were linked since a hold was added are taken from now on, however old. The caller holds
+    the commit lock.
     """
     if (cutoff := due.records_cutoff) is not None:
         known = ledger.read(lake_dir)
-        moved = known.with_cutoff(due.center_id, cutoff)
+        linked = {known.subject_hash(due.center_id, "cad_incident", one) for one in due.held_cad}
+        moved = replace(known.with_cutoff(due.center_id, cutoff), held=known.held | linked)
         if moved != known:  # what is written has all that is being read refused, and read again
             ledger.write(lake_dir, moved)
     return ledger.mark_of(lake_dir)
@@ -224,8 +236,10 @@ def last_cutoffs(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
 def doom_old(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetime) -> None:
     """Let `doomed` name what of a center was created before a cut-off, and is not held.
 
-    An incident that only its locations, media or notes tell of goes once all of these are old.
+    An incident that only its locations, media or notes tell of goes once all of these are old. Inside a
+    transaction that removes something this heeds the links of that moment.
     """
+    due = _with_links(connection, due)
     connection.execute("CREATE OR REPLACE TEMP TABLE doomed (kind VARCHAR, id VARCHAR)")
     names = tables_of_calls(connection)
     span = {"center": due.center_id, "cutoff": cutoff}
@@ -283,6 +297,7 @@ def remove_loose(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: dateti
 
     The caller holds a transaction.
     """
+    due = _with_links(connection, due)
     counts: dict[str, int] = {}
     span = {"center": due.center_id, "cutoff": cutoff}
     names_no_held = "NOT EXISTS (SELECT 1 FROM (SELECT unnest($held) AS one) WHERE contains(record, one))"
