@@ -33,7 +33,7 @@ such as the open zone's book."""
 _PHONE_LIKE = r"\p{N}([^A-WYZa-wyz]*\p{N}){6}"
 """What looks like a telephone number: seven digits or more, of any script, with no letter from A to Z but an
 x between them. How much else is between them tells nothing: people put dots, brackets and blanks there. A
-class of all letters there are would be exact, and takes DuckDB longer to prepare than a small column to read."""
+class of all letters would be exact, and takes DuckDB longer to prepare than a small column to read."""
 
 _AT = r"[@\x{FE6B}\x{FF20}]"
 """Also the small and the wide one of other keyboards."""
