@@ -184,6 +184,37 @@ def test_a_call_that_is_not_due_keeps_its_older_versions_in_the_archive_too(sett
     assert_whole(settings)
 
 
+def test_what_came_before_the_last_cutoff_goes_from_the_archive_once_its_call_is_due(
+    settings: Settings,
+) -> None:
+    """An incident that only its locations tell of is as old as the last; one corrected is younger."""
+
+    def land_at(day: int, *contents: Any) -> None:
+        received_at = START + timedelta(days=day, seconds=5)
+        lake.land([delivery(one, received_at=received_at) for one in contents], run_id="landing")
+
+    with open_lake(settings) as lake:
+        first = caller_location("l-first", incident_id="untold")
+        land_at(0, first, first)  # once more: a delivery that no row is of
+        land_at(20, caller_location("l-last", captured=20 * DAY_S, incident_id="untold"))
+        for _ in range(2):
+            load(lake, incident("corrected", caller_phone_number=PHONE))
+        load(lake, incident("corrected", created=20 * DAY_S, updated=20 * DAY_S))
+    keep(settings, "records", 14)
+    assert len(holding(settings, '"l-first"')) == 2
+    assert len(holding(settings, '"corrected"')) == 3
+
+    retention.run(settings, now=NOW + timedelta(days=20))
+
+    for text in ("untold", "corrected"):
+        assert not holding(settings, f'"{text}"'), text
+    with open_lake(settings) as lake:
+        assert all(one.is_without_effect for one in lake.replay())
+    assert not ask(settings, "FROM caller_locations WHERE incident_id = 'untold'")
+    assert not ask(settings, "FROM incident_versions WHERE incident_id = 'corrected'")
+    assert_whole(settings)
+
+
 def test_what_says_no_age_goes_by_when_it_came_and_no_replay_sets_it_aside_again(settings: Settings) -> None:
     undated = ["no object", {"id": "undated"}, incident("odd", created_at="yesterday")]
     with open_lake(settings) as lake:

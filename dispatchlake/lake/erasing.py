@@ -29,14 +29,11 @@ from dispatchlake.lake.forgetting import cut_body, listing_of
 from dispatchlake.lake.lake import Lake
 from dispatchlake.lake.ledger import Forgotten, Ledger, SubjectKind
 from dispatchlake.lake.ledger_table import mirror
-from dispatchlake.lake.redacting import Redaction, redact_pages
+from dispatchlake.lake.redacting import MOST_NAMED, Redaction, redact_pages
 from dispatchlake.lake.replay import Resources
 from dispatchlake.lake.sql import first_row, transaction
 from dispatchlake.lake.traces import find_traces
 from dispatchlake.payload import PayloadError, decode_json
-
-MOST_NAMED = 50
-"""Pages are looked through for so many ids at most; for more, every page is opened."""
 
 LEAST_LETTERS = 8
 """A shorter id stands in any page by chance: a body that is no JSON is not emptied for it."""

@@ -22,6 +22,9 @@ BATCH_BYTES = 8 * 2**20
 BATCH_PAGES = 512
 """Bodies read and written at a time."""
 
+MOST_NAMED = 50
+"""Pages are looked through for so many ids at most; for more, every page is opened."""
+
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_.:-]")
 
 Transact = Callable[[Callable[[], int]], int]

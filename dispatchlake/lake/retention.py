@@ -27,7 +27,7 @@ from dispatchlake.lake.calls import find_calls, tables_of_calls
 from dispatchlake.lake.forgetting import RETENTION, cut_body, listing_of
 from dispatchlake.lake.holds import held_incidents
 from dispatchlake.lake.ledger import Forgotten
-from dispatchlake.lake.redacting import Redaction, Transact, redact_pages
+from dispatchlake.lake.redacting import MOST_NAMED, Redaction, Transact, redact_pages
 from dispatchlake.lake.replay import Resources
 from dispatchlake.lake.schemas import TABLES
 from dispatchlake.lake.sql import fetch_count, fetch_row, first_row
@@ -185,6 +185,10 @@ def redact(
         since = last_cutoffs(connection).get(due.center_id)
         redaction = Redaction(due.center_id, cut, RETENTION, run_id, received_since=since)
         pages += redact_pages(connection, transact, redaction)
+        if since is not None and (late := doomed_from_before(connection, due.center_id, since)):
+            naming = tuple(late) if len(late) <= MOST_NAMED else None
+            redaction = replace(redaction, received_since=None, received_until=since, naming=naming)
+            pages += redact_pages(connection, transact, redaction)
     if "raw" in due.cutoffs:
 
         def empty(_resource: str, body: bytes, _received_at: datetime) -> tuple[bytes, Collection[str]]:
@@ -219,9 +223,9 @@ def noted_cutoffs(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
 def last_cutoffs(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
     """Return until when all pages of a center received before were gone through, by center.
 
-    They hold nothing older than that: a record is received after it was created. One that was stamped later
-    than it came goes when another run looks there, at the latest with its page's body. A run that had begun
-    when a hold was let go of does not count: what was held is in the archive still.
+    They hold nothing older than that: a record is received after it was created. What was not due then all
+    the same, as its call was not, is found by its rows (`doomed_from_before`). A run that had begun when a
+    hold was let go of does not count: what was held is in the archive still.
     """
     return dict(
         connection.execute(
@@ -231,6 +235,28 @@ def last_cutoffs(connection: duckdb.DuckDBPyConnection) -> dict[str, datetime]:
             GROUP BY center_id"""
         ).fetchall()
     )
+
+
+def doomed_from_before(connection: duckdb.DuckDBPyConnection, center_id: str, moment: datetime) -> list[str]:
+    """Return the ids of doomed calls that have rows from pages received before a moment.
+
+    Such a call became due later than its pages were gone through: its time of creation was corrected, or
+    only what hangs on it tells of it. Rows whose caller data went have no page any more.
+    """
+    found: set[str] = set()
+    conditions = tables_of_calls(connection)
+    for table in TABLES:
+        names = [one.name for one in table.columns]
+        if table.name not in conditions or not {"raw_id", "received_at"} <= set(names):
+            continue
+        key = "cad_incident_id" if "cad_incident_id" in names else "incident_id"
+        rows = connection.execute(
+            f"""SELECT DISTINCT {key} FROM {table.name}
+            WHERE {conditions[table.name]} AND raw_id IS NOT NULL AND received_at < $moment""",
+            {"center": center_id, "moment": moment},
+        ).fetchall()
+        found |= {row[0] for row in rows}
+    return sorted(found)
 
 
 def doom_old(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetime) -> None:
