@@ -40,7 +40,8 @@ def ingest_cell(
         CenterError: The center could not be read; nothing but archived pages was written.
         LakeError: The lake could not take it.
     """
-    resource = center.resource(resource_name)
+    # No upper bound: what changes while it is read would leave the list, and pull others over a page's edge.
+    resource = center.resource(resource_name).model_copy(update={"until_param": None})
     with open_lake(settings) as lake:
         watermark = lake.watermark(center.center_id, resource_name)
 

@@ -47,7 +47,8 @@ class Paging(_Frozen):
     Attributes:
         size_param: Parameter that asks for `page_size` records a page; None asks for no size.
         max_pages: A listing with more is a failure, never an end.
-        check_total: Whether a listing that brings fewer records than it names is read again, and then fails.
+        check_total: Whether a listing that brings fewer records than it names is read again, and then fails;
+            and whether a total that falls says that records left the list, which may hide others.
     """
 
     style: Literal["follow", "page", "offset", "single"] = "follow"
@@ -70,7 +71,7 @@ class Resource(_Frozen):
         since_param: Query parameter for an inclusive lower bound on `changed_field`. None means the whole
             listing is read and compared here: a server may ignore a filter it does not know, or filter by
             another field, so one is sent only once `dispatchlake check` has proven it.
-        until_param: The same for an upper bound.
+        until_param: The same for an upper bound, which only backfills ask for.
         records_key: Name of the array in an enveloped body; None takes a top-level list, or the only array.
         item_path: Where one record is shown, its id in the place of `{id}`; None where that is not asked for.
     """

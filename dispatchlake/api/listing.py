@@ -7,6 +7,9 @@ A listing is read while it changes. A cursor stands that; page numbers and offse
   changed: the pages from where it first stood are read once more.
 - A record that was not read yet moves to the front (newest first), as a new one does. Everything before its
   place moves down, and the next page begins with what the last one ended with: the front is looked at again.
+- A record that was read leaves the list, as what changes now leaves a span with an upper bound. Everything
+  behind it moves up too, and it never comes again. A total that falls shows it; where a span is read and no
+  total is named, a second reading that does not meet the record does.
 """
 
 from __future__ import annotations
@@ -52,8 +55,10 @@ class _Reading:
     """Records without an id."""
     stale_pages: int = 0
     """Pages in a row, up to now, that brought no new id."""
-    returns: int = 0
-    """Records that came again in this reading, changed."""
+    moves: int = 0
+    """Records of which it is known that they moved others: they came again, changed, or left the list."""
+    uncounted: int = 0
+    """Pages after the first without a total, so that what leaves the list before them does not show."""
     slips: int = 0
     """Signs that the list moved up: known records where new ones, or none, were due."""
     gaps: int = 0
@@ -70,7 +75,7 @@ class _Reading:
     @property
     def has_shifted(self) -> bool:
         """Whether anything in it says that records changed their places."""
-        return bool(self.returns or self.slips or self.gaps)
+        return bool(self.moves or self.slips or self.gaps)
 
     def move(self, page: int) -> None:
         """Note that a record may have been skipped on this page or after it."""
@@ -88,7 +93,7 @@ class Listing:
         self._versions = SeenHashes()
         self._totals: list[int] = []
         self._page_size = self._without_id = 0
-        self._changes = self._changes_then = self._changes_before = 0
+        self._changes = self._changes_then = self._changes_before = self._unmet_then = 0
         self._readings = self._looks = 0
         self._is_look = self._has_grown = False
         self._begin([], self._ids)
@@ -107,8 +112,7 @@ class Listing:
         """
         self._urls.append(asked)
         is_new, is_known = self._note(payload.records)
-        if (total := named_total(response, payload)) is not None:
-            self._totals.append(total)
+        self._note_total(named_total(response, payload), len(payload.records))
         following = self._following(asked, response, payload)
         self._reading.stale_pages = 0 if is_new else self._reading.stale_pages + 1
         if following is not None and self._is_counted_out(following):
@@ -176,7 +180,7 @@ class Listing:
         is_changed = is_new_version & (first_seen_on > 0)
         if is_changed.any():
             self._changes += int(is_changed.sum())
-            self._reading.returns += int((is_changed & ~is_new).sum())
+            self._reading.moves += int((is_changed & ~is_new).sum())
             self._reading.move(int(first_seen_on[is_changed].min()))
         if self._reading.last_ids is not None:
             self._note_shift(ids, ~is_new, is_changed)
@@ -192,6 +196,21 @@ class Listing:
             self._without_id = max(self._without_id, self._reading.without_id)
             is_any_new |= self._reading.contents.add([_text(records)], page)[0] == 0
         return is_any_new, bool(((version_seen_on > 0) & (version_seen_on < _LOOK)).any())
+
+    def _note_total(self, total: int | None, records: int) -> None:
+        """Remember a total; where it has fallen, as many records left, and those behind them moved up."""
+        # After other pages, no whole list is as long as a page: that is a count of the page alone.
+        is_of_all = self._resource.paging.check_total and total is not None and total != records
+        if len(self._urls) > self._reading.began_on and not is_of_all:
+            self._reading.uncounted += 1
+        if total is None:
+            return
+        left = self._totals[-1] - total if self._totals and is_of_all else 0
+        if left > 0:
+            self._changes += left
+            self._reading.moves += left
+            self._reading.move(max(1, len(self._urls) - 1))
+        self._totals.append(total)
 
     def _note_shift(self, ids: list[str], is_known: NDArray[np.bool_], is_changed: NDArray[np.bool_]) -> None:
         """Note whether the list has moved down or up between the last page and this one."""
@@ -211,6 +230,7 @@ class Listing:
 
     def _finish(self) -> None:
         """End; or read again where a record may have been skipped."""
+        # What left unread is promised no more; that a total fell is a reason to read again for itself.
         promised = min(self._totals[0], self._totals[-1]) if self._totals else 0
         found = len(self._ids) + self._without_id
         self.next_url = None
@@ -222,6 +242,8 @@ class Listing:
         self._readings += 1
         if self._resource.paging.check_total and found < promised:
             self._read_again(1, MAX_READINGS_SHORT, f"promises {promised:,} records and lists {found:,}")
+        elif self._reading.is_positional and not self._is_span_made_good():
+            self._read_again(1, MAX_READINGS, _KEEPS_CHANGING)
         elif self._reading.is_positional and self._reading.moved_from is not None:
             # Each change may have moved what was skipped up by one more place.
             margin = 1 + self._changes // max(1, self._page_size)
@@ -233,6 +255,19 @@ class Listing:
         elif self._reading.is_positional and self._has_grown:
             self._look_at_front()
 
+    def _is_span_made_good(self) -> bool:
+        """Say whether a reading has met what the one before it skipped because records left the span unseen.
+
+        Those that left between the two, having been read, are those that it did not meet again.
+        """
+        is_bounded = self._resource.until_param is not None
+        is_told = not self._reading.uncounted or self._resource.paging.style == "offset"  # pages overlap
+        if not is_bounded or is_told or self._reading.began_on > 1:
+            return True
+        unmet = len(self._ids) - len(self._reading.ids)
+        left, self._unmet_then = unmet - self._unmet_then, unmet
+        return self._readings > 1 and left < max(1, self._page_size - 1)
+
     def _is_made_good(self, page: int) -> bool:
         """Say whether this reading must have met what the one before it skipped, on this page or after it.
 
@@ -243,7 +278,7 @@ class Listing:
             return False
         is_still = self._changes == self._changes_then and not self._reading.gaps
         changes = self._changes - self._changes_before
-        is_explained = self._reading.slips + self._reading.gaps <= self._reading.returns
+        is_explained = self._reading.slips + self._reading.gaps <= self._reading.moves
         return is_still or (is_explained and self._reading.began_on <= page and changes + 1 < self._page_size)
 
     def _read_again(self, page: int, most: int, why: str) -> None:

@@ -22,11 +22,16 @@ CENTER_ID = "center-a"
 
 @dataclass
 class ChangingList:
-    """Records of one center, listed in an order, with page numbers or offsets."""
+    """Records of one center, listed in an order, with page numbers or offsets.
+
+    Attributes:
+        until: The upper bound that is asked for: what changes after it leaves the list. None asks for none.
+    """
 
     order: Order
     form: Form
     page_size: int
+    until: int | None = None
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     time: int = 0
 
@@ -39,14 +44,15 @@ class ChangingList:
     def update(self, position: int) -> None:
         """Change the record that stands at a position of the list now."""
         self.time += 1
-        shown = self.shown()
-        shown[position % len(shown)]["updated_at"] = self.time
+        if shown := self.shown():
+            shown[position % len(shown)]["updated_at"] = self.time
 
     def shown(self) -> list[dict[str, Any]]:
         """Return the records in the list's order."""
         name, _, direction = self.order.partition("_")
         key = "id" if name == "id" else f"{name}_at"
-        return sorted(self.records.values(), key=lambda r: (r[key], r["id"]), reverse=direction == "desc")
+        listed = [r for r in self.records.values() if self.until is None or r["updated_at"] <= self.until]
+        return sorted(listed, key=lambda r: (r[key], r["id"]), reverse=direction == "desc")
 
     def answer(self, url: httpx.URL) -> httpx.Response:
         """Return the page that a request asks for."""
@@ -79,7 +85,7 @@ def read(server: ChangingList, changes: Iterable[Iterable[tuple[str, int]]]) -> 
     style = server.form if server.form in {"page", "offset"} else "follow"
     # A size of its own is asked for, so that a single full page does not look like a listing without an end.
     paging: dict[str, Any] = {"style": style, "page_size": server.page_size + 1}
-    asked = resource(**paging)
+    asked = resource(**paging).model_copy(update={"until_param": server.until and "updated_before"})
     listing = Listing(asked, CENTER_ID, httpx.URL("https://center.example/v1/x"))
     coming, ids, requests = iter(changes), set(), 0
     decode_columns = ColumnDecoder()

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from dispatchlake.errors import ContractBroken
-from dispatchlake.ingest import ingest_cell
+from dispatchlake.ingest import backfill_windows, ingest_cell
 from dispatchlake.lake.reading import query_arrow
 from dispatchlake.model import DispatchCenter, Paging
 from dispatchlake.settings import Settings
+from dispatchlake.windows import Window
 from tests.centers import put_center
 from tests.sandbox_process import SandboxProcess
 from tests.truth.comparison import assert_equal, assert_versions_equal
@@ -164,6 +165,53 @@ def test_no_record_is_skipped_when_others_move_to_the_end(
     ingest(center, settings)
 
     assert_truth(sandbox, center, settings)
+
+
+@pytest.mark.parametrize("is_backfill", [False, True], ids=["live", "backfill"])
+@pytest.mark.parametrize("form", ["link", "pagy", "offset"])
+def test_no_record_is_skipped_when_others_leave_the_span_that_is_read(
+    sandbox: SandboxProcess, settings: Settings, form: str, is_backfill: bool
+) -> None:
+    """Where an upper bound is configured: what changes while it is read has left the list for good."""
+    start = datetime(2024, 3, 1, tzinfo=UTC)
+    epoch = datetime.now(UTC).replace(microsecond=0)
+
+    def version(number: int, changed_at: datetime) -> dict[str, Any]:
+        created_at = start + timedelta(minutes=number)
+        record = {
+            "id": f"r{number:03}",
+            "created_at": f"{created_at:%FT%TZ}",
+            "updated_at": f"{changed_at:%FT%TZ}",
+        }
+        return {"visible_at": record["updated_at"], "record": record}
+
+    quiet = [version(number, start + timedelta(minutes=number)) for number in range(100)]
+    # Newest first: before each page after the first, one of the page before it changes.
+    moving = [version(94 - 20 * page, epoch + timedelta(hours=page + 1)) for page in range(4)]
+    pinned = {"paging": Paging(style="offset", size_param="limit", page_size=20)} if form == "offset" else {}
+    center = put_center(
+        sandbox,
+        sandbox_side={
+            "dataset": {"records": {CAD: quiet + moving}},
+            "paging": form,
+            "order": "created_desc",
+            "page_size_cap": 20,
+            "epoch": f"{epoch:%FT%TZ}",
+            "churn_s": 3600,
+        },
+        override={"since_param": "updated_since", "until_param": "updated_before", **pinned},
+    )
+
+    if is_backfill:
+        backfill_windows(center, CAD, [Window(start, epoch)], settings=settings, run_id="past")
+    else:
+        ingest(center, settings)
+
+    asked = [request["query"] for request in sandbox.requests(center.center_id) if request["on"] == CAD]
+    assert all(("updated_before" in query) is is_backfill for query in asked)
+    unchanged = {version["record"]["id"] for version in quiet} - {v["record"]["id"] for v in moving}
+    landed = query_arrow("SELECT cad_incident_id FROM cad_incidents", lake_dir=settings.lake_dir)
+    assert set(landed.column(0).to_pylist()) >= unchanged
 
 
 @pytest.mark.parametrize("fault", SURVIVED.values(), ids=SURVIVED)
