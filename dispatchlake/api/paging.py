@@ -37,6 +37,7 @@ _MORE_KEYS = ("has_more", "has_next", "has_next_page")
 _CURRENT_KEYS = ("current_page", "page", "page_number")
 _PAGES_KEYS = ("total_pages", "page_count", "pages", "last_page")
 _SIZE_KEYS = ("per_page", "page_size", "limit")
+_SIZE_PARAMS = ("per_page", "page_size", "limit", "size", "count", "page[size]", "page[limit]")
 _TOTAL_KEYS = ("total_count", "total", "total_entries")
 _COUNT_KEYS = (*_TOTAL_KEYS, "count")
 """`count` may be of the page alone: good enough to notice that records are missing, not to count pages by."""
@@ -47,6 +48,8 @@ _LINK_PARAMETER = re.compile(r""";\s*([^\s=;,"]+)(?:\s*=\s*(?:"([^"]*)"|([^\s";,
 _LINKS_OF_PAGES = {"first", "prev", "previous", "last"}
 _AMBIGUOUS = re.compile(r"[\\\x00-\x1f\x7f]")
 _MAX_DIGITS = 12
+_MAX_POSITION = 10**9
+"""A larger number in a link is a moment, in seconds or less."""
 
 _NEXT_HEADERS = ("x-next-page", "next-page")
 _CURRENT_HEADERS = ("current-page", "x-page", "x-current-page", "page")
@@ -120,8 +123,8 @@ def next_request(
         offset = (_integer(asked.params.get(paging.offset_param)) or 0) + max(1, len(payload.records) - 1)
         return _counted(asked, paging.offset_param, offset) if payload.records else _THE_END
     found = (
-        _by_link_header(paging, asked, response)
-        or _by_envelope(paging, asked, payload.envelope)
+        _by_link_header(paging, asked, response, payload)
+        or _by_envelope(paging, asked, payload)
         or _by_headers(paging, asked, response.headers, payload)
     )
     if found is None and _LINKS_OF_PAGES & _links(response).keys():
@@ -170,18 +173,20 @@ def _links(response: httpx.Response) -> dict[str, str]:
     return targets
 
 
-def _by_link_header(paging: Paging, asked: httpx.URL, response: httpx.Response) -> Next | None:
+def _by_link_header(
+    paging: Paging, asked: httpx.URL, response: httpx.Response, payload: Payload
+) -> Next | None:
     target = _links(response).get("next")
-    return None if target is None else _linked(paging, resolve(asked, target))
+    return None if target is None else _linked(paging, asked, resolve(asked, target), len(payload.records))
 
 
-def _by_envelope(paging: Paging, asked: httpx.URL, envelope: Mapping[str, Any]) -> Next | None:
-    containers = list(_containers(envelope))
+def _by_envelope(paging: Paging, asked: httpx.URL, payload: Payload) -> Next | None:
+    containers = list(_containers(payload.envelope))
     more = [c[key] for c in containers for key in _MORE_KEYS if isinstance(c.get(key), bool)]
     if more and not any(more):
         return _THE_END
     found = (
-        _by_next_key(paging, asked, containers)
+        _by_next_key(paging, asked, containers, len(payload.records))
         or _by_cursor_key(paging, asked, containers)
         or _by_counts(paging, asked, containers)
     )
@@ -190,7 +195,9 @@ def _by_envelope(paging: Paging, asked: httpx.URL, envelope: Mapping[str, Any]) 
     return found
 
 
-def _by_next_key(paging: Paging, asked: httpx.URL, containers: list[Mapping[str, Any]]) -> Next | None:
+def _by_next_key(
+    paging: Paging, asked: httpx.URL, containers: list[Mapping[str, Any]], records: int
+) -> Next | None:
     """Find a link, a page number or a cursor under one of the names that servers give to what is next."""
     found = [_target(named) for _key, named in _values(containers, _NEXT_KEYS)]
     for value in found:
@@ -204,7 +211,7 @@ def _by_next_key(paging: Paging, asked: httpx.URL, containers: list[Mapping[str,
             return _cursored(asked, paging.cursor_param, value)
         url = resolve(asked, value)
         if url.params.get(paging.page_param) != "":  # pagy's metadata: a link to no page is its end
-            return _linked(paging, url)
+            return _linked(paging, asked, url, records)
     return _THE_END if found else None
 
 
@@ -288,10 +295,30 @@ def _refuse_silence(paging: Paging, asked: httpx.URL, response: httpx.Response, 
         raise UnnamedRest(f"holds exactly the {count:,} records that were asked for, and names no next page")
 
 
-def _linked(paging: Paging, url: httpx.URL) -> Next:
+def _linked(paging: Paging, asked: httpx.URL, url: httpx.URL, records: int) -> Next:
     names = {paging.page_param, paging.offset_param, "page", "offset"}
     is_positional = any(_integer(url.params.get(name)) is not None for name in names)
-    return Next(url, is_positional=is_positional)
+    return Next(url, is_positional=is_positional or _counts_on(paging, asked, url, records))
+
+
+def _counts_on(paging: Paging, asked: httpx.URL, url: httpx.URL, records: int) -> bool:
+    """Say whether a number in a link goes on from the request's by a page, or by the records of one.
+
+    A position has many names and few steps; those of a cursor of digits are of any length. One that happens
+    to step like a position is read again where records come twice.
+    """
+    size_names = {paging.size_param, *_SIZE_PARAMS}
+    sizes = {_integer(value) for name, value in url.params.items() if name in size_names}
+    steps = {1, records, paging.page_size, *sizes}
+    for name, value in url.params.items():
+        position, before = _integer(value), asked.params.get(name)
+        if name in size_names or position is None or not 0 < position < _MAX_POSITION:
+            continue
+        # What a first request does not say counts from 0 or from 1.
+        starts = (0, 1) if before is None else (_integer(before),)
+        if any(start is not None and position > start and position - start in steps for start in starts):
+            return True
+    return False
 
 
 def _numbered(asked: httpx.URL, param: str, page: int) -> Next:

@@ -22,7 +22,7 @@ Answer = tuple[list[Any], dict[str, str]]
 
 
 def drive(
-    answer: Callable[[httpx.URL], Answer], *, at_most: int = 1000, **paging: Any
+    answer: Callable[[httpx.URL], tuple[Any, dict[str, str]]], *, at_most: int = 1000, **paging: Any
 ) -> tuple[list[str], list[Any]]:
     """Read a listing from a function; return the requests' queries and the records."""
     listing = Listing(resource(**paging), CENTER_ID, httpx.URL(FIRST))
@@ -32,7 +32,7 @@ def drive(
         assert len(queries) <= at_most, "it does not end"
         found, headers = answer(url)
         body = json.dumps(found).encode()
-        records += found
+        records += found if isinstance(found, list) else found["data"]
         listing.take(url, httpx.Response(200, headers=headers), decode_payload(body, None))
     return queries, records
 
@@ -436,6 +436,60 @@ def test_a_busy_center_is_read_with_a_few_more_requests_and_without_giving_up(
 
     assert found >= there
     assert requests < 3 * 11
+
+
+@pytest.mark.parametrize(
+    ("param", "first", "step"),
+    [
+        ("page[number]", 1, 1),
+        ("page[page]", 0, 1),
+        ("p", 1, 1),
+        ("page_number", 1, 1),
+        ("skip", 0, 20),
+        ("start", 1, 20),
+        ("page[offset]", 0, 20),
+    ],
+)
+@pytest.mark.parametrize("is_link", [True, False])
+def test_links_that_count_are_guarded_whatever_they_call_the_position(
+    param: str, first: int, step: int, is_link: bool
+) -> None:
+    server = ChangingList("updated_asc", "link", 20)
+    for number in range(100):
+        server.add(number)
+    there, numbers = set(server.records), count()
+
+    def answer(url: httpx.URL) -> tuple[Any, dict[str, str]]:
+        if 0 < next(numbers) < 5:
+            server.update(2)
+        position = int(url.params.get(param, first))
+        start = (position - first) * 20 // step
+        shown, following = server.shown()[start : start + 20], url.copy_set_param(param, position + step)
+        is_last = start + 20 >= len(server.records)
+        if is_link:
+            return shown, {} if is_last else {"Link": f'<{following}>; rel="next"'}
+        return {"data": shown, "links": {"next": None if is_last else str(following)}}, {}
+
+    queries, records = drive(answer)
+
+    assert {record["id"] for record in records} == there
+    assert len(queries) <= 16
+
+
+def test_a_cursor_that_steps_like_a_position_is_read_to_its_end_while_records_change() -> None:
+    """Ids without gaps, in their order: told from an offset by nothing, and taken for one without harm."""
+    stamps = dict.fromkeys(range(1, 201), 0)
+    numbers = count(1)
+
+    def answer(url: httpx.URL) -> Answer:
+        now, after = next(numbers), int(url.params.get("after_id", 0))
+        stamps.update(dict.fromkeys(range(1 + now % 7, 200, 3), now))
+        shown = [{"id": f"r{n}", "updated_at": stamps[n]} for n in range(after + 1, min(after + 20, 200) + 1)]
+        return shown, link(f"after_id={after + 20}") if after + 20 < 200 else {}
+
+    queries, records = drive(answer)
+
+    assert (len(queries), len(records)) == (10, 200)
 
 
 def bounded(order: Order, form: Form, *, size: int, length: int) -> ChangingList:

@@ -236,6 +236,61 @@ def test_counting_positions_is_told_from_a_cursor(
     assert found.is_positional is is_positional
 
 
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ("", "page[number]=2"),
+        ("page[number]=2", "page[number]=3"),
+        ("page[number]=2&page[size]=3", "page[number]=3&page[size]=3"),
+        ("", "page[page]=2"),
+        ("", "p=2"),
+        ("", "p=1"),
+        ("p=17", "p=18"),
+        ("per_page=500", "page_number=2&per_page=100"),
+        ("", "skip=2"),
+        ("skip=2", "skip=4"),
+        ("", "start=3"),
+        ("start=0", "start=2"),
+        ("skip=40&per_page=20", "skip=60&per_page=20"),
+        ("skip=500", "skip=1000"),
+        ("", "page[offset]=3&page[limit]=3"),
+        ("since=1709251200", "since=1709251200&p=2"),
+    ],
+)
+def test_a_link_that_counts_on_is_told_by_its_steps_whatever_its_position_is_called(
+    asked: str, named: str
+) -> None:
+    found = find(ROWS, {"Link": f'<?{named}>; rel="next"'}, asked=f"https://center.example/v1/x?{asked}")
+
+    assert found is not None
+    assert found.is_positional
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ("", "after=12345"),
+        ("after=12345", "after=12399"),
+        ("since_id=88", "since_id=110"),
+        ("", "max_id=900"),
+        ("max_id=900", "max_id=897"),
+        ("", "since=1709251200"),
+        ("since=1709251200", "since=1709251260"),
+        ("since=1709251200123", "since=1709251200124"),
+        ("", "cursor=abc&per_page=3"),
+        ("", "cursor=abc&limit=3"),
+        ("", "cursor=abc&page[size]=3"),
+        ("cursor=abc&per_page=3", "cursor=abd&per_page=3"),
+        ("per_page=3&year=2024", "per_page=3&year=2024&cursor=abc"),
+    ],
+)
+def test_a_cursor_of_digits_is_no_position(asked: str, named: str) -> None:
+    found = find(ROWS, {"Link": f'<?{named}>; rel="next"'}, asked=f"https://center.example/v1/x?{asked}")
+
+    assert found is not None
+    assert not found.is_positional
+
+
 # --- ends
 
 ENDS: dict[str, tuple[Any, dict[str, str]]] = {
