@@ -6,7 +6,6 @@ No text made here quotes a body or the query of a URL.
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Iterator, Mapping
 
 import httpx
@@ -115,10 +114,8 @@ ACCEPTED_CODINGS = "gzip, deflate"
 _CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
-def read_body(
-    response: httpx.Response, center_id: str, *, what: str, longest_s: float, most_bytes: int
-) -> bytes:
-    """Return the whole body, unless it takes too long, steadily as it may come, or has no end.
+def read_body(response: httpx.Response, center_id: str, *, what: str, most_bytes: int) -> bytes:
+    """Return the whole body, unless it has no end; how long it may take is the deadline's business.
 
     What comes packed is unpacked no further than it may be long: a few bytes can stand for gigabytes.
 
@@ -126,11 +123,10 @@ def read_body(
         response: A streamed answer.
         center_id: Whose answer.
         what: What the body is, for the sentence: "a page of /v1/incident_events".
-        longest_s: How long it may take, in seconds.
         most_bytes: How long it may be, unpacked.
 
     Raises:
-        CenterUnavailable: It takes longer, or is damaged.
+        CenterUnavailable: It is damaged.
         ContractBroken: It is longer, or packed in a way that we have not asked for.
     """
     coding = response.headers.get("content-encoding", "").strip().lower()
@@ -142,9 +138,7 @@ def read_body(
         )
     try:
         is_packed = coding in WINDOWS
-        content = _receive(
-            response, center_id, what=what, longest_s=longest_s, most_bytes=most_bytes, is_packed=is_packed
-        )
+        content = _receive(response, most_bytes=most_bytes, is_packed=is_packed)
         unpacked = unpack(content, coding, most_bytes=most_bytes) if is_packed else content
     except UnpacksToTooMuch:
         raise ContractBroken(
@@ -160,27 +154,12 @@ def read_body(
     return unpacked
 
 
-def _receive(
-    response: httpx.Response,
-    center_id: str,
-    *,
-    what: str,
-    longest_s: float,
-    most_bytes: int,
-    is_packed: bool,
-) -> bytes:
+def _receive(response: httpx.Response, *, most_bytes: int, is_packed: bool) -> bytes:
     """Return the body as it comes over the network: httpx unpacks each piece to whatever it comes to."""
-    deadline_s = time.monotonic() + longest_s
     chunks, size_bytes = [], 0
     for chunk in response.iter_raw() if is_packed else response.iter_bytes():
         chunks.append(chunk)
         size_bytes += len(chunk)
-        if time.monotonic() > deadline_s:
-            raise CenterUnavailable(
-                f"{center_id}: {what} took longer than {longest_s:.0f} s to come.",
-                center_id,
-                response.status_code,
-            )
         if size_bytes > most_bytes:
             raise UnpacksToTooMuch
     return b"".join(chunks)

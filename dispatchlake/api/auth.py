@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator
+from collections.abc import Iterator
 
 import httpx
 
@@ -16,8 +16,8 @@ from dispatchlake.errors import AuthRejected, ContractBroken
 logger = logging.getLogger(__name__)
 
 
-class CenterAuth(httpx.Auth):
-    """One OAuth2 identity, for one dispatch center and scope, as an httpx auth flow.
+class CenterAuth:
+    """One OAuth2 identity, for one dispatch center and scope.
 
     A token comes from memory, else from the machine's store, else from a login. Whoever logs in holds the
     store's lock, so that everyone else waits for that token instead of fetching one of their own.
@@ -25,6 +25,8 @@ class CenterAuth(httpx.Auth):
     On a 401 the token is given up for everybody. If another process has put a newer one into the store, that
     one is tried; then there is one login and one more try. What is answered to that is the answer: a second
     login would not help, and might lock the account. Nor is there another after a refused one.
+
+    It is no auth flow of httpx, which reads the whole body of a refused answer, however long or slow it is.
     """
 
     def __init__(self, origin: httpx.URL, *, center_id: str, store: TokenStore, login: Login) -> None:
@@ -49,27 +51,25 @@ class CenterAuth(httpx.Auth):
         """
         self._current()
 
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Authorise the request; after a 401, once more with another token.
+    def tokens(self, url: httpx.URL) -> Iterator[tuple[Token, bool]]:
+        """Yield what may authorise a request, and whether it is the last; the next, once one was refused.
 
         Raises:
             CenterError: There is no token to be had.
             ContractBroken: The request goes to another origin than the center's; no token leaves with it.
         """
-        if not is_same_origin(request.url, self._origin):
+        if not is_same_origin(url, self._origin):
             raise ContractBroken(
-                f"{self._center_id}: a request to {request.url.host} was stopped: a token is only ever sent "
+                f"{self._center_id}: a request to {url.host} was stopped: a token is only ever sent "
                 "to the center's own origin.",
                 self._center_id,
             )
         token, tries_left = self._current(), 2
-        while True:
-            request.headers["Authorization"] = f"Bearer {token.value}"
-            response = yield request
-            if response.status_code != httpx.codes.UNAUTHORIZED or not tries_left:
-                return
+        yield token, False
+        while tries_left:
             token, has_logged_in = self._replace(token)
             tries_left = 0 if has_logged_in else tries_left - 1
+            yield token, not tries_left
 
     def _current(self) -> Token:
         with self._lock:

@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,6 +24,7 @@ import httpx
 import dispatchlake
 from dispatchlake.api.answers import ACCEPTED_CODINGS, is_web_page, read_body, refusal, transport_error
 from dispatchlake.api.auth import CenterAuth, is_same_origin
+from dispatchlake.api.deadline import Deadline, keep_within
 from dispatchlake.api.listing import Listing
 from dispatchlake.api.login import Login
 from dispatchlake.api.paging import HEADERS_OF_INTEREST, resolve
@@ -60,7 +62,7 @@ class Patience:
 
     Attributes:
         timeout_s: Longest silence of a server.
-        page_timeout_s: Longest a whole page may take.
+        page_timeout_s: Longest a whole page may take, from connecting to its end.
         retry_budget_s: How long one request may be tried again.
     """
 
@@ -124,6 +126,8 @@ class CenterClient:
             else None
         )
         self._http = _open_http(center, self._patience)
+        self._deadline = Deadline()
+        keep_within(self._http, self._deadline)
         self._auths: dict[Scope, CenterAuth] = {}
 
     def __enter__(self) -> Self:
@@ -241,14 +245,13 @@ class CenterClient:
             for _ in range(MAX_REDIRECTS + 1):
                 self._keep_to_origin(target)
                 self._take_slot()
-                with self._http.stream("GET", target, auth=self._auth(resource.scope)) as response:
+                with self._answer(resource.scope, target) as response:
                     if not response.has_redirect_location:
                         self._refuse(resource, response)
                         body = read_body(
                             response,
                             self.center.center_id,
                             what=f"a page of {resource.path}",
-                            longest_s=self._patience.page_timeout_s,
                             most_bytes=MAX_BODY_BYTES,
                         )
                         return Fetched(url, response, requested_at, datetime.now(UTC), body)
@@ -266,6 +269,22 @@ class CenterClient:
             f"{self.center.center_id}: {resource.path} is redirected more than {MAX_REDIRECTS} times.",
             self.center.center_id,
         )
+
+    @contextmanager
+    def _answer(self, scope: Scope, url: httpx.URL) -> Iterator[httpx.Response]:
+        """Yield the answer to a request that carries a token; what is refused is left unread.
+
+        Raises:
+            CenterError: There is no token to be had.
+        """
+        for token, is_last in self._auth(scope).tokens(url):
+            with (
+                self._deadline.within(self._patience.page_timeout_s),
+                self._http.stream("GET", url, headers={"Authorization": f"Bearer {token.value}"}) as response,
+            ):
+                if is_last or response.status_code != httpx.codes.UNAUTHORIZED:
+                    yield response
+                    return
 
     def _take_slot(self) -> None:
         if self._backfill_rate is not None:  # first: who waits here keeps nobody else waiting
@@ -287,7 +306,14 @@ class CenterClient:
                 scope=scope,
                 client_secret=credentials.client_secret.get_secret_value(),
             )
-            login = Login(self.center, scope, http=self._http, retry=self._retry, rate=self._rate)
+            login = Login(
+                self.center,
+                scope,
+                http=self._http,
+                retry=self._retry,
+                rate=self._rate,
+                deadline=self._deadline,
+            )
             self._auths[scope] = CenterAuth(
                 self._origin, center_id=self.center.center_id, store=store, login=login
             )

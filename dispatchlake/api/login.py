@@ -15,6 +15,7 @@ import re
 import httpx
 
 from dispatchlake.api.answers import is_web_page, read_body, transport_error
+from dispatchlake.api.deadline import Deadline
 from dispatchlake.api.rate import RateBudget
 from dispatchlake.api.retry import RetryPolicy, asked_wait_s
 from dispatchlake.api.token_store import Token
@@ -62,12 +63,14 @@ class Login:
         http: httpx.Client,
         retry: RetryPolicy,
         rate: RateBudget,
+        deadline: Deadline,
     ) -> None:
         self._center = center
         self._scope = scope
         self._http = http
         self._retry = retry
         self._rate = rate
+        self._deadline = deadline
         self.tries = 0
 
     def fetch_token(self) -> Token:
@@ -96,13 +99,16 @@ class Login:
         self.tries += 1
         began_s = monotonic_s()  # before the request: a token may be younger than we think, never older
         try:
-            with self._http.stream(
-                "POST",
-                url,
-                data=fields if is_form else None,
-                json=None if is_form else fields,
-                follow_redirects=False,
-            ) as response:
+            with (
+                self._deadline.within(LONGEST_ANSWER_S),
+                self._http.stream(
+                    "POST",
+                    url,
+                    data=fields if is_form else None,
+                    json=None if is_form else fields,
+                    follow_redirects=False,
+                ) as response,
+            ):
                 self._refuse(response)
                 body = self._body(response)
         except httpx.HTTPError as error:
@@ -115,7 +121,6 @@ class Login:
             response,
             self._center.center_id,
             what="the answer of the token endpoint",
-            longest_s=LONGEST_ANSWER_S,
             most_bytes=MOST_ANSWER_BYTES,
         )
 

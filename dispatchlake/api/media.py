@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import ssl
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,6 +17,7 @@ from pathlib import Path
 import httpcore
 import httpx
 
+from dispatchlake.api.deadline import Deadline, EndingBackend
 from dispatchlake.api.partial_file import MediaFile, PartialFile
 from dispatchlake.api.public_network import Network, PublicOnly
 from dispatchlake.api.retry import RetryPolicy
@@ -88,8 +88,12 @@ class MediaClient:
 
     def _fetch(self, link: str, part: PartialFile) -> MediaFile:
         url = _checked(link)
-        backend = PublicOnly(self._network, time.monotonic() + self._limits.file_s)
-        with httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend) as pool:
+        deadline = Deadline()
+        backend = EndingBackend(PublicOnly(self._network), deadline)
+        with (
+            deadline.within(self._limits.file_s),
+            httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend) as pool,
+        ):
             for _ in range(MOST_REDIRECTS + 1):
                 try:
                     with pool.stream(

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import ssl
-import time
 from collections.abc import Iterable
-from typing import Any
 
 import httpcore
 
@@ -54,9 +51,8 @@ def is_public(address: str) -> bool:
 class PublicOnly(httpcore.NetworkBackend):
     """Connects to public addresses only: those that were looked at are those that are connected to."""
 
-    def __init__(self, network: Network, ends_s: float) -> None:
+    def __init__(self, network: Network) -> None:
         self._network = network
-        self._ends_s = ends_s
 
     def connect_tcp(
         self,
@@ -80,34 +76,7 @@ class PublicOnly(httpcore.NetworkBackend):
             raise LinkRefused("The link leads to an address that is not public.")
         for address in addresses[:-1]:
             try:
-                return _Ending(self._network.connect(address, port, timeout), self._ends_s)
+                return self._network.connect(address, port, timeout)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return _Ending(self._network.connect(addresses[-1], port, timeout), self._ends_s)
-
-
-class _Ending(httpcore.NetworkStream):
-    """A connection that is read from until a given time, however steadily it drips."""
-
-    def __init__(self, stream: httpcore.NetworkStream, ends_s: float) -> None:
-        self._stream = stream
-        self._ends_s = ends_s
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if time.monotonic() > self._ends_s:
-            raise httpcore.ReadTimeout
-        return self._stream.read(max_bytes, timeout)
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, timeout)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        return _Ending(self._stream.start_tls(ssl_context, server_hostname, timeout), self._ends_s)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+        return self._network.connect(addresses[-1], port, timeout)

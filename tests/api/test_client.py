@@ -89,7 +89,7 @@ def test_a_fault_that_passes_costs_one_more_request_and_no_record(
     center = put_center(sandbox, sandbox_side=THREE_PAGES)
     sandbox.add_fault(center.center_id, page=2, **fault)
 
-    found = read(center, state_dir, replace(IMPATIENT, page_timeout_s=0.3))
+    found = read(center, state_dir, replace(IMPATIENT, page_timeout_s=1))
 
     assert set(found) == truth(sandbox, center)
     assert len(found) == 300
@@ -274,9 +274,7 @@ def test_a_page_that_drips_is_left_although_it_is_never_silent(
     center = put_center(sandbox)
     sandbox.add_fault(center.center_id, "slow_bytes", bytes_per_s=200)
 
-    with pytest.raises(
-        CenterUnavailable, match=r"a page of /v1/incident_events took longer than 0 s to come"
-    ):
+    with pytest.raises(CenterUnavailable, match=r"did not answer in time \(/v1/incident_events\)"):
         read(center, state_dir, Patience(timeout_s=5, page_timeout_s=0.3, retry_budget_s=0.005))
 
 
