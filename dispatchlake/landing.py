@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 MAX_COUNT = 16_384
 MAX_BYTES = 16 * 2**20
-"""Deliveries of one transaction are at most so many and so long; a longer one is landed with its center's."""
+"""Deliveries of one transaction are at most so many and so long; a longer one is landed alone."""
 
 
 SLOT_MINUTES = 5
@@ -128,23 +129,40 @@ def _publish(settings: Settings) -> None:
 
 
 def _iter_batches(spool: Spool) -> Iterator[list[Delivery]]:
-    """Yield what one transaction takes, until nothing waits: of each center the oldest, none left behind.
+    """Yield what one transaction takes, until nothing waits: of each center the oldest, while there is room.
 
+    Each begins with another center, for which there is room whatever it brings: so none is left behind.
     What was yielded is to be forgotten before the next is asked for.
     """
+    first = ""
     while center_ids := spool.centers():
-        batch: list[Delivery] = []
-        room_bytes = MAX_BYTES
-        for number, center_id in enumerate(center_ids):
-            sharing = len(center_ids) - number
-            found = spool.waiting(
-                center_id,
-                max_count=max(1, (MAX_COUNT - len(batch)) // sharing),
-                max_bytes=max(1, room_bytes // sharing),
-            )
-            room_bytes -= sum(len(one.body) for one in found)
-            batch += found
-        yield batch
+        begin = bisect_right(center_ids, first) % len(center_ids)
+        first = center_ids[begin]
+        if batch := _take(spool, center_ids[begin:] + center_ids[:begin]):
+            yield batch
+
+
+def _take(spool: Spool, center_ids: Sequence[str]) -> list[Delivery]:
+    """Return the oldest of some centers, each with its share of what the ones before it left room for.
+
+    The very first is taken whatever its size; it alone may be longer than there is room.
+    """
+    batch: list[Delivery] = []
+    room_bytes = MAX_BYTES
+    for number, center_id in enumerate(center_ids):
+        room_count = MAX_COUNT - len(batch)
+        if room_count <= 0 or room_bytes <= 0:
+            break
+        sharing = len(center_ids) - number
+        found = spool.waiting(
+            center_id,
+            max_count=max(1, room_count // sharing),
+            max_bytes=room_bytes // sharing,
+            oldest_bytes=room_bytes if batch else None,
+        )
+        room_bytes -= sum(len(one.body) for one in found)
+        batch += found
+    return batch
 
 
 def _run_id(now: datetime) -> str:

@@ -177,25 +177,28 @@ class Spool:
             found = connection.execute("SELECT DISTINCT center_id FROM deliveries ORDER BY center_id")
             return [center_id for (center_id,) in found]
 
-    def waiting(self, center_id: str, *, max_count: int, max_bytes: int) -> list[Delivery]:
+    def waiting(
+        self, center_id: str, *, max_count: int, max_bytes: int, oldest_bytes: int | None = None
+    ) -> list[Delivery]:
         """Return a center's deliveries that wait, in the order received, beginning with the oldest.
 
         Args:
             center_id: Whose.
             max_count: No more than so many.
-            max_bytes: No more bytes of bodies than so many; but the oldest is returned whatever its size.
+            max_bytes: No more bytes of bodies than so many; but the oldest may be longer.
+            oldest_bytes: Where the oldest is longer than this, if it is given, none is returned.
         """
         with self._reading() as connection:
             sizes = connection.execute(
                 "SELECT place, body_bytes FROM deliveries WHERE center_id = ? ORDER BY place LIMIT ?",
                 (center_id, max_count),
             )
-            last, total_bytes = -1, 0
+            last, total_bytes, most_bytes = -1, 0, oldest_bytes
             for place, body_bytes in sizes:
                 total_bytes += body_bytes
-                if last >= 0 and total_bytes > max_bytes:
+                if most_bytes is not None and total_bytes > most_bytes:
                     break
-                last = place
+                last, most_bytes = place, max_bytes
             found = connection.execute(
                 "SELECT raw_id, center_id, kind, received_us, headers, body FROM deliveries "
                 "WHERE center_id = ? AND place <= ? ORDER BY place",

@@ -114,6 +114,37 @@ def test_batches_are_bounded_fair_and_in_the_order_received(
         assert taken == [one.raw_id for one in kept if one.center_id == center_id]
 
 
+def test_large_deliveries_of_several_centers_are_no_larger_batch_and_no_center_is_starved(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(settings, *(delivery(b"x" * 400, f"c{n % 3}") for n in range(6)), delivery(b"x" * 900, "c1"))
+    monkeypatch.setattr(landing, "MAX_BYTES", 600)
+    batches: list[list[Delivery]] = []
+    with Spool.open(settings.spool_dir) as spool:
+        for batch in landing._iter_batches(spool):
+            batches.append(batch)
+            spool.forget([one.raw_id for one in batch])
+
+    assert [[one.center_id for one in batch] for batch in batches] == [
+        [center_id] for center_id in ("c0", "c1", "c2", "c0", "c1", "c2", "c1")
+    ]
+
+
+def test_a_large_delivery_leaves_room_for_no_other_and_small_ones_fill_a_batch(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [("c0", 900), ("c0", 100), ("c1", 500), ("c2", 100), ("c2", 400), ("c3", 10)]
+    keep(settings, *(delivery(b"x" * size, center_id) for center_id, size in sizes))
+    monkeypatch.setattr(landing, "MAX_BYTES", 600)
+    batches: list[list[int]] = []
+    with Spool.open(settings.spool_dir) as spool:
+        for batch in landing._iter_batches(spool):
+            batches.append([len(one.body) for one in batch])
+            spool.forget([one.raw_id for one in batch])
+
+    assert batches == [[900], [500, 100], [400, 10, 100]]
+
+
 def test_a_body_larger_than_a_batch_lands_all_the_same(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
