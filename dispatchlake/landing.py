@@ -56,8 +56,9 @@ class LandingSummary:
 
 
 def land_deliveries(settings: Settings, *, stop: Stop | None = None) -> LandingSummary:
-    """Land what waits in the spool, a batch a transaction, until nothing does or it is asked to stop.
+    """Land what waits in the spool, a batch a transaction, until all has landed or it is asked to stop.
 
+    What comes meanwhile is left to the next who lands: where deliveries never cease, this ends all the same.
     Cheap where nothing waits: the lake is not opened, nor what opens it imported, so that a process which
     only looks is a small one. Stopping anywhere and running again gives the same lake.
 
@@ -129,20 +130,20 @@ def _publish(settings: Settings) -> None:
 
 
 def _iter_batches(spool: Spool) -> Iterator[list[Delivery]]:
-    """Yield what one transaction takes, until nothing waits: of each center the oldest, while there is room.
+    """Yield what one transaction takes, until nothing waits of what does now: the oldest of each center.
 
     Each begins with another center, for which there is room whatever it brings: so none is left behind.
     What was yielded is to be forgotten before the next is asked for.
     """
-    first = ""
-    while center_ids := spool.centers():
+    first, last_place = "", spool.last_place()
+    while center_ids := spool.centers(last_place=last_place):
         begin = bisect_right(center_ids, first) % len(center_ids)
         first = center_ids[begin]
-        if batch := _take(spool, center_ids[begin:] + center_ids[:begin]):
+        if batch := _take(spool, center_ids[begin:] + center_ids[:begin], last_place):
             yield batch
 
 
-def _take(spool: Spool, center_ids: Sequence[str]) -> list[Delivery]:
+def _take(spool: Spool, center_ids: Sequence[str], last_place: int) -> list[Delivery]:
     """Return the oldest of some centers, each with its share of what the ones before it left room for.
 
     The very first is taken whatever its size; it alone may be longer than there is room.
@@ -159,6 +160,7 @@ def _take(spool: Spool, center_ids: Sequence[str]) -> list[Delivery]:
             max_count=max(1, room_count // sharing),
             max_bytes=room_bytes // sharing,
             oldest_bytes=room_bytes if batch else None,
+            last_place=last_place,
         )
         room_bytes -= sum(len(one.body) for one in found)
         batch += found

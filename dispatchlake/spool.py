@@ -35,6 +35,8 @@ _LOG_BYTES = 16 << 20
 _LAYOUT = 1
 """Counts up when the tables below change."""
 
+_ANY_PLACE = 2**63 - 1
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -171,14 +173,27 @@ class Spool:
             )
             connection.execute("UPDATE newest SET received_us = ?", (newest_us,))
 
-    def centers(self) -> list[str]:
-        """Return the ids of the centers of which deliveries wait, in alphabetical order."""
+    def last_place(self) -> int:
+        """Return the place of the newest that waits; whatever comes later has a greater one."""
         with self._reading() as connection:
-            found = connection.execute("SELECT DISTINCT center_id FROM deliveries ORDER BY center_id")
+            return int(connection.execute("SELECT coalesce(max(place), 0) FROM deliveries").fetchone()[0])
+
+    def centers(self, *, last_place: int = _ANY_PLACE) -> list[str]:
+        """Return the ids of the centers of which deliveries wait up to a place, in alphabetical order."""
+        with self._reading() as connection:
+            found = connection.execute(
+                "SELECT DISTINCT center_id FROM deliveries WHERE place <= ? ORDER BY center_id", (last_place,)
+            )
             return [center_id for (center_id,) in found]
 
     def waiting(
-        self, center_id: str, *, max_count: int, max_bytes: int, oldest_bytes: int | None = None
+        self,
+        center_id: str,
+        *,
+        max_count: int,
+        max_bytes: int,
+        oldest_bytes: int | None = None,
+        last_place: int = _ANY_PLACE,
     ) -> list[Delivery]:
         """Return a center's deliveries that wait, in the order received, beginning with the oldest.
 
@@ -187,11 +202,13 @@ class Spool:
             max_count: No more than so many.
             max_bytes: No more bytes of bodies than so many; but the oldest may be longer.
             oldest_bytes: Where the oldest is longer than this, if it is given, none is returned.
+            last_place: None that has a place beyond this.
         """
         with self._reading() as connection:
             sizes = connection.execute(
-                "SELECT place, body_bytes FROM deliveries WHERE center_id = ? ORDER BY place LIMIT ?",
-                (center_id, max_count),
+                "SELECT place, body_bytes FROM deliveries WHERE center_id = ? AND place <= ? "
+                "ORDER BY place LIMIT ?",
+                (center_id, last_place, max_count),
             )
             last, total_bytes, most_bytes = -1, 0, oldest_bytes
             for place, body_bytes in sizes:

@@ -256,6 +256,57 @@ def test_asked_to_stop_it_lands_the_batch_under_way_and_no_other(
     assert ask(settings, "SELECT count(*) FROM caller_locations") == [(1,)]
 
 
+def test_a_round_lands_what_was_there_when_it_began_and_leaves_what_comes_meanwhile(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "MAX_COUNT", 2)
+    keep(settings, *(delivery(caller_location(f"{n}")) for n in range(3)))
+    forget = Spool.forget
+    came: list[Delivery] = []
+
+    def forget_as_others_come(spool: Spool, raw_ids: list[str]) -> None:
+        if len(came) < 8:
+            came.extend(keep(settings, delivery(caller_location(f"later {len(came)}")), delivery({}, "new")))
+        forget(spool, raw_ids)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "forget", forget_as_others_come)
+        summary = land_deliveries(settings)
+
+    assert (summary.batches, summary.landed.deliveries) == (2, 3)
+    assert land_deliveries(settings).landed.deliveries == len(came) == 4
+    assert not is_anything_waiting(settings.spool_dir)
+
+
+def test_where_deliveries_come_all_the_time_the_open_zone_is_published_after_each_round(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(settings, delivery(incident_metadata("i0")))
+    stop = Stop()
+    forget, publish = Spool.forget, publishing.publish
+    published: list[int] = []
+    came = [0]
+
+    def forget_as_another_comes(spool: Spool, raw_ids: list[str]) -> None:
+        came[0] += 1
+        if came[0] < 9:
+            keep(settings, delivery(incident_metadata(f"i{came[0]}")))
+        forget(spool, raw_ids)
+
+    def publish_twice(settings: Settings) -> Any:
+        published.append(came[0])
+        if len(published) == 2 or came[0] >= 9:
+            stop.ask()
+        return publish(settings)
+
+    monkeypatch.setattr(Spool, "forget", forget_as_another_comes)
+    monkeypatch.setattr(publishing, "publish", publish_twice)
+
+    keep_landing(settings, every_s=0.001, stop=stop, tell=lambda _: None)
+
+    assert published == [1, 2]
+
+
 def test_a_spool_that_is_none_is_named(settings: Settings) -> None:
     settings.spool_dir.mkdir(parents=True)
     (settings.spool_dir / NAME).write_bytes(b"no database" * 100)
