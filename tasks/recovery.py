@@ -72,6 +72,7 @@ class Recovery:
         failed: Runs that the server would not let be ended, and its HTTP status; the next look tries again.
         resumed: Crashed runs that were begun again.
         given_up: Crashed runs that will not be begun again.
+        not_resumed: Crashed runs that could not be begun again, and why; the next look tries again.
         slots: What was wrong with a deployment's slots, and is right now.
     """
 
@@ -80,12 +81,15 @@ class Recovery:
     failed: list[str] = field(default_factory=list)
     resumed: list[str] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
+    not_resumed: list[str] = field(default_factory=list)
     slots: list[str] = field(default_factory=list)
 
     @property
     def has_done_anything(self) -> bool:
         """Say whether anything was not as it should be."""
-        return bool(self.ended or self.failed or self.resumed or self.given_up or self.slots)
+        return bool(
+            self.ended or self.failed or self.resumed or self.given_up or self.not_resumed or self.slots
+        )
 
     def headline(self) -> str:
         """Return it in one sentence."""
@@ -98,6 +102,7 @@ class Recovery:
                 ("dead and not to be ended yet", self.failed),
                 ("begun again", self.resumed),
                 ("given up", self.given_up),
+                ("crashed and not begun again yet", self.not_resumed),
                 ("slots set right", self.slots),
             )
             if names
@@ -130,9 +135,12 @@ def recover(*, workers_are_gone: bool = False, limits: Limits | None = None) -> 
             reason = _reason_of_death(client, state_dir, run, limits, workers_are_gone=workers_are_gone)
             if reason:
                 _end(client, run, reason, done)
-        done.resumed, done.given_up = begin_crashed_again(client, state_dir, TAG)
-        done.slots += set_slots_right(client, TAG, UNDER_WAY)
-        run_lock.forget(state_dir, lambda run_id: _is_over(client, run_id))
+        try:
+            crashed = begin_crashed_again(client, state_dir, TAG)
+            done.resumed, done.given_up, done.not_resumed = crashed.resumed, crashed.given_up, crashed.failed
+        finally:  # these are about all runs, and wait for none
+            done.slots += set_slots_right(client, TAG, UNDER_WAY)
+            run_lock.forget(state_dir, lambda run_id: _is_over(client, run_id))
     return done
 
 

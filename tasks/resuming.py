@@ -6,6 +6,8 @@ machine, and the second report would crash what has been begun again in between.
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.exceptions import PrefectHTTPStatusError
 
 from dispatchlake import run_lock
 
@@ -32,43 +35,78 @@ MOST_RESTARTS = 3
 """Crashed once more, it stays so: what killed it would kill it again."""
 
 GIVEN_UP = "Given up"
-"""Name of the state of a run that crashed too often; its type is CRASHED still."""
+"""Name of the state of a run that crashed too often, or cannot be begun again; its type is CRASHED still."""
 
 RESTART_WITHIN = timedelta(days=1)
 """Whatever crashed longer ago, a person has seen."""
 
 PER_REQUEST = 200
 
-_RESTART = "restart-"
-"""Begins the tag that says how many crashes a run comes after."""
+_RESTART = re.compile(r"restart-(\d+)")
+"""The tag that says how many crashes a run comes after."""
+
+_REFUSALS = {
+    404: "Its deployment was deleted: it cannot be begun again.",
+    409: "Its deployment does not take its parameters any more (409): start a new run with those it has now.",
+    422: "Its deployment does not take its parameters any more (422): start a new run with those it has now.",
+}
+"""Why the server will not begin a run again, today or tomorrow, by its HTTP status."""
 
 
-def begin_crashed_again(client: SyncPrefectClient, state_dir: Path, tag: str) -> tuple[list[str], list[str]]:
-    """Begin again the crashed runs that resume; return the names of those, and of those given up."""
+@dataclass(slots=True)
+class Resumption:
+    """Names of crashed runs that resume, by what became of them.
+
+    Attributes:
+        resumed: They were begun again.
+        given_up: They will not be begun again.
+        failed: They could not be begun again, and why; the next look tries again.
+    """
+
+    resumed: list[str] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+def begin_crashed_again(client: SyncPrefectClient, state_dir: Path, tag: str) -> Resumption:
+    """Begin again the crashed runs that resume, each by itself: one that cannot be keeps no other from it."""
     crashed = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
         tags=FlowRunFilterTags(all_=[tag, RESUMES]),
         end_time=FlowRunFilterEndTime.model_validate({"after_": datetime.now(UTC) - RESTART_WITHIN}),
     )
-    resumed: list[str] = []
-    given_up: list[str] = []
+    done = Resumption()
     for run in read_runs(client, crashed):
-        if run.deployment_id is None or run.state is None or run.state.name == GIVEN_UP:
-            continue
-        if run_lock.read_fate(state_dir, str(run.id)) == "alive":  # somebody took it for dead too early
-            continue
-        restarts = _restarts(run)
-        if restarts >= MOST_RESTARTS:
-            _give_up(client, run, restarts)
-            given_up.append(run.name)
-        elif not _is_begun_again(client, run):
-            _begin_again(client, run, run.deployment_id, restarts + 1)
-            resumed.append(run.name)
-    return resumed, given_up
+        try:
+            _resume(client, state_dir, run, done)
+        except PrefectHTTPStatusError as error:
+            done.failed.append(f"{run.name} ({error.response.status_code})")
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the others are to go on
+            done.failed.append(f"{run.name} ({type(error).__name__})")
+    return done
+
+
+def _resume(client: SyncPrefectClient, state_dir: Path, run: FlowRun, done: Resumption) -> None:
+    if run.deployment_id is None or run.state is None or run.state.name == GIVEN_UP:
+        return
+    if run_lock.read_fate(state_dir, str(run.id)) == "alive":  # somebody took it for dead too early
+        return
+    restarts = _restarts(run)
+    if restarts >= MOST_RESTARTS:
+        reason = _crashed_too_often(restarts)
+    elif _is_begun_again(client, run):
+        return
+    else:
+        reason = _begin_again(client, run, run.deployment_id, restarts + 1)
+    if reason:
+        _say(client, run, GIVEN_UP, reason)
+        done.given_up.append(run.name)
+    else:
+        done.resumed.append(run.name)
 
 
 def _restarts(run: FlowRun) -> int:
-    return max((int(t.removeprefix(_RESTART)) for t in run.tags if t.startswith(_RESTART)), default=0)
+    return max((int(found[1]) for tag in run.tags if (found := _RESTART.fullmatch(tag))), default=0)
 
 
 def _key(run: FlowRun) -> str:
@@ -81,24 +119,28 @@ def _is_begun_again(client: SyncPrefectClient, run: FlowRun) -> bool:
     return bool(client.read_flow_runs(flow_run_filter=FlowRunFilter(idempotency_key=key), limit=1))
 
 
-def _begin_again(client: SyncPrefectClient, run: FlowRun, deployment_id: UUID, restarts: int) -> None:
-    again = client.create_flow_run_from_deployment(
-        deployment_id,
-        parameters=run.parameters,
-        tags=[*(t for t in run.tags if not t.startswith(_RESTART)), f"{_RESTART}{restarts}"],
-        job_variables=run.job_variables,
-        idempotency_key=_key(run),
-    )
+def _begin_again(client: SyncPrefectClient, run: FlowRun, deployment_id: UUID, restarts: int) -> str:
+    """Begin it again; return why that will never be done, as a sentence, or "" if it was."""
+    try:
+        again = client.create_flow_run_from_deployment(
+            deployment_id,
+            parameters=run.parameters,
+            tags=[*(tag for tag in run.tags if not _RESTART.fullmatch(tag)), f"restart-{restarts}"],
+            job_variables=run.job_variables,
+            idempotency_key=_key(run),
+        )
+    except PrefectHTTPStatusError as error:
+        if reason := _REFUSALS.get(error.response.status_code):
+            return reason
+        raise
     _say(client, run, "Crashed", f"Begun again ({restarts} of at most {MOST_RESTARTS}): run {again.id}.")
+    return ""
 
 
-def _give_up(client: SyncPrefectClient, run: FlowRun, restarts: int) -> None:
-    _say(
-        client,
-        run,
-        GIVEN_UP,
+def _crashed_too_often(restarts: int) -> str:
+    return (
         f"It crashed {restarts + 1} times and is not begun again by itself. Its log says how far it came; "
-        "mend what kills it (often memory), then Retry goes on with it.",
+        "mend what kills it (often memory), then Retry goes on with it."
     )
 
 

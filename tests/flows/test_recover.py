@@ -67,6 +67,20 @@ class Register:
         command = [sys.executable, "-c", HOLD_AND_DIE, str(self.settings.state_dir), str(run), str(attempt)]
         assert subprocess.run(command, check=False).returncode == -9
 
+    def ask_for_parameters(self, deployment: UUID) -> None:
+        """Let it be deployed anew, by a release whose flow has a parameter that must be given."""
+        before = self.client.read_deployment(deployment)
+        asks = {"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]}
+        again = self.client.create_deployment(
+            before.flow_id,
+            before.name,
+            tags=before.tags,
+            concurrency_limit=1,
+            parameter_openapi_schema=asks,
+            enforce_parameter_schema=True,
+        )
+        assert again == deployment
+
     def state(self, run: UUID) -> Any:
         return self.client.read_flow_run(run).state
 
@@ -100,6 +114,7 @@ class Register:
 def register(prefect_url: str, settings: Settings) -> Iterator[Register]:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+    from prefect.client.schemas.objects import StateType
 
     from tasks.recovery import UNDER_WAY
     from tasks.resuming import read_runs
@@ -107,7 +122,8 @@ def register(prefect_url: str, settings: Settings) -> Iterator[Register]:
     with get_client(sync_client=True) as client:
         register = Register(client, settings)
         yield register
-        left = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY)))
+        seen = FlowRunFilterStateType(any_=[*UNDER_WAY, StateType.CRASHED])
+        left = FlowRunFilter(state=FlowRunFilterState(type=seen))
         for run in read_runs(client, left):  # of this test: the next one's look must not meet them
             client.delete_flow_run(run.id)
         for deployment in register.deployments:
@@ -273,6 +289,101 @@ def test_a_crashed_run_that_resumes_is_begun_again_three_times_and_then_given_up
     assert state.name == "Given up"
     assert state.message.startswith("Killed. It crashed 4 times and is not begun again by itself.")
     assert not recover().has_done_anything, "that is said once"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("deleted", "Its deployment was deleted: it cannot be begun again."),
+        ("other parameters", "Its deployment does not take its parameters any more (409)"),
+    ],
+)
+def test_a_crashed_run_that_the_server_will_not_begin_again_is_given_up_and_keeps_nothing_from_the_rest(
+    register: Register, change: str, reason: str
+) -> None:
+    """Every look met it again, and ended with it: no other run was resumed, and no slot set right."""
+    from prefect.states import Crashed
+
+    deployment, other, third = register.deploy("resumes"), register.deploy("resumes"), register.deploy()
+    runs = [register.begin(one) for one in (deployment, other)]
+    for run in runs:
+        register.client.set_flow_run_state(run, Crashed(message="Killed."))
+    if change == "deleted":
+        register.client.delete_deployment(deployment)
+        register.deployments.remove(deployment)
+    else:
+        register.ask_for_parameters(deployment)
+    register.set_slots(third, 1)
+    names = [register.client.read_flow_run(run).name for run in runs]
+
+    done = recover()
+
+    assert (done.given_up, done.resumed, done.not_resumed) == (names[:1], names[1:], [])
+    assert register.newest(other).id != runs[1]
+    assert register.slots(third) == 0
+    state = register.state(runs[0])
+    assert (state.type.value, state.name) == ("CRASHED", "Given up")
+    assert state.message.startswith(f"Killed. {reason}")
+    assert not recover().has_done_anything, "that is said once"
+
+
+def test_a_tag_that_only_begins_like_a_count_of_restarts_is_none(register: Register) -> None:
+    from prefect.states import Crashed
+
+    deployment = register.deploy("resumes", "restart-please")
+    run = register.begin(deployment)
+    register.client.set_flow_run_state(run, Crashed(message="Killed."))
+
+    assert recover().resumed == [register.client.read_flow_run(run).name]
+    assert set(register.newest(deployment).tags) == {"dispatchlake", "resumes", "restart-please", "restart-1"}
+
+
+def test_a_crashed_run_that_cannot_be_begun_again_now_is_told_and_tried_again(
+    register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.states import Crashed
+
+    from tasks import resuming
+
+    deployment, other, third = register.deploy("resumes"), register.deploy("resumes"), register.deploy()
+    runs = [register.begin(one) for one in (deployment, other)]
+    for run in runs:
+        register.client.set_flow_run_state(run, Crashed(message="Killed."))
+    register.set_slots(third, 1)
+    names = [register.client.read_flow_run(run).name for run in runs]
+    begin_again = resuming._begin_again
+
+    def begin_others_again(client: Any, run: FlowRun, *more: Any) -> Any:
+        if run.id == runs[0]:
+            raise OSError("the disk is full")
+        return begin_again(client, run, *more)
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(resuming, "_begin_again", begin_others_again)
+        done = recover()
+
+    assert (done.not_resumed, done.resumed) == ([f"{names[0]} (OSError)"], names[1:])
+    assert f"crashed and not begun again yet: {names[0]} (OSError)" in done.headline()
+    assert register.slots(third) == 0
+    assert recover().resumed == names[:1]
+
+
+def test_slots_are_set_right_though_crashed_runs_cannot_be_read(
+    register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import resuming
+
+    def fail(*_anything: Any) -> Any:
+        raise OSError("the answer cannot be read")
+
+    deployment = register.deploy()
+    register.set_slots(deployment, 1)
+    monkeypatch.setattr(resuming, "read_runs", fail)
+
+    with pytest.raises(OSError, match="cannot be read"):
+        recover()
+
+    assert register.slots(deployment) == 0
 
 
 def test_a_crashed_run_of_a_schedule_is_not_begun_again(register: Register) -> None:
