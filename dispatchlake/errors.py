@@ -18,7 +18,8 @@ DispatchLakeError
 │   └── SpoolBusy                transient: a full disk, or another process in the way
 └── LakeError                    the lake could not do what was asked
     ├── LakeTooNew               made by a newer version of this software
-    └── CatalogBusy              transient: another writer holds the catalog
+    ├── CatalogBusy              transient: another writer holds the catalog
+    └── MemoryShort              it takes more memory than this process may use
 
 The text of an error says what happened, where, and what to do. It never carries a record's content,
 a token, a secret or the query of a URL.
@@ -142,6 +143,10 @@ class LakeTooNew(LakeError):
 
 class CatalogBusy(LakeError):
     """Another writer held the catalog for longer than we wait."""
+
+
+class MemoryShort(LakeError):
+    """What was asked takes more memory than this process may use; less at a time may do."""
 
 
 _TRANSIENT = (CenterUnavailable, RateLimited, MediaUnavailable, SpoolBusy, CatalogBusy)

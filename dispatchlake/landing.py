@@ -12,7 +12,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
+from dispatchlake.errors import MemoryShort
 from dispatchlake.landed import LandedDeliveries
 from dispatchlake.model import Page
 from dispatchlake.repetition import repeat
@@ -20,12 +22,18 @@ from dispatchlake.settings import Settings
 from dispatchlake.spool import Delivery, Spool, is_anything_waiting
 from dispatchlake.stop import Stop
 
+if TYPE_CHECKING:
+    from dispatchlake.lake import ArchivedPage, Lake
+
 logger = logging.getLogger(__name__)
 
 MAX_COUNT = 16_384
 MAX_BYTES = 16 * 2**20
 """Deliveries of one transaction are at most so many and so long; a longer one is landed alone."""
 
+
+_TOO_MUCH = "it needs more memory than there is"
+"""Why a delivery is set aside that the lake cannot take; a replay under a higher limit reads it."""
 
 SLOT_MINUTES = 5
 """As often as an ingest run notes what it brought: landings every 15 s would fill `runs` with little else."""
@@ -36,7 +44,7 @@ class LandingSummary:
     """What one landing did: numbers only, safe to show anywhere.
 
     Attributes:
-        batches: Transactions.
+        batches: How often something was taken from the spool.
         seconds: How long it took.
     """
 
@@ -74,10 +82,8 @@ def land_deliveries(settings: Settings, *, stop: Stop | None = None) -> LandingS
     landed, batches = LandedDeliveries(), 0
     with Spool.open(settings.spool_dir) as spool, open_lake(settings) as lake:
         for batch in _iter_batches(spool):
-            pages = [ArchivedPage(one.raw_id, _page(one)) for one in batch]
-            landed += lake.land(pages, run_id=_run_id(datetime.now(UTC)))
+            landed += _land(lake, spool, [ArchivedPage(one.raw_id, _page(one)) for one in batch])
             batches += 1
-            spool.forget([one.raw_id for one in batch])
             if stop is not None and stop.is_asked:
                 break
     summary = LandingSummary(landed, batches, time.monotonic() - started_s)
@@ -121,6 +127,25 @@ def land_and_publish(settings: Settings) -> LandingSummary:
     if summary.batches:
         _publish(settings)
     return summary
+
+
+def _land(lake: Lake, spool: Spool, pages: list[ArchivedPage]) -> LandedDeliveries:
+    """Land deliveries and have the spool forget them: at once, or where memory is short for that, in halves.
+
+    How much memory one takes, its length does not tell. What takes too much alone would be first in every
+    landing to come, and keep all others waiting: it is set aside.
+    """
+    run_id = _run_id(datetime.now(UTC))
+    try:
+        landed = lake.land(pages, run_id=run_id)
+    except MemoryShort:
+        if len(pages) > 1:
+            middle = len(pages) // 2
+            return _land(lake, spool, pages[:middle]) + _land(lake, spool, pages[middle:])
+        logger.warning("Delivery %s is set aside: %s.", pages[0].raw_id, _TOO_MUCH)
+        landed = lake.set_aside(pages[0], _TOO_MUCH, run_id=run_id)
+    spool.forget([one.raw_id for one in pages])
+    return landed
 
 
 def _publish(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections.abc import Callable
@@ -168,6 +169,34 @@ def test_what_the_lake_cannot_take_waits_on(settings: Settings, monkeypatch: pyt
 
     assert is_anything_waiting(settings.spool_dir)
     assert land_deliveries(settings).landed.deliveries == 1
+
+
+def test_a_delivery_that_needs_more_memory_than_there_is_is_set_aside_and_keeps_no_other_from_landing(
+    settings: Settings,
+) -> None:
+    swells = json.dumps(incident_metadata("swells", note="?")).encode().replace(b"?", b"\xff" * (8 << 20))
+    kept = keep(
+        settings,
+        delivery(incident_metadata("before")),
+        delivery(swells),
+        delivery(incident_metadata("after")),
+        delivery(incident_metadata("other"), "center-b"),
+    )
+
+    summary = land_deliveries(settings)
+
+    assert (summary.landed.deliveries, summary.landed.new, summary.landed.quarantined) == (4, 3, 1)
+    assert not is_anything_waiting(settings.spool_dir)
+    archived = ask(settings, "SELECT raw_id, body_sha256 FROM raw_pages")
+    assert sorted(archived) == sorted((one.raw_id, hashlib.sha256(one.body).hexdigest()) for one in kept)
+    assert ask(settings, "SELECT incident_id FROM incidents ORDER BY ALL") == [
+        ("after",),
+        ("before",),
+        ("other",),
+    ]
+    assert ask(settings, "SELECT raw_id, reason FROM quarantine") == [
+        (kept[1].raw_id, "it needs more memory than there is")
+    ]
 
 
 def test_what_was_landed_and_not_forgotten_lands_no_second_time(

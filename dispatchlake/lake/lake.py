@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 import duckdb
 from filelock import FileLock
 
-from dispatchlake.errors import CatalogBusy, DispatchLakeError, LakeError
+from dispatchlake.errors import CatalogBusy, DispatchLakeError, LakeError, MemoryShort
 from dispatchlake.lake import (
     backfilled,
     bookkeeping,
@@ -44,7 +44,7 @@ from dispatchlake.lake.sql import transaction
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.standing import Figures, ask_figures
 from dispatchlake.lake.told import Told, read_told, write_told
-from dispatchlake.lake.typed_pages import type_pages
+from dispatchlake.lake.typed_pages import TypedDeliveries, type_deliveries, type_pages
 from dispatchlake.lake.writers_lock import held, writers_lock
 from dispatchlake.landed import LandedDeliveries
 from dispatchlake.model import Page
@@ -202,11 +202,28 @@ class Lake:
         Args:
             deliveries: Each center's in the order received, each with the id that it has had since then.
             run_id: Kept with each in the archive; landings of one id are one row of `runs` for each listing.
+
+        Raises:
+            MemoryShort: They are too much together; what one alone is too much for, `set_aside` takes.
         """
+        return self._land_typed(deliveries, type_or_set_aside, run_id)
+
+    def set_aside(self, delivery: ArchivedPage, reason: str, *, run_id: str) -> LandedDeliveries:
+        """Land a webhook delivery as `land` does, but unread: its row is one of quarantine, with the reason."""
+        return self._land_typed(
+            [delivery], partial(type_deliveries, faults={delivery.raw_id: reason}), run_id
+        )
+
+    def _land_typed(
+        self,
+        deliveries: Sequence[ArchivedPage],
+        type_them: Callable[[Sequence[ArchivedPage]], TypedDeliveries],
+        run_id: str,
+    ) -> LandedDeliveries:
         started_at = datetime.now(UTC)
 
         def prepare(kept: list[ArchivedPage]) -> Callable[[], LandedDeliveries]:
-            typed = type_or_set_aside([one for one in kept if one.page.received is None])
+            typed = type_them([one for one in kept if one.page.received is None])
             return partial(land, self._connection, kept, typed, run_id=run_id, started_at=started_at)
 
         return self._transact_kept(deliveries, prepare)
@@ -439,9 +456,9 @@ def _duckdb_errors() -> Iterator[None]:
         if "database is locked" in str(error):
             raise CatalogBusy("The lake's catalog is locked by another program. Try again later.") from error
         if isinstance(error, duckdb.OutOfMemoryException):
-            raise LakeError(
-                "The load needs more memory than DISPATCHLAKE_MEMORY_LIMIT_MB allows; the lake is as it was "
-                "before. Raise the limit, or ask for smaller pages (paging.page_size)."
+            raise MemoryShort(
+                "This needs more memory than DISPATCHLAKE_MEMORY_LIMIT_MB allows; the lake is as it was "
+                "before. Raise the limit; if it is a load, smaller pages (paging.page_size) help too."
             ) from error
         raise LakeError(
             f"The lake could not be read or written ({type(error).__name__}); it is as it was before. "
