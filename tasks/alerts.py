@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
+from filelock import FileLock, Timeout
 from prefect import get_run_logger, task
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
@@ -12,9 +15,9 @@ from prefect.states import Completed, Failed
 
 from dispatchlake import redaction
 from dispatchlake.alerts import RECOVERED, Alert, Condition, decide
-from dispatchlake.errors import DispatchLakeError
+from dispatchlake.errors import CatalogBusy, DispatchLakeError
 from dispatchlake.lake import open_lake
-from dispatchlake.settings import load_settings
+from dispatchlake.settings import Settings, load_settings
 from dispatchlake.status import Overview
 
 EVENTS = {
@@ -39,12 +42,14 @@ UNUSABLE = "dispatchlake.lake.unusable"
 def tell_changes(view: Overview) -> State[Any]:
     """Emit an event for each condition that began, that still holds a day later, or that is over.
 
-    What was told is kept in the lake once the events have been sent: being stopped in between tells twice.
+    One run at a time: another that ends meanwhile waits, and finds what was told. That is kept in the lake
+    once the events have been sent: being stopped in between tells twice.
     """
     redaction.install()
     logger = get_run_logger()
     try:
-        with open_lake(load_settings()) as lake:
+        settings = load_settings()
+        with _telling(settings), open_lake(settings) as lake:
             before = lake.told()
             alerts, now = decide(view, before)
             for alert in alerts:
@@ -56,6 +61,28 @@ def tell_changes(view: Overview) -> State[Any]:
         logger.error("%s", error)  # noqa: TRY400 - the sentence is the message; a traceback adds nothing
         return Failed(message=str(error), data=error)
     return Completed(message=f"{len(alerts)} told" if alerts else "Nothing changed", data=len(alerts))
+
+
+@contextlib.contextmanager
+def _telling(settings: Settings) -> Iterator[None]:
+    """Let one run tell at a time. Not by the writers' lock: loads do not wait until messages are sent.
+
+    Raises:
+        CatalogBusy: Another run has been telling for too long.
+    """
+    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = FileLock(settings.state_dir / "alerts.lock", timeout=settings.lock_wait_s, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise CatalogBusy(
+            f"Another run has been telling what changed for more than {settings.lock_wait_s:.0f} s, perhaps "
+            "as Prefect's server is away. What this one would have told, the next run tells."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @task(task_run_name="alerts")

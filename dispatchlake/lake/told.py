@@ -28,6 +28,11 @@ class Told:
     since_at: datetime
     told_at: datetime
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Return what there is one row of."""
+        return self.center_id, self.resource, self.condition
+
 
 def read_told(connection: duckdb.DuckDBPyConnection) -> list[Told]:
     """Return all conditions that hold and were told."""
@@ -38,12 +43,16 @@ def read_told(connection: duckdb.DuckDBPyConnection) -> list[Told]:
 
 
 def write_told(connection: duckdb.DuckDBPyConnection, before: Iterable[Told], now: Iterable[Told]) -> None:
-    """Replace what was told before by what is now: only what differs is written."""
-    gone, added = set(before) - set(now), set(now) - set(before)
-    for told in sorted(gone):
+    """Replace what was told before by what is now: only what differs is written, of a key all rows at once.
+
+    The table has no keys of its own: a key that it has twice, once is enough.
+    """
+    after = set(now)
+    changed = {told.key for told in after.symmetric_difference(before)}
+    for key in sorted(changed):
         connection.execute(
-            f"DELETE FROM alerts WHERE {at_once('center_id', 'resource', 'condition')}",
-            [told.center_id, told.resource, told.condition],
+            f"DELETE FROM alerts WHERE {at_once('center_id', 'resource', 'condition')}", list(key)
         )
-    for told in sorted(added):
-        connection.execute("INSERT INTO alerts VALUES (?, ?, ?, ?, ?)", list(astuple(told)))
+    for told in sorted(after):
+        if told.key in changed:
+            connection.execute("INSERT INTO alerts VALUES (?, ?, ?, ?, ?)", list(astuple(told)))

@@ -6,7 +6,10 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,10 +21,12 @@ from dispatchlake.lake import open_lake
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
+from dispatchlake.status import Overview
 from tests.centers import put_center
 from tests.command_line import run
 from tests.flows.receiver import Receiver
 from tests.sandbox_process import SandboxProcess
+from tests.standings import listing, view
 from tests.test_landing import delivery, keep
 
 pytestmark = pytest.mark.xdist_group("prefect")
@@ -228,6 +233,70 @@ def test_a_lake_that_cannot_be_used_is_told_though_nothing_can_be_remembered(
 
     assert state.is_failed()
     assert "catalog cannot be opened" in receiver.wait_for("The lake cannot be used")
+
+
+def tell(view: Overview) -> Any:
+    """Tell what changed, as a run of ours does when it ends."""
+    from prefect import flow
+
+    from tasks.alerts import tell_changes
+
+    @flow(name="telling")
+    def telling() -> Any:
+        return tell_changes(view, return_state=True)
+
+    return telling(return_state=True)
+
+
+def test_of_two_runs_that_end_together_one_tells_and_it_is_remembered(
+    prefect_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import alerts
+
+    both_have_asked = threading.Barrier(2)
+    told: list[str] = []
+    decide = alerts.decide
+
+    def decide_together(*what: Any) -> Any:
+        with contextlib.suppress(threading.BrokenBarrierError):  # or one waits until the other has told
+            both_have_asked.wait(timeout=3)
+        return decide(*what)
+
+    monkeypatch.setattr(alerts, "decide", decide_together)
+    monkeypatch.setattr(alerts, "_emit", lambda event, _alert: told.append(event))
+    seen = view(listing(lag_s=1000.0))
+
+    with ThreadPoolExecutor(2) as runs:
+        states = list(runs.map(tell, [seen, replace(seen, taken_at=seen.taken_at + timedelta(seconds=1))]))
+
+    assert [state.is_completed() for state in states] == [True, True]
+    assert told == ["dispatchlake.center.late"]
+    for minutes in (5, 10):
+        tell(replace(seen, taken_at=seen.taken_at + timedelta(minutes=minutes)))
+    assert told == ["dispatchlake.center.late"]
+    with open_lake(settings) as lake:
+        assert [one.condition for one in lake.told()] == ["late"]
+
+
+def test_what_could_not_be_sent_is_told_by_the_next_run(
+    prefect_url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import alerts
+
+    told: list[str] = []
+
+    def fail(*_what: Any) -> None:
+        raise OSError("the server is away")
+
+    seen = view(listing(lag_s=1000.0))
+    with monkeypatch.context() as away:
+        away.setattr(alerts, "_emit", fail)
+        assert tell(seen).is_failed()
+    monkeypatch.setattr(alerts, "_emit", lambda event, _alert: told.append(event))
+
+    tell(seen)
+
+    assert told == ["dispatchlake.center.late"]
 
 
 def test_a_run_that_hangs_and_one_that_crashes_are_told(
