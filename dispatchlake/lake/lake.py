@@ -209,7 +209,7 @@ class Lake:
         return self._land_typed(deliveries, type_or_set_aside, run_id)
 
     def set_aside(self, delivery: ArchivedPage, reason: str, *, run_id: str) -> LandedDeliveries:
-        """Land a webhook delivery as `land` does, but unread: its row is one of quarantine, with the reason."""
+        """Land a webhook delivery as `land` does, but unread: what it brings is a row of quarantine."""
         return self._land_typed(
             [delivery], partial(type_deliveries, faults={delivery.raw_id: reason}), run_id
         )
