@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -197,13 +197,27 @@ def scrub(settings: Settings) -> None:
 def _remove_media(settings: Settings, plan: Plan) -> int:
     # What was fetched since the erasure began is known by its name: that is the hash.
     hashes = [f"{plan.calls.center_id}/{one.text}" for one in plan.traces if one.name == "version_hash"]
-    removed = 0
-    for name in sorted({*plan.calls.media_paths, *hashes}):
-        path = settings.media_dir / name
-        for part in [path, *path.parent.glob(f"{path.name}.*")]:  # what is fetched half lies beside it
-            removed += part.exists()
-            part.unlink(missing_ok=True)
-    return removed
+    return remove_media(settings, [*plan.calls.media_paths, *hashes])
+
+
+def remove_media(settings: Settings, names: Iterable[str]) -> int:
+    """Remove media files by their names below the folder of them; return how many files that were."""
+    files = find_media(settings, names)
+    for path in files:
+        path.unlink(missing_ok=True)
+    return len(files)
+
+
+def find_media(settings: Settings, names: Iterable[str]) -> list[Path]:
+    """Return the media files of these names that are there, and what is fetched half of them beside."""
+    wanted = {settings.media_dir / name for name in names}
+    return [
+        path
+        for folder in sorted({one.parent for one in wanted})
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())  # once: a center has many files
+        if path in wanted or folder / path.name.partition(".")[0] in wanted
+    ]
 
 
 def _prove(settings: Settings, plan: Plan, counts: dict[str, int]) -> ErasureReport:

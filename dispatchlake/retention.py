@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 
-from dispatchlake.erasure import lakes, scrub
+from dispatchlake.erasure import find_media, lakes, remove_media, scrub
 from dispatchlake.errors import CatalogBusy, LakeError
 from dispatchlake.ingest import describe
 from dispatchlake.lake import Lake, erasing, ledger, open_lake, retention
@@ -104,7 +103,9 @@ def run(
         with lake.session() as connection:
             due = retention.find_due(connection, retention.read_rules(connection), moment)
         if dry_run:
-            return RetentionReport(tuple(one for each in due for one in _count(lake, each)), is_dry_run=True)
+            return RetentionReport(
+                tuple(one for each in due for one in _count(settings, lake, each)), is_dry_run=True
+            )
         under_way = plans_dir(settings.lake_dir) / _UNDER_WAY
         if not due and not under_way.exists():
             return RetentionReport(())
@@ -224,13 +225,13 @@ def _remove(
             counts[of_pages]["raw_pages"] += pages  # type: ignore[index]
         if "media" in due.cutoffs:
 
-            def remove_media() -> int:
-                files = retention.old_media(connection, due, due.cutoffs["media"])
-                retention.note_removed_media(connection, due.center_id, files)
-                return _unlink(settings, (path for _, _, path in files))
+            def remove_old() -> int:
+                cutoff = due.cutoffs["media"]
+                retention.note_removed_media(connection, due, cutoff)
+                return remove_media(settings, retention.old_media(connection, due, cutoff))
 
-            counts["media"]["media files"] += transact(remove_media)
-    for of, removed in _from_tables(lake, due, transact, partial(_unlink, settings)).items():
+            counts["media"]["media files"] += transact(remove_old)
+    for of, removed in _from_tables(lake, due, transact, partial(remove_media, settings)).items():
         counts[of].update(removed)
     for one in derived:
         heeding = partial(_transact_derived, lake, mark, one)
@@ -269,26 +270,32 @@ def _from_tables(
             retention.doom_old(connection, due, due.cutoffs["caller-data"])
             return retention.null_personal(connection, due.center_id)
 
+        def delete_loose(cutoff: datetime) -> dict[str, int]:
+            files = unlink(retention.loose_media(connection, due, cutoff)) if "media_files" in names else 0
+            removed = retention.remove_loose(connection, due, cutoff)
+            return removed | ({"media files": files} if files else {})
+
         if "records" in due.cutoffs:
             removed["records"] = transact(delete)
         if "caller-data" in due.cutoffs:
             removed["caller-data"] = transact(null)
         cutoff = due.records_cutoff
         if cutoff is not None and "media" in names:
-            loose = transact(partial(retention.remove_loose, connection, due, cutoff))
+            loose = transact(partial(delete_loose, cutoff))
             of: RetentionClass = "caller-data" if "caller-data" in due.cutoffs else "records"
             removed[of] = dict(Counter(removed[of]) + Counter(loose))
     return removed
 
 
-def _count(lake: Lake, due: Due) -> list[Removal]:
+def _count(settings: Settings, lake: Lake, due: Due) -> list[Removal]:
     """Return what is due of one center, without a change."""
     removals = []
     with lake.session() as connection:
         for of, cutoff in due.cutoffs.items():
             counts: dict[str, int] = {}
             if of == "media":
-                counts["media files"] = len(retention.old_media(connection, due, cutoff))
+                names = retention.old_media(connection, due, cutoff)
+                counts["media files"] = len(find_media(settings, names))
             elif of == "raw":
                 counts["raw_pages"] = retention.count_pages(connection, due, cutoff)
             else:
@@ -298,12 +305,3 @@ def _count(lake: Lake, due: Due) -> list[Removal]:
                 Removal(due.center_id, of, cutoff, {name: count for name, count in counts.items() if count})
             )
     return removals
-
-
-def _unlink(settings: Settings, paths: Iterable[str]) -> int:
-    removed = 0
-    for name in paths:
-        path: Path = settings.media_dir / name
-        removed += path.exists()
-        path.unlink(missing_ok=True)
-    return removed

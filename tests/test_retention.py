@@ -406,6 +406,60 @@ def test_old_media_files_go_and_are_not_fetched_again(settings: Settings) -> Non
     assert len(ask(settings, "FROM media")) == 2
 
 
+@pytest.mark.parametrize("of", ["media", "records"])
+@pytest.mark.parametrize("noted", [True, False])
+def test_what_was_fetched_of_a_media_file_before_it_broke_off_goes_with_it(
+    settings: Settings, of: RetentionClass, noted: bool
+) -> None:
+    """The lake names no path of it: it is known by its name, also where a kill came before any note."""
+    with open_lake(settings) as lake:
+        land(
+            lake,
+            {"type": "media", "id": "broken", "incident_id": OLD, "url": "https://media.example.net/x"},
+            {"type": "media", "id": "loose", "incident_id": None, "url": "https://media.example.net/y"},
+        )
+        for row in query_arrow(
+            "SELECT center_id, media_id, version_hash FROM media WHERE media_id IN ('broken', 'loose')",
+            lake_dir=lake.lake_dir,
+        ).to_pylist():
+            for ending in ("part", "tag"):
+                (settings.media_dir / CENTER / f"{row['version_hash']}.{ending}").write_bytes(b"half")
+            if noted:
+                link = MediaLink(**row, attempts=0, link=None)
+                lake.record_media([MediaOutcome(link, "failed", END, error="It broke off.")])
+    before = [path for path in settings.media_dir.rglob("*") if path.is_file()]
+    retention.set_rule(settings, Rule(CENTER, of, 0, "clerk", NOW))
+    ages = NOW + timedelta(days=36_000)
+
+    due = retention.run(settings, now=ages, dry_run=True)
+    report = retention.run(settings, now=ages)
+
+    assert len(before) == 6
+    assert [path for path in settings.media_dir.rglob("*") if path.is_file()] == []
+    assert sum(one.counts["media files"] for one in report.removals) == 6, "files, and not rows"
+    if of == "media":
+        assert due.removals == report.removals
+        assert ask(settings, "SELECT DISTINCT state, path FROM media_files") == [("removed", None)]
+    else:
+        assert ask(settings, "FROM media_files") == []
+    assert not any("media files" in one.counts for one in retention.run(settings, now=ages).removals)
+
+
+def test_why_a_media_file_was_never_fetched_is_known_when_it_is_old(settings: Settings) -> None:
+    with open_lake(settings) as lake:
+        land(lake, {"type": "media", "id": "gone", "incident_id": OLD, "url": "https://media.example.net/x"})
+        (row,) = query_arrow(
+            "SELECT center_id, media_id, version_hash FROM media WHERE media_id = 'gone'",
+            lake_dir=lake.lake_dir,
+        ).to_pylist()
+        lake.record_media([MediaOutcome(MediaLink(**row, attempts=0, link=None), "refused", END)])
+    retention.set_rule(settings, Rule(CENTER, "media", 0, "clerk", NOW))
+
+    retention.run(settings, now=NOW + timedelta(days=36_000))
+
+    assert ask(settings, "SELECT state FROM media_files WHERE media_id = 'gone'") == [("refused",)]
+
+
 @pytest.mark.parametrize("of", CLASSES)
 def test_what_is_held_stays_whatever_the_rules_say(settings: Settings, of: RetentionClass) -> None:
     with open_lake(settings) as lake:
@@ -728,7 +782,7 @@ def test_a_hold_that_comes_with_the_files_of_a_call_gone_leaves_no_row_that_says
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files and rows go in one transaction: a hold comes before both, or after."""
-    unlink, added = retention._unlink, []
+    unlink, added = retention.remove_media, []
 
     def hold_and_unlink(*arguments: Any) -> int:
         if not added:
@@ -739,7 +793,7 @@ def test_a_hold_that_comes_with_the_files_of_a_call_gone_leaves_no_row_that_says
             time.sleep(1.0)  # it waits for the lake
         return unlink(*arguments)
 
-    monkeypatch.setattr(retention, "_unlink", hold_and_unlink)
+    monkeypatch.setattr(retention, "remove_media", hold_and_unlink)
 
     keep(settings, "records", 14)
     added[0].join()

@@ -318,6 +318,9 @@ def null_personal(connection: duckdb.DuckDBPyConnection, center_id: str) -> dict
     return counts
 
 
+_LOOSE_MEDIA = "center_id = $center AND incident_id IS NULL AND coalesce(created_at, received_at) < $cutoff"
+
+
 def remove_loose(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetime) -> dict[str, int]:
     """Delete old rows that are of no incident we know: records set aside, media that name none.
 
@@ -328,50 +331,64 @@ def remove_loose(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: dateti
     span = {"center": due.center_id, "cutoff": cutoff}
     names_no_held = "NOT EXISTS (SELECT 1 FROM (SELECT unnest($held) AS one) WHERE contains(record, one))"
     held = {"held": sorted(due.held | due.held_cad)}
-    for table, condition, more in (
-        ("quarantine", f"received_at < $cutoff AND {names_no_held}", held),
-        ("media", "incident_id IS NULL AND coalesce(created_at, received_at) < $cutoff", {}),
-    ):
-        count = fetch_count(
-            connection, f"DELETE FROM {table} WHERE center_id = $center AND {condition}", {**span, **more}
-        )
-        if count:
+    conditions: dict[str, tuple[str, Mapping[str, object]]] = {
+        "quarantine": (f"center_id = $center AND received_at < $cutoff AND {names_no_held}", held),
+        "media": (_LOOSE_MEDIA, {}),
+    }
+    if "media_files" in tables_of_calls(connection):  # before `media`, whose rows it is known by
+        of_loose = f"SELECT media_id, version_hash FROM media WHERE {_LOOSE_MEDIA}"
+        loose_files = f"center_id = $center AND (media_id, version_hash) IN ({of_loose})"
+        conditions = {"media_files": (loose_files, {}), **conditions}
+    for table, (condition, more) in conditions.items():
+        if count := fetch_count(connection, f"DELETE FROM {table} WHERE {condition}", {**span, **more}):
             counts[table] = count
     return counts
 
 
-def old_media(
-    connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetime
-) -> list[tuple[str, str, str]]:
-    """Return media id, version hash and path of files whose reference was received before a cut-off."""
-    return connection.execute(
-        """SELECT media_id, version_hash, path
-        FROM media_files JOIN media USING (center_id, media_id, version_hash)
-        WHERE center_id = $center AND media.received_at < $cutoff AND path IS NOT NULL
-            AND coalesce(incident_id, '') NOT IN (SELECT unnest($held))""",
-        {"center": due.center_id, "cutoff": cutoff, "held": sorted(due.held)},
-    ).fetchall()
+_OLD_MEDIA = """FROM media WHERE center_id = $center AND received_at < $cutoff
+    AND coalesce(incident_id, '') NOT IN (SELECT unnest($held))"""
 
 
-def note_removed_media(
-    connection: duckdb.DuckDBPyConnection, center_id: str, files: Sequence[tuple[str, str, str]]
-) -> None:
-    """Say of media files that they were removed. The caller holds a transaction."""
-    for media_id, version_hash, _ in files:
-        connection.execute(
-            """UPDATE media_files SET state = 'removed', path = NULL, size_bytes = NULL, sha256 = NULL
-            WHERE center_id = ? AND media_id = ? AND version_hash = ?""",
-            [center_id, media_id, version_hash],
-        )
+def old_media(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetime) -> list[str]:
+    """Return the names of files, fetched or not, whose reference was received before a cut-off."""
+    return _names(connection, due.center_id, _OLD_MEDIA, _span(due, cutoff))
+
+
+def note_removed_media(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetime) -> None:
+    """Say of old media files that were fetched, or would be tried again, that they were removed.
+
+    Why another was never fetched stays. The caller holds a transaction.
+    """
+    connection.execute(
+        f"""UPDATE media_files SET state = 'removed', path = NULL, size_bytes = NULL, sha256 = NULL
+        WHERE center_id = $center AND state IN ('fetched', 'failed')
+            AND (media_id, version_hash) IN (SELECT media_id, version_hash {_OLD_MEDIA})""",
+        _span(due, cutoff),
+    )
 
 
 def doomed_media(connection: duckdb.DuckDBPyConnection, center_id: str) -> list[str]:
-    """Return the paths of the doomed calls' media files."""
-    condition = tables_of_calls(connection)["media_files"]
-    rows = connection.execute(
-        f"SELECT path FROM media_files WHERE path IS NOT NULL AND {condition}", {"center": center_id}
-    ).fetchall()
-    return [row[0] for row in rows]
+    """Return the names of the doomed calls' media files, fetched or not."""
+    condition = tables_of_calls(connection)["media"]
+    return _names(connection, center_id, f"FROM media WHERE {condition}", {"center": center_id})
+
+
+def loose_media(connection: duckdb.DuckDBPyConnection, due: Due, cutoff: datetime) -> list[str]:
+    """Return the names of old media files, fetched or not, that are of no incident."""
+    span = {"center": due.center_id, "cutoff": cutoff}
+    return _names(connection, due.center_id, f"FROM media WHERE {_LOOSE_MEDIA}", span)
+
+
+def _span(due: Due, cutoff: datetime) -> dict[str, object]:
+    return {"center": due.center_id, "cutoff": cutoff, "held": sorted(due.held)}
+
+
+def _names(
+    connection: duckdb.DuckDBPyConnection, center_id: str, source: str, parameters: dict[str, object]
+) -> list[str]:
+    """Return the names of the files of some rows of `media`, below the folder of them."""
+    rows = connection.execute(f"SELECT DISTINCT version_hash {source} ORDER BY 1", parameters).fetchall()
+    return [f"{center_id}/{version_hash}" for (version_hash,) in rows]
 
 
 def count_rows(connection: duckdb.DuckDBPyConnection, center_id: str) -> dict[str, int]:
