@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dispatchlake.api.media import MediaClient, MediaLimits
+from dispatchlake.erasure import remove_media
 from dispatchlake.errors import (
     ConfigError,
     LinkExpired,
@@ -104,9 +105,8 @@ def fetch_media(
             futures = [pool.submit(_fetch, client, one, settings.media_dir) for one in batch]
             for future in as_completed(futures):
                 outcome = future.result()
-                for erased in lake.record_media([outcome]):
-                    if erased.path is not None:
-                        (settings.media_dir / erased.path).unlink(missing_ok=True)
+                erased = lake.record_media([outcome])
+                remove_media(settings, (f"{one.of.center_id}/{one.of.version_hash}" for one in erased))
                 counts[outcome.state] += 1
             if stop is not None and stop.is_asked:
                 break

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from dispatchlake.api.media import MediaClient, MediaLimits
-from dispatchlake.errors import ConfigError
+from dispatchlake.errors import ConfigError, MediaUnavailable
+from dispatchlake.lake import MediaOutcome, open_lake
 from dispatchlake.lake.reading import connect
 from dispatchlake.landing import land_deliveries
 from dispatchlake.media import MediaSummary, fetch_media
@@ -145,6 +146,48 @@ def test_an_error_of_ours_stops_no_other(
 
     assert (summary.fetched, summary.failed) == (1, 1)
     assert table(here)["m1"]["error"] == "An error of ours (KeyError)."
+
+
+def test_no_center_keeps_the_files_of_another_waiting(here: Settings, host: MediaHost) -> None:
+    now, link = datetime.now(UTC), host.links()[0]
+    before, after = now - timedelta(hours=1), now + timedelta(minutes=1)
+    many = [
+        delivery(media(id=f"m{number}", url=link), center_id="busy", received_at=now) for number in range(30)
+    ]
+    keep(here, delivery(media(id="one", url=link), center_id="quiet", received_at=before), *many)
+    land_deliveries(here)
+    with open_lake(here) as lake:
+        due = lake.media_due(limit=20)
+        assert [one.center_id for one in due] == ["busy", "quiet", *["busy"] * 18]
+        tried = [MediaOutcome(one, "expired", before if one.center_id == "quiet" else after) for one in due]
+        lake.record_media(tried)
+        lake.record_media([MediaOutcome(one, "expired", after) for one in lake.media_due(limit=20)])
+    keep(here, delivery(media(id="one", url=link), center_id="quiet", received_at=now))
+    land_deliveries(here)
+    with open_lake(here) as lake:
+        assert [one.center_id for one in lake.media_renewed(limit=20)] == ["quiet"]
+
+
+@pytest.mark.parametrize("breaks_off", [False, True])
+def test_what_is_erased_while_its_file_comes_leaves_none_of_it(
+    here: Settings, host: MediaHost, client: MediaClient, breaks_off: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = client.fetch
+
+    def erase_and_fetch(link: str, target: Path) -> Any:
+        with open_lake(here) as lake, lake.session() as connection:
+            lake.transact(lambda: connection.execute("DELETE FROM media"))
+        if breaks_off:
+            target.with_name(f"{target.name}.part").write_bytes(b"half of it")
+            raise MediaUnavailable("The connection failed.")
+        return fetch(link, target)
+
+    monkeypatch.setattr(client, "fetch", erase_and_fetch)
+    deliver(here, host.links()[0])
+
+    fetch_media(here, client=client)
+
+    assert [path for path in here.media_dir.rglob("*") if path.is_file()] == []
 
 
 def test_a_link_that_came_a_week_ago_is_not_tried(

@@ -102,7 +102,10 @@ class MediaOutcome:
 
 
 def read_due(connection: duckdb.DuckDBPyConnection, now: datetime, *, limit: int) -> list[MediaLink]:
-    """Return what is to be fetched now, the newest first: its link will live longest."""
+    """Return what is to be fetched now, of each center the newest first: its link will live longest.
+
+    The newest of every center comes before the second of any: one that has many keeps none waiting.
+    """
     rows = connection.execute(
         f"""SELECT center_id, media_id, version_hash, coalesce(attempts, 0), m.raw_id, m.received_at
         FROM media AS m LEFT JOIN media_files USING (center_id, media_id, version_hash)
@@ -110,7 +113,8 @@ def read_due(connection: duckdb.DuckDBPyConnection, now: datetime, *, limit: int
             state IS NULL OR state = 'failed' AND attempts < {MOST_ATTEMPTS}
                 AND tried_at + to_seconds($wait_s * pow(2, attempts - 1)) <= $now
         )
-        ORDER BY m.received_at DESC LIMIT $limit""",
+        ORDER BY row_number() OVER (PARTITION BY center_id ORDER BY m.received_at DESC), m.received_at DESC
+        LIMIT $limit""",
         {"now": now, "since": now - TRIED_FOR, "limit": limit, "wait_s": FIRST_WAIT.total_seconds()},
     ).fetchall()
     links = _links(connection, [(row[4], row[5]) for row in rows])
@@ -136,7 +140,9 @@ def read_renewed(connection: duckdb.DuckDBPyConnection, now: datetime, *, limit:
     """Return media whose link had expired and that a later delivery names again, with its link."""
     rows = connection.execute(
         """SELECT center_id, media_id, version_hash, attempts, tried_at, asked_at, answer FROM media_files
-        WHERE state = 'expired' AND tried_at > $since ORDER BY tried_at DESC LIMIT $limit""",
+        WHERE state = 'expired' AND tried_at > $since
+        ORDER BY row_number() OVER (PARTITION BY center_id ORDER BY tried_at DESC), tried_at DESC
+        LIMIT $limit""",
         {"since": now - AWAITED, "limit": limit},
     ).fetchall()
     found = []
