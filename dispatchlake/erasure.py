@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.replay import Resources
 from dispatchlake.lake.search import Searched, search
 from dispatchlake.landing import land_deliveries
+from dispatchlake.media_folder import remove_media
 from dispatchlake.settings import Settings
 from dispatchlake.spool import NAME, Spool
 
@@ -197,27 +198,7 @@ def scrub(settings: Settings) -> None:
 def _remove_media(settings: Settings, plan: Plan) -> int:
     # What was fetched since the erasure began is known by its name: that is the hash.
     hashes = [f"{plan.calls.center_id}/{one.text}" for one in plan.traces if one.name == "version_hash"]
-    return remove_media(settings, [*plan.calls.media_paths, *hashes])
-
-
-def remove_media(settings: Settings, names: Iterable[str]) -> int:
-    """Remove media files by their names below the folder of them; return how many files that were."""
-    files = find_media(settings, names)
-    for path in files:
-        path.unlink(missing_ok=True)
-    return len(files)
-
-
-def find_media(settings: Settings, names: Iterable[str]) -> list[Path]:
-    """Return the media files of these names that are there, and what is fetched half of them beside."""
-    wanted = {settings.media_dir / name for name in names}
-    return [
-        path
-        for folder in sorted({one.parent for one in wanted})
-        if folder.is_dir()
-        for path in sorted(folder.iterdir())  # once: a center has many files
-        if path in wanted or folder / path.name.partition(".")[0] in wanted
-    ]
+    return remove_media(settings.media_dir, [*plan.calls.media_paths, *hashes])
 
 
 def _prove(settings: Settings, plan: Plan, counts: dict[str, int]) -> ErasureReport:

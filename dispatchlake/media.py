@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dispatchlake.api.media import MediaClient, MediaLimits
-from dispatchlake.erasure import remove_media
 from dispatchlake.errors import (
     ConfigError,
     LinkExpired,
@@ -29,6 +28,7 @@ from dispatchlake.errors import (
 from dispatchlake.folders import private_folder
 from dispatchlake.fresh_links import FindCenter, LinkFinder
 from dispatchlake.lake import Lake, MediaLink, MediaOutcome, MediaState, open_lake
+from dispatchlake.media_folder import remove_media
 from dispatchlake.repetition import repeat
 from dispatchlake.settings import Settings
 from dispatchlake.stop import Stop
@@ -106,7 +106,9 @@ def fetch_media(
             for future in as_completed(futures):
                 outcome = future.result()
                 erased = lake.record_media([outcome])
-                remove_media(settings, (f"{one.of.center_id}/{one.of.version_hash}" for one in erased))
+                remove_media(
+                    settings.media_dir, (f"{one.of.center_id}/{one.of.version_hash}" for one in erased)
+                )
                 counts[outcome.state] += 1
             if stop is not None and stop.is_asked:
                 break

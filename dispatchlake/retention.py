@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from dispatchlake.erasure import find_media, lakes, remove_media, scrub
+from dispatchlake.erasure import lakes, scrub
 from dispatchlake.errors import CatalogBusy, LakeError
 from dispatchlake.ingest import describe
 from dispatchlake.lake import Lake, erasing, ledger, open_lake, retention
@@ -30,6 +30,7 @@ from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.replay import Resources
 from dispatchlake.lake.retention import Due, RetentionClass, Rule
 from dispatchlake.landing import land_deliveries
+from dispatchlake.media_folder import find_media, remove_media
 from dispatchlake.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -228,10 +229,10 @@ def _remove(
             def remove_old() -> int:
                 cutoff = due.cutoffs["media"]
                 retention.note_removed_media(connection, due, cutoff)
-                return remove_media(settings, retention.old_media(connection, due, cutoff))
+                return remove_media(settings.media_dir, retention.old_media(connection, due, cutoff))
 
             counts["media"]["media files"] += transact(remove_old)
-    for of, removed in _from_tables(lake, due, transact, partial(remove_media, settings)).items():
+    for of, removed in _from_tables(lake, due, transact, partial(remove_media, settings.media_dir)).items():
         counts[of].update(removed)
     for one in derived:
         heeding = partial(_transact_derived, lake, mark, one)
@@ -295,7 +296,7 @@ def _count(settings: Settings, lake: Lake, due: Due) -> list[Removal]:
             counts: dict[str, int] = {}
             if of == "media":
                 names = retention.old_media(connection, due, cutoff)
-                counts["media files"] = len(find_media(settings, names))
+                counts["media files"] = len(find_media(settings.media_dir, names))
             elif of == "raw":
                 counts["raw_pages"] = retention.count_pages(connection, due, cutoff)
             else:
