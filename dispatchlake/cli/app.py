@@ -6,6 +6,7 @@ import os
 import sys
 
 from cyclopts import App, Parameter
+from rich.markup import escape
 
 import dispatchlake
 from dispatchlake.cli.terminal import errors
@@ -98,10 +99,21 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except DispatchLakeError as error:
-        errors.print(f"[bold red]dispatchlake:[/] {error}", highlight=False, markup=True)
+        _tell(str(error))
+        sys.exit(1)
+    except PermissionError as error:
+        _tell(
+            f"This user may not read or write {error.filename}. Run it as who owns the data folder, or name "
+            "another one in DISPATCHLAKE_DATA_DIR."
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _tell(sentence: str) -> None:
+    # What a person typed, or a database said, may look like markup.
+    errors.print(f"[bold red]dispatchlake:[/] {escape(sentence)}", highlight=False, markup=True)
 
 
 def _keep_loopback_off_proxies() -> None:

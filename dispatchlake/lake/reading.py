@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import duckdb
 import pandas as pd
@@ -57,7 +58,7 @@ class Session:
 
 
 def connect(
-    lake_dir: Path | None = None, *, zone: Zone | None = None, tool: str = "Python"
+    lake_dir: Path | str | None = None, *, zone: Zone | None = None, tool: str = "Python"
 ) -> duckdb.DuckDBPyConnection:
     """Return a DuckDB connection with the lake attached read-only and in use, its session in UTC.
 
@@ -69,7 +70,7 @@ def connect(
         tool: What the access log is to say of who reads.
 
     Raises:
-        ConfigError: There is no such lake yet, it is not of that zone, or the access cannot be noted.
+        ConfigError: There is no such lake yet, or zone, it is not of that one, or the access cannot be noted.
         LakeTooNew: Made by a newer version of this software.
     """
     session = _open_session(lake_dir, zone, tool)
@@ -84,7 +85,7 @@ def connect(
 
 @contextlib.contextmanager
 def reading_session(
-    lake_dir: Path | None = None, *, zone: Zone | None = None, tool: str = "Python"
+    lake_dir: Path | str | None = None, *, zone: Zone | None = None, tool: str = "Python"
 ) -> Iterator[Session]:
     """Open a lake as `connect` does, and have each statement noted by itself."""
     session = _open_session(lake_dir, zone, tool)
@@ -113,17 +114,21 @@ def connect_unnoted(
     return connection
 
 
-def _open_session(lake_dir: Path | None, zone: Zone | None, tool: str) -> Session:
+def _open_session(lake_dir: Path | str | None, zone: Zone | None, tool: str) -> Session:
+    if zone is not None and zone not in get_args(Zone):
+        raise ConfigError(f"There is no zone {zone!r}: it is one of {', '.join(get_args(Zone))}.")
     if lake_dir is None:
         settings = load_settings()
         zone = zone or "open"
         lake_dir = settings.zone_dir(zone)
+        # The open one first: who may read that alone may not even look into the other's folder.
         if (
             zone == "open"
-            and catalog_path(settings.lake_dir).exists()
             and not catalog_path(lake_dir).exists()
+            and catalog_path(settings.lake_dir).exists()
         ):
             raise _no_open_zone(lake_dir)
+    lake_dir = Path(lake_dir)
     connection = connect_unnoted(lake_dir)
     try:
         is_open = _is_open_zone(connection)
@@ -183,13 +188,13 @@ def no_lake(folder: Path) -> ConfigError:
     )
 
 
-def query_arrow(sql: str, *, lake_dir: Path | None = None, zone: Zone | None = None) -> pa.Table:
+def query_arrow(sql: str, *, lake_dir: Path | str | None = None, zone: Zone | None = None) -> pa.Table:
     """Return a query's answer as an Arrow table."""
     with reading_session(lake_dir, zone=zone) as session, own_words():
         return session.ask(sql).to_arrow_table()
 
 
-def query_frame(sql: str, *, lake_dir: Path | None = None, zone: Zone | None = None) -> pd.DataFrame:
+def query_frame(sql: str, *, lake_dir: Path | str | None = None, zone: Zone | None = None) -> pd.DataFrame:
     """Return a query's answer as a pandas frame; times are aware, in UTC."""
     frame: pd.DataFrame = query_arrow(sql, lake_dir=lake_dir, zone=zone).to_pandas()
     return frame
@@ -201,14 +206,14 @@ def show(connection: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int, max_
         answer(connection, sql).show(max_rows=max_rows, max_width=max_width, null_value="·")
 
 
-def opening_sql(lake_dir: Path | None = None, *, zone: Zone | None = None) -> str:
+def opening_sql(lake_dir: Path | str | None = None, *, zone: Zone | None = None) -> str:
     """Return statements that open a lake in another program's DuckDB, of the version named in them.
 
     Of a restricted lake that is noted, as one access: what is asked by them, we do not see. Takes and raises
     what `connect` does.
     """
     with connect(lake_dir, zone=zone, tool="opening-sql"):
-        folder = lake_dir or load_settings().zone_dir(zone or "open")
+        folder = Path(lake_dir) if lake_dir else load_settings().zone_dir(zone or "open")
     return f"-- For DuckDB {duckdb.__version__} on this machine; read-only.\n{opening_statements(folder)}"
 
 

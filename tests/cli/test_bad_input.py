@@ -211,6 +211,23 @@ def test_a_query_that_cannot_be_answered(landed: DispatchCenter) -> None:
     assert_one_message(result, "The query cannot be answered.", "nothing")
 
 
+def test_a_mistake_that_looks_like_markup_is_shown_as_it_is(landed: DispatchCenter) -> None:
+    result = run("sql", "--restricted", "SELECT '[/x] [bold]seven'::INT")
+
+    assert_one_message(result, "The query cannot be answered.", "[/x] [bold]seven")
+
+
+def test_what_this_user_may_not_read(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    def refuse(_folder: Path) -> bool:
+        raise PermissionError(13, "Permission denied", "/data/lake/catalog.sqlite")
+
+    monkeypatch.setattr("dispatchlake.lake.reading.catalog_path", refuse)
+
+    result = run("sql", "SELECT 1")
+
+    assert_one_message(result, "may not read or write /data/lake/catalog.sqlite", "DISPATCHLAKE_DATA_DIR")
+
+
 def test_sql_where_there_is_no_lake(settings: Settings) -> None:
     result = run("sql", "SELECT 1")
 

@@ -130,6 +130,36 @@ def test_a_zone_that_is_not_there_is_said_so(zones: Settings) -> None:
     assert entries(zones) == []
 
 
+@pytest.mark.parametrize("zone", ["opne", "Open", "Restricted", ""])
+def test_a_zone_that_nothing_is_called_opens_none(zones: Settings, zone: Any) -> None:
+    for lake_dir in (None, zones.lake_dir, str(zones.open_dir)):
+        with pytest.raises(ConfigError, match=r"There is no zone .*: it is one of "):
+            connect(lake_dir, zone=zone)
+
+
+def test_a_folder_may_be_named_by_a_text(zones: Settings) -> None:
+    with connect(str(zones.open_dir)) as connection:
+        assert connection.execute("SELECT count(*) FROM incidents").fetchall() == [(4,)]
+    assert query_frame("SELECT count(*) AS n FROM incidents", lake_dir=str(zones.open_dir))["n"].tolist() == [
+        4
+    ]
+
+
+def test_who_may_enter_the_open_zone_alone_reads_it(zones: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    exists = Path.exists
+
+    def may_not_look(path: Path) -> bool:
+        if zones.lake_dir in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", may_not_look)
+
+    assert query_arrow("SELECT count(*) AS n FROM incidents")["n"].to_pylist() == [4]
+    with pytest.raises(PermissionError):
+        connect(zone="restricted")
+
+
 def test_statements_that_differ_in_values_alone_have_one_hash() -> None:
     asked = "SELECT a FROM t WHERE b = '+13035550140' AND c > 5 -- for Jo\n"
 
