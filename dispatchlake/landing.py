@@ -31,7 +31,6 @@ MAX_COUNT = 16_384
 MAX_BYTES = 16 * 2**20
 """Deliveries of one transaction are at most so many and so long; a longer one is landed alone."""
 
-
 _TOO_MUCH = "it needs more memory than there is"
 """Why a delivery is set aside that the lake cannot take; a replay under a higher limit reads it."""
 

@@ -22,5 +22,5 @@ def find_media(media_dir: Path, names: Iterable[str]) -> list[Path]:
         for folder in sorted({one.parent for one in wanted})
         if folder.is_dir()
         for path in sorted(folder.iterdir())  # once: a center has many files
-        if path in wanted or folder / path.name.partition(".")[0] in wanted
+        if folder / path.name.partition(".")[0] in wanted  # no hash has a dot
     ]

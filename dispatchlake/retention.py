@@ -261,20 +261,23 @@ def _from_tables(
     with lake.session() as connection:
         names = tables_of_calls(connection)
 
+        def unlinked(find: Callable[[], list[str]]) -> dict[str, int]:
+            # Nobody can hold them between this and the commit; stopped there, the next run has both again.
+            files = unlink(find()) if "media_files" in names else 0
+            return {"media files": files} if files else {}
+
         def delete() -> dict[str, int]:
             retention.doom_old(connection, due, due.cutoffs["records"])
-            # Nobody can hold them between this and the commit; stopped there, the next run has both again.
-            files = unlink(retention.doomed_media(connection, due.center_id)) if "media_files" in names else 0
-            return remove_rows(connection, due.center_id) | ({"media files": files} if files else {})
+            files = unlinked(partial(retention.doomed_media, connection, due.center_id))
+            return remove_rows(connection, due.center_id) | files
 
         def null() -> dict[str, int]:
             retention.doom_old(connection, due, due.cutoffs["caller-data"])
             return retention.null_personal(connection, due.center_id)
 
         def delete_loose(cutoff: datetime) -> dict[str, int]:
-            files = unlink(retention.loose_media(connection, due, cutoff)) if "media_files" in names else 0
-            removed = retention.remove_loose(connection, due, cutoff)
-            return removed | ({"media files": files} if files else {})
+            files = unlinked(partial(retention.loose_media, connection, due, cutoff))
+            return retention.remove_loose(connection, due, cutoff) | files
 
         if "records" in due.cutoffs:
             removed["records"] = transact(delete)

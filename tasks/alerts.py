@@ -16,6 +16,7 @@ from prefect.states import Completed, Failed
 from dispatchlake import redaction
 from dispatchlake.alerts import RECOVERED, Alert, Condition, decide
 from dispatchlake.errors import CatalogBusy, DispatchLakeError
+from dispatchlake.folders import private_folder
 from dispatchlake.lake import open_lake
 from dispatchlake.settings import Settings, load_settings
 from dispatchlake.status import Overview
@@ -69,9 +70,10 @@ def _telling(settings: Settings) -> Iterator[None]:
 
     Raises:
         CatalogBusy: Another run has been telling for too long.
+        ConfigError: The folder of the lock cannot be used.
     """
-    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = FileLock(settings.state_dir / "alerts.lock", timeout=settings.lock_wait_s, mode=0o600)
+    file = private_folder(settings.state_dir) / "alerts.lock"
+    lock = FileLock(file, timeout=settings.lock_wait_s, mode=0o600)
     try:
         lock.acquire()
     except Timeout:

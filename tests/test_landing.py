@@ -94,6 +94,16 @@ def test_what_waits_lands_as_it_came_and_is_forgotten(settings: Settings) -> Non
     assert land_deliveries(settings).batches == 0
 
 
+def taken(settings: Settings) -> list[list[Delivery]]:
+    """Take all that waits from the spool, as a landing does, and return the batches."""
+    batches: list[list[Delivery]] = []
+    with Spool.open(settings.spool_dir) as spool:
+        for batch in landing._iter_batches(spool):
+            batches.append(batch)
+            spool.forget([one.raw_id for one in batch])
+    return batches
+
+
 def test_batches_are_bounded_fair_and_in_the_order_received(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,18 +111,14 @@ def test_batches_are_bounded_fair_and_in_the_order_received(
     kept += keep(settings, *(delivery(b"x" * 100, "c0") for _ in range(4)))
     monkeypatch.setattr(landing, "MAX_COUNT", 6)
     monkeypatch.setattr(landing, "MAX_BYTES", 600)
-    batches: list[list[Delivery]] = []
-    with Spool.open(settings.spool_dir) as spool:
-        for batch in landing._iter_batches(spool):
-            batches.append(batch)
-            spool.forget([one.raw_id for one in batch])
+    batches = taken(settings)
 
     assert all(len(batch) <= 6 for batch in batches)
     assert all(sum(len(one.body) for one in batch) <= 600 for batch in batches)
     assert {one.center_id for one in batches[0]} == {"c0", "c1", "c2"}, "no center waits for another"
     for center_id in ("c0", "c1", "c2"):
-        taken = [one.raw_id for batch in batches for one in batch if one.center_id == center_id]
-        assert taken == [one.raw_id for one in kept if one.center_id == center_id]
+        of_center = [one.raw_id for batch in batches for one in batch if one.center_id == center_id]
+        assert of_center == [one.raw_id for one in kept if one.center_id == center_id]
 
 
 def test_large_deliveries_of_several_centers_are_no_larger_batch_and_no_center_is_starved(
@@ -120,11 +126,7 @@ def test_large_deliveries_of_several_centers_are_no_larger_batch_and_no_center_i
 ) -> None:
     keep(settings, *(delivery(b"x" * 400, f"c{n % 3}") for n in range(6)), delivery(b"x" * 900, "c1"))
     monkeypatch.setattr(landing, "MAX_BYTES", 600)
-    batches: list[list[Delivery]] = []
-    with Spool.open(settings.spool_dir) as spool:
-        for batch in landing._iter_batches(spool):
-            batches.append(batch)
-            spool.forget([one.raw_id for one in batch])
+    batches = taken(settings)
 
     assert [[one.center_id for one in batch] for batch in batches] == [
         [center_id] for center_id in ("c0", "c1", "c2", "c0", "c1", "c2", "c1")

@@ -152,21 +152,22 @@ def _put_in_place(backup: Path, lake_dir: Path) -> Path | None:
         connection.execute(f"DROP TABLE {_MANIFEST_TABLE}")
         connection.commit()
     catalog_file.sync(incoming)
-    was_there = catalog.exists()
-    kept = catalog_file.newest_replaced(lake_dir) if was_killed and not was_there else None
+    # Of a catalog that one who was killed has kept already, the rest is moved.
+    kept = catalog_file.newest_replaced(lake_dir) if was_killed and not catalog.exists() else None
     replaced = kept or catalog_file.replaced_path(catalog, datetime.now(UTC))
-    _move(catalog, replaced)  # of a catalog that one who was killed has kept, the rest
+    _move(catalog, replaced)
     try:
         _refuse_others(lake_dir)  # who opened it since we looked; who comes now finds none, and waits for us
     except CatalogBusy:
         _move(replaced, catalog)
         incoming.unlink()
         raise
-    if was_there or kept:
+    is_kept = replaced.exists()
+    if is_kept:
         os.utime(replaced)  # orphans count their age from here: see `removal`
     incoming.rename(catalog)
     catalog_file.sync(lake_dir)
-    return replaced if was_there or kept else None
+    return replaced if is_kept else None
 
 
 def _move(catalog: Path, target: Path) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import urllib.parse
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -99,13 +100,16 @@ def replaced_path(catalog: Path, moment: datetime) -> Path:
 
 def newest_replaced(lake_dir: Path) -> Path | None:
     """Return the catalog that a restore replaced last, or None if none did."""
-    return max(lake_dir.glob("catalog-replaced-*.sqlite"), default=None)  # the moment is in its name
+    return max(_all_replaced(lake_dir), default=None)  # the moment is in its name
 
 
 def last_replaced_s(lake_dir: Path) -> float:
     """Return when a restore last replaced the catalog, in seconds since 1970; 0.0 if none did."""
-    newest = newest_replaced(lake_dir)
-    return newest.stat().st_mtime if newest else 0.0
+    return max((path.stat().st_mtime for path in _all_replaced(lake_dir)), default=0.0)
+
+
+def _all_replaced(lake_dir: Path) -> Iterator[Path]:
+    return lake_dir.glob("catalog-replaced-*.sqlite")
 
 
 def script_command(verb: str, *files: Path) -> list[str]:

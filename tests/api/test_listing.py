@@ -335,12 +335,17 @@ def changing(order: Order, form: Form, size: int, length: int, *changes: str) ->
     )
 
 
+LISTS: dict[str, st.SearchStrategy[Any]] = {
+    "order": st.sampled_from(get_args(Order)),
+    "form": st.sampled_from(get_args(Form)),
+    "size": st.integers(5, 12),
+    "length": st.integers(1, 60),
+}
+
+
 @settings(max_examples=300)
 @given(
-    order=st.sampled_from(get_args(Order)),
-    form=st.sampled_from(get_args(Form)),
-    size=st.integers(5, 12),
-    length=st.integers(1, 60),
+    **LISTS,
     before=st.lists(st.integers(0, 999), max_size=40),
     changes=CHANGES,
 )
@@ -515,10 +520,7 @@ def test_a_record_that_leaves_the_span_that_is_read_takes_none_with_it(order: Or
 
 @settings(max_examples=300)
 @given(
-    order=st.sampled_from(get_args(Order)),
-    form=st.sampled_from(get_args(Form)),
-    size=st.integers(5, 12),
-    length=st.integers(1, 60),
+    **LISTS,
     changes=st.lists(st.lists(st.tuples(st.just("update"), st.integers(0, 999)), max_size=4), max_size=40),
 )
 def test_what_stays_in_the_span_that_is_read_is_read_or_the_reading_fails(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -126,6 +128,16 @@ def test_a_list_that_changes_between_pages(
     assert_truth(sandbox, center, settings)
 
 
+def version_of(created_at: Callable[[int], datetime], number: int, changed_at: datetime) -> dict[str, Any]:
+    """Return a version of record `number`, visible from its change on, as the sandbox is given it."""
+    record = {
+        "id": f"r{number:03}",
+        "created_at": f"{created_at(number):%FT%TZ}",
+        "updated_at": f"{changed_at:%FT%TZ}",
+    }
+    return {"visible_at": record["updated_at"], "record": record}
+
+
 @pytest.mark.parametrize("form", ["link", "pagy", "page_unnamed", "offset"])
 def test_no_record_is_skipped_when_others_move_to_the_end(
     sandbox: SandboxProcess, settings: Settings, form: str
@@ -137,14 +149,7 @@ def test_no_record_is_skipped_when_others_move_to_the_end(
     start = datetime(2024, 3, 1, tzinfo=UTC)
     epoch = start + timedelta(days=1)
 
-    def version(number: int, changed_at: datetime) -> dict[str, Any]:
-        record = {
-            "id": f"r{number:03}",
-            "created_at": f"{start:%FT%TZ}",
-            "updated_at": f"{changed_at:%FT%TZ}",
-        }
-        return {"visible_at": record["updated_at"], "record": record}
-
+    version = partial(version_of, lambda _number: start)
     quiet = [version(number, start + timedelta(minutes=number)) for number in range(100)]
     # Before the second page is asked for, one of the first page changes; and so on, four times.
     moving = [version(5 + 20 * page, epoch + timedelta(seconds=page + 1)) for page in range(4)]
@@ -176,15 +181,7 @@ def test_no_record_is_skipped_when_others_leave_the_span_that_is_read(
     start = datetime(2024, 3, 1, tzinfo=UTC)
     epoch = datetime.now(UTC).replace(microsecond=0)
 
-    def version(number: int, changed_at: datetime) -> dict[str, Any]:
-        created_at = start + timedelta(minutes=number)
-        record = {
-            "id": f"r{number:03}",
-            "created_at": f"{created_at:%FT%TZ}",
-            "updated_at": f"{changed_at:%FT%TZ}",
-        }
-        return {"visible_at": record["updated_at"], "record": record}
-
+    version = partial(version_of, lambda number: start + timedelta(minutes=number))
     quiet = [version(number, start + timedelta(minutes=number)) for number in range(100)]
     # Newest first: before each page after the first, one of the page before it changes.
     moving = [version(94 - 20 * page, epoch + timedelta(hours=page + 1)) for page in range(4)]
