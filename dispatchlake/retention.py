@@ -21,14 +21,14 @@ import orjson
 from dispatchlake.erasure import lakes, scrub
 from dispatchlake.errors import CatalogBusy, LakeError
 from dispatchlake.ingest import describe
-from dispatchlake.lake import Lake, erasing, ledger, open_lake, retention
+from dispatchlake.lake import Lake, erasing, ledger, open_lake, retention, retention_rules
 from dispatchlake.lake.calls import remove_rows, tables_of_calls
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.erasure_plan import plans_dir
 from dispatchlake.lake.lake import Outdated
 from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.replay import Resources
-from dispatchlake.lake.retention import Due, RetentionClass, Rule
+from dispatchlake.lake.retention_rules import Due, RetentionClass, Rule
 from dispatchlake.landing import land_deliveries
 from dispatchlake.media_folder import find_media, remove_media
 from dispatchlake.settings import Settings
@@ -102,7 +102,7 @@ def run(
         land_deliveries(settings)  # what waits has no age until it is in the archive
     with lakes(settings) as (lake, derived):
         with lake.session() as connection:
-            due = retention.find_due(connection, retention.read_rules(connection), moment)
+            due = retention_rules.find_due(connection, retention_rules.read_rules(connection), moment)
         if dry_run:
             return RetentionReport(
                 tuple(one for each in due for one in _count(settings, lake, each)), is_dry_run=True
@@ -131,26 +131,26 @@ def centers(settings: Settings) -> list[str]:
     if not catalog_path(settings.lake_dir).exists():
         return []
     with open_lake(settings) as lake, lake.session() as connection:
-        rules = retention.read_rules(connection)
-        return [one.center_id for one in retention.find_due(connection, rules, datetime.now(UTC))]
+        rules = retention_rules.read_rules(connection)
+        return [one.center_id for one in retention_rules.find_due(connection, rules, datetime.now(UTC))]
 
 
 def read_rules(settings: Settings) -> list[Rule]:
     """Return the rules of retention, by center and class."""
     with open_lake(settings) as lake, lake.session() as connection:
-        return retention.read_rules(connection)
+        return retention_rules.read_rules(connection)
 
 
 def set_rule(settings: Settings, rule: Rule) -> None:
     """Set a rule; from the next run on what is older goes, for good."""
     with open_lake(settings) as lake, lake.session() as connection:
-        lake.transact(partial(retention.set_rule, connection, rule))
+        lake.transact(partial(retention_rules.set_rule, connection, rule))
 
 
 def unset_rule(settings: Settings, center_id: str, of: RetentionClass) -> None:
     """Remove a rule. What is gone is gone; what was created before the last cut-off is not taken again."""
     with open_lake(settings) as lake, lake.session() as connection:
-        lake.transact(partial(retention.unset_rule, connection, center_id, of))
+        lake.transact(partial(retention_rules.unset_rule, connection, center_id, of))
 
 
 def _apply_all(
@@ -190,8 +190,8 @@ def _apply(
     while True:
         with contextlib.suppress(Outdated):
             with lake.held() as connection:
-                heeding = retention.with_holds(connection, due)
-                mark = retention.enter_cutoff(lake.lake_dir, heeding)
+                heeding = retention_rules.with_holds(connection, due)
+                mark = retention_rules.enter_cutoff(lake.lake_dir, heeding)
             _remove(settings, all_lakes, heeding, resources, counts, mark)
             with lake.session() as connection:
                 # A hold that was let go of meanwhile wants all to be gone through again.

@@ -23,7 +23,7 @@ from dispatchlake.lake.holds import Hold
 from dispatchlake.lake.maintenance import maintain
 from dispatchlake.lake.publishing import publish
 from dispatchlake.lake.reading import connect, query_arrow
-from dispatchlake.lake.retention import Rule
+from dispatchlake.lake.retention_rules import Rule
 from dispatchlake.lake.schemas import TABLES
 from dispatchlake.landing import land_deliveries
 from dispatchlake.model import Page

@@ -25,7 +25,7 @@ from dispatchlake.lake.holds import Hold
 from dispatchlake.lake.publishing import publish
 from dispatchlake.lake.reading import query_arrow
 from dispatchlake.lake.replay import ReplaySummary
-from dispatchlake.lake.retention import CLASSES, RetentionClass, Rule
+from dispatchlake.lake.retention_rules import CLASSES, RetentionClass, Rule
 from dispatchlake.retention import RetentionReport
 from dispatchlake.settings import Settings
 from dispatchlake.spool import Delivery, DeliveryKind, Spool

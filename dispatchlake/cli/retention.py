@@ -35,7 +35,7 @@ def set_(of: _Class, days: float, /, *, center: _Center = "") -> None:
     if not 1 <= days <= MOST_DAYS:
         raise ConfigError(f"{days:g} is not a number of days to keep something. Give 1 to {MOST_DAYS:,}.")
     from dispatchlake import retention
-    from dispatchlake.lake.retention import Rule
+    from dispatchlake.lake.retention_rules import Rule
 
     rule = Rule(center, of, days, getpass.getuser(), datetime.now(UTC))
     retention.set_rule(load_settings(), rule)

@@ -12,7 +12,7 @@ import duckdb
 
 from dispatchlake.lake import holds, ledger, migrations, reading
 from dispatchlake.lake.ledger import Erasure, Ledger
-from dispatchlake.lake.retention import noted_cutoffs
+from dispatchlake.lake.retention_rules import noted_cutoffs
 from dispatchlake.lake.sql import first_row
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dispatchlake import retention
 from dispatchlake.lake import Lake
-from dispatchlake.lake.retention import Rule
+from dispatchlake.lake.retention_rules import Rule
 from dispatchlake.settings import Settings
 from tests.flows.test_maintain import artifacts
 from tests.lake.pages import incident, load

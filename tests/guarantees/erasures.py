@@ -10,7 +10,7 @@ from dispatchlake import erasure, retention
 from dispatchlake.lake import Lake, catalog_file, erasing, ledger, open_lake, purge
 from dispatchlake.lake.custody import verify
 from dispatchlake.lake.reading import connect
-from dispatchlake.lake.retention import RetentionClass, Rule
+from dispatchlake.lake.retention_rules import RetentionClass, Rule
 from tests.guarantees.victims import Point
 from tests.guarantees.work import dying_at, settings_of
 from tests.lake.calls import Call
