@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dispatchlake.errors import MemoryShort
+from dispatchlake.halving import TOO_MUCH, in_halves
 from dispatchlake.landed import LandedDeliveries
 from dispatchlake.model import Page
 from dispatchlake.repetition import repeat
@@ -30,9 +30,6 @@ logger = logging.getLogger(__name__)
 MAX_COUNT = 16_384
 MAX_BYTES = 16 * 2**20
 """Deliveries of one transaction are at most so many and so long; a longer one is landed alone."""
-
-_TOO_MUCH = "it needs more memory than there is"
-"""Why a delivery is set aside that the lake cannot take; a replay under a higher limit reads it."""
 
 SLOT_MINUTES = 5
 """As often as an ingest run notes what it brought: landings every 15 s would fill `runs` with little else."""
@@ -131,20 +128,23 @@ def land_and_publish(settings: Settings) -> LandingSummary:
 def _land(lake: Lake, spool: Spool, pages: list[ArchivedPage]) -> LandedDeliveries:
     """Land deliveries and have the spool forget them: at once, or where memory is short for that, in halves.
 
-    How much memory one takes, its length does not tell. What takes too much alone would be first in every
-    landing to come, and keep all others waiting: it is set aside.
+    What takes too much alone would be first in every landing to come: it is set aside, and a replay under a
+    higher limit reads it.
     """
     run_id = _run_id(datetime.now(UTC))
-    try:
-        landed = lake.land(pages, run_id=run_id)
-    except MemoryShort:
-        if len(pages) > 1:
-            middle = len(pages) // 2
-            return _land(lake, spool, pages[:middle]) + _land(lake, spool, pages[middle:])
-        logger.warning("Delivery %s is set aside: %s.", pages[0].raw_id, _TOO_MUCH)
-        landed = lake.set_aside(pages[0], _TOO_MUCH, run_id=run_id)
-    spool.forget([one.raw_id for one in pages])
-    return landed
+
+    def land(some: Sequence[ArchivedPage]) -> LandedDeliveries:
+        landed = lake.land(some, run_id=run_id)
+        spool.forget([one.raw_id for one in some])
+        return landed
+
+    def set_aside(one: ArchivedPage) -> LandedDeliveries:
+        logger.warning("Delivery %s is set aside: %s.", one.raw_id, TOO_MUCH)
+        landed = lake.set_aside(one, TOO_MUCH, run_id=run_id)
+        spool.forget([one.raw_id])
+        return landed
+
+    return sum(in_halves(pages, land, set_aside), LandedDeliveries())
 
 
 def _publish(settings: Settings) -> None:

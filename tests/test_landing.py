@@ -13,13 +13,14 @@ import pytest
 
 from dispatchlake import landing
 from dispatchlake.errors import LakeError, SpoolError
-from dispatchlake.lake import Lake, publishing
+from dispatchlake.lake import Lake, open_lake, publishing
 from dispatchlake.lake.reading import connect
 from dispatchlake.landing import keep_landing, land_deliveries
 from dispatchlake.settings import Settings
 from dispatchlake.spool import NAME, Delivery, DeliveryKind, Spool, is_anything_waiting
 from dispatchlake.stop import Stop
 from tests.lake.deliveries import caller_location, incident_metadata, note_created
+from tests.lake.faulty_parser import REFUSED, faulty_parser
 
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
@@ -173,14 +174,18 @@ def test_what_the_lake_cannot_take_waits_on(settings: Settings, monkeypatch: pyt
     assert land_deliveries(settings).landed.deliveries == 1
 
 
+def swelling() -> bytes:
+    """Return a body that becomes three times as long as text, and takes more memory than there is."""
+    return json.dumps(incident_metadata("swells", note="?")).encode().replace(b"?", b"\xff" * (8 << 20))
+
+
 def test_a_delivery_that_needs_more_memory_than_there_is_is_set_aside_and_keeps_no_other_from_landing(
     settings: Settings,
 ) -> None:
-    swells = json.dumps(incident_metadata("swells", note="?")).encode().replace(b"?", b"\xff" * (8 << 20))
     kept = keep(
         settings,
         delivery(incident_metadata("before")),
-        delivery(swells),
+        delivery(swelling()),
         delivery(incident_metadata("after")),
         delivery(incident_metadata("other"), "center-b"),
     )
@@ -199,6 +204,38 @@ def test_a_delivery_that_needs_more_memory_than_there_is_is_set_aside_and_keeps_
     assert ask(settings, "SELECT raw_id, reason FROM quarantine") == [
         (kept[1].raw_id, "it needs more memory than there is")
     ]
+
+
+def test_a_replay_leaves_alone_what_needs_more_memory_than_there_is_and_reads_all_else(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = keep(
+        settings,
+        delivery(incident_metadata("before", caller_phone_number=REFUSED)),
+        delivery(swelling()),
+        delivery(incident_metadata("after", caller_phone_number=REFUSED)),
+        delivery(incident_metadata("other", caller_phone_number=REFUSED), "center-b"),
+    )
+    with faulty_parser():
+        land_deliveries(settings)
+
+    with open_lake(settings) as lake:
+        summaries = lake.replay()
+
+    assert [(one.center_id, one.pages, one.added, one.released) for one in summaries] == [
+        ("center-a", 3, 2, 2),
+        ("center-b", 1, 1, 1),
+    ]
+    reason = "it needs more memory than there is, raise DISPATCHLAKE_MEMORY_LIMIT_MB"
+    assert [(one.unreadable, one.reasons) for one in summaries] == [(1, ((reason, 1),)), (0, ())]
+    assert f"Page {kept[1].raw_id} of center-a webhook:incident-events is left alone: {reason}" in caplog.text
+    assert ask(settings, "SELECT raw_id FROM quarantine") == [(kept[1].raw_id,)]
+
+    with open_lake(settings.model_copy(update={"memory_limit_mb": 1024})) as lake:
+        summary, _ = lake.replay()
+
+    assert (summary.added, summary.released, summary.unreadable) == (1, 1, 0)
+    assert ask(settings, "SELECT count(*) FROM incidents") == [(4,)]
 
 
 def test_what_was_landed_and_not_forgotten_lands_no_second_time(

@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 import duckdb
 from filelock import FileLock
 
-from dispatchlake.errors import CatalogBusy, DispatchLakeError, LakeError, MemoryShort
+from dispatchlake.errors import CatalogBusy, DispatchLakeError, LakeError
 from dispatchlake.lake import (
     backfilled,
     bookkeeping,
@@ -40,7 +40,7 @@ from dispatchlake.lake.quality import CheckFigures, read_checks
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
-from dispatchlake.lake.sql import transaction
+from dispatchlake.lake.sql import memory_shortage_told, transaction
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.standing import Figures, ask_figures
 from dispatchlake.lake.told import Told, read_told, write_told
@@ -451,15 +451,11 @@ def open_lake(settings: Settings, zone: Zone = "restricted") -> Lake:
 def _duckdb_errors() -> Iterator[None]:
     """Turn the engine's errors into ours; its texts may quote a value, so only their kind is passed on."""
     try:
-        yield
+        with memory_shortage_told():
+            yield
     except duckdb.Error as error:
         if "database is locked" in str(error):
             raise CatalogBusy("The lake's catalog is locked by another program. Try again later.") from error
-        if isinstance(error, duckdb.OutOfMemoryException):
-            raise MemoryShort(
-                "This needs more memory than DISPATCHLAKE_MEMORY_LIMIT_MB allows; the lake is as it was "
-                "before. Raise the limit; if it is a load, smaller pages (paging.page_size) help too."
-            ) from error
         raise LakeError(
             f"The lake could not be read or written ({type(error).__name__}); it is as it was before. "
             "Check the disk's free space and the catalog."

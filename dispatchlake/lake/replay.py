@@ -1,8 +1,9 @@
 """Archived pages read again through today's parser, without the vendor: what a mended parser is for.
 
-In archive order, center by center and listing by listing, in bounded batches of one transaction each. A
-batch brings the tables to what they would be had its pages been parsed like this when they came; coverage and
-watermarks say what was read, not how, and stay. Stopping anywhere and replaying again gives the same lake.
+In archive order, center by center and listing by listing, in bounded batches of one transaction each; where
+memory is short, in halves of one. A batch brings the tables to what they would be had its pages been parsed
+like this when they came; coverage and watermarks say what was read, not how, and stay. Stopping anywhere and
+replaying again gives the same lake.
 
 What a batch changes is `retyping`'s business; which pages, and reading them, is this module's.
 """
@@ -13,22 +14,23 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
 
 from dispatchlake.errors import ConfigError
+from dispatchlake.halving import TOO_MUCH, in_halves
 from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.column_records import ColumnDecoder
 from dispatchlake.lake.events import DISCRIMINATORS
 from dispatchlake.lake.landing import type_or_set_aside
 from dispatchlake.lake.record_types import EVENT_TYPES, INCIDENT_EVENTS, RECORD_TYPES, record_type_of
 from dispatchlake.lake.retyping import TEMPORARY_TABLES, Retyped, retype, retype_deliveries
-from dispatchlake.lake.sql import fetch_count, fetch_row
+from dispatchlake.lake.sql import fetch_count, fetch_row, memory_shortage_told
 from dispatchlake.lake.staging import Staging, laid_out
 from dispatchlake.lake.typed_pages import type_pages
 from dispatchlake.model import RESOURCES, Page, Resource
@@ -54,7 +56,8 @@ _HAS_BODY = f"redacted_sha256 IS DISTINCT FROM '{hashlib.sha256(b'').hexdigest()
 
 _CUT_MEANWHILE = "records were cut out of it while it was read, replay it again"
 
-T = TypeVar("T")
+_NEEDS_MORE = f"{TOO_MUCH}, raise DISPATCHLAKE_MEMORY_LIMIT_MB"
+
 Transact = Callable[[Callable[[], Retyped]], Retyped]
 Resources = Mapping[tuple[str, str], Resource]
 """Listings as centers have configured them, by center id and name; any other is as declared."""
@@ -105,7 +108,8 @@ class ReplaySummary:
         set_aside: Quarantined rows that came.
         quarantined: Records of the pages that cannot be typed, today's count.
         unreadable: Pages left alone, with all that came of them: no payload today, records under other names
-            of fields than configured, not as archived, or cut while they were read.
+            of fields than configured, not as archived, cut while they were read, or each of them more than
+            memory holds.
         reasons: Why they were, with the number of pages; nothing of a body is named.
     """
 
@@ -120,6 +124,24 @@ class ReplaySummary:
     quarantined: int = 0
     unreadable: int = 0
     reasons: tuple[tuple[str, int], ...] = ()
+
+    def __add__(self, other: ReplaySummary) -> ReplaySummary:
+        """Return what both did: of some pages of a listing, and of others."""
+        reasons = Counter(dict(self.reasons))
+        reasons.update(dict(other.reasons))
+        return ReplaySummary(
+            self.center_id,
+            self.resource,
+            pages=self.pages + other.pages,
+            records=self.records + other.records,
+            added=self.added + other.added,
+            removed=self.removed + other.removed,
+            released=self.released + other.released,
+            set_aside=self.set_aside + other.set_aside,
+            quarantined=self.quarantined + other.quarantined,
+            unreadable=self.unreadable + other.unreadable,
+            reasons=tuple(reasons.most_common()),
+        )
 
     @property
     def is_without_effect(self) -> bool:
@@ -200,25 +222,22 @@ def _select(connection: duckdb.DuckDBPyConnection, selection: Selection) -> None
 def _replay_listing(
     connection: duckdb.DuckDBPyConnection, transact: Transact, center_id: str, resource: Resource
 ) -> ReplaySummary:
-    summary = ReplaySummary(center_id, resource.name)
-    unreadable: Counter[str] = Counter()
     record_type = record_type_of(resource)
     decode = partial(_decode, ColumnDecoder(), resource)
-    _order_archive(connection, center_id, resource.name)
-    for parts in _iter_batches(connection, center_id, resource.name, MAX_PAGES):
+
+    def replay_batch(batch: Sequence[_Selected], unreadable: Counter[str]) -> _Replayed:
         staging = Staging(lambda: connection, record_type)
         try:
-            _replay_nothing_yet(connection)
-            for part in parts:
+            for part in _iter_fitting(batch, _READ_BYTES):
                 read = _read_pages(connection, center_id, resource.name, part, unreadable, decode)
                 staging.add(type_pages(read, record_type))
             write = partial(_retype, connection, staging, center_id)
             changed = transact(partial(_but_for_cut, connection, center_id, unreadable, write))
         finally:
             staging.close()
-        pages = fetch_count(connection, "SELECT count(*) FROM temp.replayed")
-        summary = _added(summary, changed, pages, staging.records, staging.quarantined)
-    return _ended(summary, unreadable)
+        return _Replayed(changed, staging.records, staging.quarantined)
+
+    return _replay_batches(connection, center_id, resource.name, MAX_PAGES, replay_batch)
 
 
 def _retype(connection: duckdb.DuckDBPyConnection, staging: Staging, center_id: str) -> Retyped:
@@ -257,14 +276,10 @@ def _but_for_cut(
 def _replay_deliveries(
     connection: duckdb.DuckDBPyConnection, transact: Transact, center_id: str, name: str
 ) -> ReplaySummary:
-    summary = ReplaySummary(center_id, name)
-    unreadable: Counter[str] = Counter()
-    _order_archive(connection, center_id, name)
-    for parts in _iter_batches(connection, center_id, name, MAX_DELIVERIES):
-        _replay_nothing_yet(connection)
+    def replay_batch(batch: Sequence[_Selected], unreadable: Counter[str]) -> _Replayed:
         typed = [
             type_or_set_aside(_read_pages(connection, center_id, name, part, unreadable, _decode_nothing))
-            for part in parts
+            for part in _iter_fitting(batch, _READ_BYTES)
         ]
         records = {
             one.versions: pa.concat_tables([part.records_of(one) for part in typed])
@@ -274,9 +289,58 @@ def _replay_deliveries(
         write = partial(retype_deliveries, connection, records, rejects, center_id)
         changed = transact(partial(_but_for_cut, connection, center_id, unreadable, write))
         count = rejects.num_rows + sum(table.num_rows for table in records.values())
-        pages = fetch_count(connection, "SELECT count(*) FROM temp.replayed")
-        summary = _added(summary, changed, pages, count, rejects.num_rows)
-    return _ended(summary, unreadable)
+        return _Replayed(changed, count, rejects.num_rows)
+
+    return _replay_batches(connection, center_id, name, MAX_DELIVERIES, replay_batch)
+
+
+class _Replayed(NamedTuple):
+    """What was done with the pages of a batch that could be read."""
+
+    changed: Retyped
+    records: int
+    quarantined: int
+
+
+def _replay_batches(
+    connection: duckdb.DuckDBPyConnection,
+    center_id: str,
+    name: str,
+    max_pages: int,
+    replay_batch: Callable[[Sequence[_Selected], Counter[str]], _Replayed],
+) -> ReplaySummary:
+    """Replay a listing's selected pages batch by batch, and leave alone what is too much for memory."""
+
+    def replay_some(batch: Sequence[_Selected]) -> ReplaySummary:
+        unreadable: Counter[str] = Counter()
+        with memory_shortage_told():
+            _replay_nothing_yet(connection)
+            replayed = replay_batch(batch, unreadable)
+            pages = fetch_count(connection, "SELECT count(*) FROM temp.replayed")
+        return ReplaySummary(
+            center_id,
+            name,
+            pages=pages + unreadable.total(),
+            records=replayed.records,
+            added=replayed.changed.versions.added,
+            removed=replayed.changed.versions.removed,
+            released=replayed.changed.quarantine.removed,
+            set_aside=replayed.changed.quarantine.added,
+            quarantined=replayed.quarantined,
+            unreadable=unreadable.total(),
+            reasons=tuple(unreadable.most_common()),
+        )
+
+    def leave_alone(page: _Selected) -> ReplaySummary:
+        logger.warning("Page %s of %s %s is left alone: %s.", page.raw_id, center_id, name, _NEEDS_MORE)
+        return ReplaySummary(center_id, name, pages=1, unreadable=1, reasons=((_NEEDS_MORE, 1),))
+
+    _order_archive(connection, center_id, name)
+    summary = ReplaySummary(center_id, name)
+    for batch in _iter_batches(connection, center_id, name, max_pages):
+        for did in in_halves(batch, replay_some, leave_alone):
+            summary += did
+    return summary
 
 
 def _order_archive(connection: duckdb.DuckDBPyConnection, center_id: str, name: str) -> None:
@@ -297,65 +361,48 @@ def _replay_nothing_yet(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _added(
-    summary: ReplaySummary, changed: Retyped, pages: int, records: int, quarantined: int
-) -> ReplaySummary:
-    return replace(
-        summary,
-        pages=summary.pages + pages,
-        records=summary.records + records,
-        added=summary.added + changed.versions.added,
-        removed=summary.removed + changed.versions.removed,
-        released=summary.released + changed.quarantine.removed,
-        set_aside=summary.set_aside + changed.quarantine.added,
-        quarantined=summary.quarantined + quarantined,
-    )
+class _Selected(NamedTuple):
+    """A selected page: its place in the chain, how long its body is, and what it is called."""
 
-
-def _ended(summary: ReplaySummary, unreadable: Counter[str]) -> ReplaySummary:
-    return replace(
-        summary,
-        pages=summary.pages + unreadable.total(),
-        unreadable=unreadable.total(),
-        reasons=tuple(unreadable.most_common()),
-    )
-
-
-Part = tuple[int, int]
-"""First and last place in the chain of pages that are read at a time."""
+    position: int
+    body_bytes: int
+    raw_id: str
 
 
 def _iter_batches(
     connection: duckdb.DuckDBPyConnection, center_id: str, resource: str, max_pages: int
-) -> Iterator[list[Part]]:
-    """Yield what one transaction takes, in archive order, cut into parts that fit into memory."""
+) -> Iterator[list[_Selected]]:
+    """Yield what one transaction takes, in archive order."""
     done = 0
-    while planned := connection.execute(
-        """SELECT chain_position, body_bytes FROM selected
+    while rows := connection.execute(
+        """SELECT chain_position, body_bytes, raw_id FROM selected
         WHERE center_id = ? AND resource = ? AND chain_position > ? ORDER BY chain_position LIMIT ?""",
         [center_id, resource, done, max_pages],
     ).fetchall():
-        parts: list[Part] = []
-        batch_bytes = part_bytes = 0
-        for position, size_bytes in planned:
-            batch_bytes += size_bytes
-            if parts and batch_bytes > MAX_BYTES:
-                break
-            if parts and part_bytes + size_bytes <= _READ_BYTES:
-                parts[-1] = (parts[-1][0], position)
-                part_bytes += size_bytes
-            else:
-                parts.append((position, position))
-                part_bytes = size_bytes
-        done = parts[-1][1]
-        yield parts
+        batch = next(_iter_fitting([_Selected(*row) for row in rows], MAX_BYTES))
+        done = batch[-1].position
+        yield batch
+
+
+def _iter_fitting(pages: Sequence[_Selected], max_bytes: int) -> Iterator[list[_Selected]]:
+    """Yield pages one after another, as many at a time as are so long together, but at least one."""
+    part: list[_Selected] = []
+    part_bytes = 0
+    for page in pages:
+        if part and part_bytes + page.body_bytes > max_bytes:
+            yield part
+            part, part_bytes = [], 0
+        part.append(page)
+        part_bytes += page.body_bytes
+    if part:
+        yield part
 
 
 def _read_pages(
     connection: duckdb.DuckDBPyConnection,
     center_id: str,
     resource: str,
-    part: Part,
+    part: Sequence[_Selected],
     unreadable: Counter[str],
     decode: Callable[[bytes], Sequence[Any]],
 ) -> list[ArchivedPage]:
@@ -368,7 +415,7 @@ def _read_pages(
         WHERE center_id = $center AND resource = $resource AND chain_position BETWEEN $first AND $last
             AND raw_id IN (SELECT raw_id FROM selected) AND {_HAS_BODY}
         ORDER BY chain_position""",
-        {"center": center_id, "resource": resource, "first": part[0], "last": part[1]},
+        {"center": center_id, "resource": resource, "first": part[0].position, "last": part[-1].position},
     ).fetchall()
     pages: list[ArchivedPage] = []
     hashes: list[str] = []

@@ -1,4 +1,4 @@
-"""What statements to DuckDB have in common: texts quoted, an aggregate's row, an error's first line."""
+"""What statements to DuckDB have in common: texts quoted, an aggregate's row, what an error means."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+
+from dispatchlake.errors import MemoryShort
 
 
 def quoted(value: str | Path) -> str:
@@ -93,3 +95,15 @@ def fetch_count(
 def first_line(error: BaseException) -> str:
     """Return what an error says first; DuckDB goes on with hints that are of no use here."""
     return str(error).partition("\n")[0]
+
+
+@contextlib.contextmanager
+def memory_shortage_told() -> Iterator[None]:
+    """Turn DuckDB's error for memory that does not suffice into ours."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise MemoryShort(
+            "This needs more memory than DISPATCHLAKE_MEMORY_LIMIT_MB allows; the lake is as it was before. "
+            "Raise the limit; if it is a load, smaller pages (paging.page_size) help too."
+        ) from error

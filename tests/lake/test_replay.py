@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -472,9 +474,36 @@ def test_batches_are_bounded_by_pages_and_bytes_and_cover_each_page_once(
     monkeypatch.setattr(replay, "_READ_BYTES", 25)
     replay._select(center.lake._connection, Selection((center.center_id,)))
 
-    batches = list(replay._iter_batches(center.lake._connection, center.center_id, "incident_events", 4))
+    batches = replay._iter_batches(center.lake._connection, center.center_id, "incident_events", 4)
 
-    assert batches == [[(1, 2), (3, 3), (4, 4)], [(5, 5)], [(6, 6)], [(7, 9)]]
+    parts = [
+        [[page.position for page in part] for part in replay._iter_fitting(batch, replay._READ_BYTES)]
+        for batch in batches
+    ]
+    assert parts == [[[1, 2], [3], [4]], [[5]], [[6]], [[7, 8, 9]]]
+
+
+def test_a_page_that_needs_more_memory_than_there_is_is_left_alone_and_the_others_are_replayed(
+    empty_lake: Path, lake_dir: Path
+) -> None:
+    shutil.copytree(empty_lake, lake_dir)
+    bodies = [
+        json.dumps([incident(name, caller_phone_number=REFUSED, note="?")]).encode()
+        for name in ("a", "b", "c")
+    ]
+    bodies[1] = bodies[1].replace(b"?", b"\xff" * (8 << 20))  # three times as long as text
+    pages = [page(sequence=number, body=body) for number, body in enumerate(bodies)]
+    with Lake.open(lake_dir, memory_limit_mb=1024) as lake, faulty_parser():
+        lake.load(pages, cell=cell(), run_id="run")
+
+    with Lake.open(lake_dir) as lake:
+        (limited,) = lake.replay()
+    with Lake.open(lake_dir, memory_limit_mb=1024) as lake:
+        (unlimited,) = lake.replay()
+
+    reason = "it needs more memory than there is, raise DISPATCHLAKE_MEMORY_LIMIT_MB"
+    assert (limited.pages, limited.added, limited.unreadable, limited.reasons) == (3, 2, 1, ((reason, 1),))
+    assert (unlimited.pages, unlimited.added, unlimited.unreadable) == (3, 1, 0)
 
 
 @pytest.mark.parametrize("step", ["_reconcile_versions", "retype"])
