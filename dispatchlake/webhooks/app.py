@@ -49,8 +49,7 @@ HEADERS_OF_INTEREST = (
 _TOKEN_BODY_BYTES = 64 << 10
 _TOKEN_BODY_S = 5.0
 _TOKEN_REQUESTS = 32
-_TOKEN_REQUESTS_OF_ONE = 8
-"""Requests for tokens have a room of their own, one source a part of it: who makes one is not let in yet."""
+"""Requests for tokens have a room of their own: who makes one is not let in yet."""
 
 _DISK_RETRY_S = 30
 """When a delivery that found the disk full may find room."""
@@ -69,14 +68,14 @@ class Limits:
     Attributes:
         body_bytes: Longest body, as sent and unpacked.
         request_s: Longest time in which a body must have come.
-        requests: How many are under way at once.
-        bodies_bytes: How many bytes of bodies lie in memory at once.
+        requests: How many are under way at once; of one center, half as many at most.
+        bodies_bytes: How many bytes of bodies lie in memory at once; of one center, half as many at most.
         free_bytes: With less room on the disk than this, the receiver says that it is not ready.
     """
 
     body_bytes: int = 16 << 20
     request_s: float = 30.0
-    requests: int = 256
+    requests: int = 512
     bodies_bytes: int = 192 << 20
     free_bytes: int = 256 << 20
 
@@ -99,11 +98,7 @@ class Receiver:
         self._failures = Failures()
         self._limits = limits
         self._room = Room(requests=limits.requests, body_bytes=limits.bodies_bytes)
-        self._token_room = Room(
-            requests=_TOKEN_REQUESTS,
-            body_bytes=_TOKEN_REQUESTS * _TOKEN_BODY_BYTES,
-            of_one=_TOKEN_REQUESTS_OF_ONE,
-        )
+        self._token_room = Room(requests=_TOKEN_REQUESTS, body_bytes=_TOKEN_REQUESTS * _TOKEN_BODY_BYTES)
         self._readiness: tuple[float, str] = (-_READY_S, "")
 
     def build(self) -> Starlette:
@@ -145,7 +140,7 @@ class Receiver:
         line.credential = credential
         if _media_type(request) not in ("", "application/json"):
             raise DeliveryRefused("The content type must be application/json.", 415)
-        with self._room.entered(line.source) as share:
+        with self._room.entered(center_id) as share:
             body = await read_body(
                 request, share, limit_bytes=self._limits.body_bytes, limit_s=self._limits.request_s
             )

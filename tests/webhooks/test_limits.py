@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import random
+import select
 import socket
 import ssl
 import tracemalloc
@@ -20,6 +21,7 @@ from dispatchlake.settings import Settings
 from dispatchlake.unpacking import UnpacksToTooMuch, unpack
 from dispatchlake.webhooks import app, connections
 from dispatchlake.webhooks.app import Limits
+from dispatchlake.webhooks.credentials import CredentialKind
 from dispatchlake.webhooks.room import Room
 from dispatchlake.webhooks.server import Listener
 from dispatchlake.webhooks.sources import BURST, EVERY_S, Failures, source_of
@@ -31,7 +33,8 @@ from tests.webhooks.receiving import CENTER, PATIENCE_S, Receiving, read_to_end
 SMALL = 100_000
 
 
-LIMITS = Limits(body_bytes=SMALL, requests=2, bodies_bytes=3 * SMALL)
+LIMITS = Limits(body_bytes=SMALL, requests=3, bodies_bytes=3 * SMALL)
+"""Two requests of one center: the third is for another."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def _tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiving]:
 @pytest.fixture
 def tight(_tight: Receiving) -> Receiving:
     """A receiver that takes little."""
-    wait_until(lambda: _tight.receiver._room.requests_left == LIMITS.requests, "the test before has gone")
+    wait_until(lambda: _tight.receiver._room.requests.left == LIMITS.requests, "the test before has gone")
     return begun_anew(_tight)
 
 
@@ -214,7 +217,7 @@ def test_one_connection_serves_many_requests(tight: Receiving) -> None:
 
 def test_more_requests_at_once_than_there_is_room_for(tight: Receiving) -> None:
     with begun(tight, "Content-Length: 2") as one, begun(tight, "Content-Length: 2") as other:
-        wait_until(lambda: tight.receiver._room.requests_left == 0, "both are under way")
+        wait_until(lambda: tight.receiver._room.requests.left == 1, "both are under way")
 
         refused = tight.deliver(b"refused")
 
@@ -226,6 +229,24 @@ def test_more_requests_at_once_than_there_is_room_for(tight: Receiving) -> None:
     assert refused.header("retry-after") == "1"
     assert tight.deliver().status == 200
     assert len(tight.waiting()) == 3
+
+
+def test_slow_deliveries_of_one_center_keep_no_other_out(tight: Receiving) -> None:
+    _, token = tight.file.issue("denver-co", CredentialKind.BEARER)
+    room = tight.receiver._room
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(begun(tight, "Content-Length: 9")) for _ in range(LIMITS.requests)]
+        for connection in slow:
+            connection.sendall(b"{")
+        wait_until(
+            lambda: room.requests.left == 0 or select.select(slow, [], [], 0)[0],
+            "all are under way, or one is refused",
+        )
+
+        assert tight.deliver(center="denver-co", token=token).status == 200
+        assert tight.deliver().status == 503, "it is its own center that has to wait"
+
+    assert len(tight.waiting("denver-co")) == 1
 
 
 def test_slow_requests_for_tokens_keep_no_delivery_out(tight: Receiving) -> None:
@@ -245,18 +266,18 @@ def test_slow_requests_for_tokens_keep_no_other_source_from_one(tight: Receiving
     head = b"POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     head += b"Content-Length: %d\r\n\r\n" % len(form)
     room = tight.receiver._token_room
-    before = room.requests_left
+    before = room.requests.left
     with contextlib.ExitStack() as stack:
-        for number in range(1, 9):
+        for number in range(1, before // 2 + 1):
             connection = stack.enter_context(socket.create_connection((tight.host, tight.port), PATIENCE_S))
             connection.sendall(head)
-            wait_until(lambda number=number: room.requests_left == before - number, "it is under way")
+            wait_until(lambda number=number: room.requests.left == before - number, "it is under way")
         assert tight.send("POST", "/oauth/token", form).status == 503, "one source has a part of the room"
         with socket.create_connection((tight.host, tight.port), PATIENCE_S, ("127.0.0.2", 0)) as other:
             other.sendall(head + form)
             assert other.recv(65536).startswith(b"HTTP/1.1 401 "), "it is looked at"
 
-    wait_until(lambda: room.requests_left == before, "they have gone")
+    wait_until(lambda: room.requests.left == before, "they have gone")
 
 
 def test_a_request_for_a_token_that_drips_is_left(tight: Receiving, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,14 +311,25 @@ def test_memory_has_a_bound() -> None:
     room = Room(requests=10, body_bytes=100)
     with room.entered("a") as one:
         one.take(60)
-        with pytest.raises(DeliveryRefused, match="Too much") as caught, room.entered("a") as other:
-            other.take(60)
-        one.take(40)
+        with pytest.raises(DeliveryRefused, match="Too much") as caught, room.entered("b") as other:
+            other.take(41)
     with room.entered("b") as again:
         again.take(100)
 
     assert caught.value.status == 503
-    assert (room.requests_left, room.bytes_left) == (10, 100)
+    assert (room.requests.left, room.body_bytes.left) == (10, 100)
+
+
+def test_nobody_gets_more_of_the_memory_than_is_left_for_all_others() -> None:
+    room = Room(requests=10, body_bytes=100)
+    with room.entered("a") as one, room.entered("a") as another, room.entered("b") as other:
+        one.take(30)
+        another.take(20)
+        with pytest.raises(DeliveryRefused, match="Too much"):
+            one.take(1)
+        other.take(50)
+
+    assert room.body_bytes.left == 100
 
 
 def test_a_head_that_is_too_long(receiving: Receiving) -> None:
