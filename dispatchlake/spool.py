@@ -40,6 +40,9 @@ _ANY_PLACE = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+SET_BACK = timedelta(hours=1)
+"""A clock that goes back by up to so much is made up for; one that goes back further was wrong before."""
+
 _TABLES = """
 CREATE TABLE deliveries (
     place INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -55,7 +58,8 @@ CREATE INDEX waiting ON deliveries (center_id, place, body_bytes);
 CREATE TABLE newest (received_us INTEGER NOT NULL);
 INSERT INTO newest VALUES (0);
 """
-# AUTOINCREMENT: a place that was forgotten is never given again. `newest` outlives what it was the time of.
+# AUTOINCREMENT: a place that was forgotten is never given again. `newest`, of the delivery that came last,
+# outlives what it was the time of.
 
 
 class DeliveryKind(StrEnum):
@@ -143,8 +147,10 @@ class Spool:
     def keep(self, deliveries: Sequence[Delivery]) -> None:
         """Keep deliveries, all or none; when this returns they are on the disk.
 
-        Each is given a time of receipt later than that of the one before it, whatever the machine's clock
-        does: the order of receipt is then that of time, here and in the lake.
+        Each is given a time of receipt later than that of the one before it, even if the machine's clock goes
+        back by up to an hour: the order of receipt is then that of time, here and in the lake. Of a clock
+        that goes back further, as once it is set right that was years ahead, the new time is taken; the order
+        of receipt is still that in which deliveries wait, land and stand in the archive.
 
         Raises:
             SpoolBusy: The disk is full, or another process held the file for too long; none is kept.
@@ -154,7 +160,9 @@ class Spool:
             (newest_us,) = connection.execute("SELECT received_us FROM newest").fetchone()
             rows = []
             for delivery in deliveries:
-                newest_us = max(newest_us + 1, (delivery.received_at - _EPOCH) // _MICROSECOND)
+                received_us = (delivery.received_at - _EPOCH) // _MICROSECOND
+                is_set_back = newest_us - received_us > SET_BACK // _MICROSECOND
+                newest_us = received_us if is_set_back else max(newest_us + 1, received_us)
                 rows.append(
                     (
                         delivery.raw_id,

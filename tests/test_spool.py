@@ -126,6 +126,28 @@ def test_time_goes_on_whatever_the_clock_does(
     assert max(times) - NOON <= timedelta(seconds=max(seconds), microseconds=len(seconds))
 
 
+def test_a_clock_that_was_years_ahead_dates_only_what_came_meanwhile(spool: Spool) -> None:
+    years_ahead = NOON + timedelta(days=4000)
+    came = [NOON, years_ahead, NOON + timedelta(seconds=1), NOON, NOON - timedelta(minutes=59)]
+
+    for received_at in came:
+        spool.keep([delivery(received_at=received_at)])
+
+    assert [d.received_at - NOON for d in everything(spool)] == [
+        timedelta(),
+        timedelta(days=4000),
+        timedelta(seconds=1),
+        timedelta(seconds=1, microseconds=1),
+        timedelta(seconds=1, microseconds=2),
+    ]
+
+
+def test_within_a_batch_too_a_clock_that_was_hours_ahead_is_followed_back(spool: Spool) -> None:
+    spool.keep([delivery(received_at=NOON + timedelta(hours=2)), delivery()])
+
+    assert [d.received_at - NOON for d in everything(spool)] == [timedelta(hours=2), timedelta()]
+
+
 def test_a_batch_is_kept_whole_or_not_at_all(spool: Spool) -> None:
     first = delivery()
     spool.keep([first])
