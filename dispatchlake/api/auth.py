@@ -11,7 +11,7 @@ import httpx
 from dispatchlake.api.login import Login
 from dispatchlake.api.token_store import Token, TokenStore
 from dispatchlake.clock import monotonic_s
-from dispatchlake.errors import AuthRejected, ContractBroken
+from dispatchlake.errors import AuthRejected, CenterError, ContractBroken, is_transient
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,9 @@ class CenterAuth:
     """One OAuth2 identity, for one dispatch center and scope.
 
     A token comes from memory, else from the machine's store, else from a login. Whoever logs in holds the
-    store's lock, so that everyone else waits for that token instead of fetching one of their own.
+    store's lock, so that everyone else waits for that token instead of fetching one of their own. A token is
+    renewed before its end; where that fails for now it is used on, by everybody, and its renewal tried again
+    after a pause.
 
     On a 401 the token is given up for everybody. If another process has put a newer one into the store, that
     one is tried; then there is one login and one more try. What is answered to that is the answer: a second
@@ -75,7 +77,7 @@ class CenterAuth:
         with self._lock:
             if self._token is None or not self._token.is_fresh(monotonic_s()):
                 with self._store.locked():
-                    self._token = self._stored() or self._fetch()
+                    self._token = self._stored() or self._renewed()
             return self._token
 
     def _replace(self, refused: Token) -> tuple[Token, bool]:
@@ -86,7 +88,7 @@ class CenterAuth:
             is_newer = stored is not None and stored.value != refused.value
             if stored is None or not is_newer:
                 self._store.drop()
-                stored = self._fetch()
+                stored = self._fetch(is_urgent=True)
             self._token = stored
             return stored, not is_newer
 
@@ -94,11 +96,27 @@ class CenterAuth:
         token = self._store.read()
         return token if token is not None and token.is_fresh(monotonic_s()) else None
 
-    def _fetch(self) -> Token:
+    def _renewed(self) -> Token:
+        """Return a new token; or where there is none to be had for now, the one that is due, while good."""
+        due = self._store.read()
+        if due is None or monotonic_s() >= due.lapses_at_s:
+            return self._fetch(is_urgent=True)
+        try:
+            return self._fetch(is_urgent=False)
+        except CenterError as error:
+            now_s = monotonic_s()
+            if not is_transient(error) or now_s >= due.lapses_at_s:
+                raise
+            logger.warning("%s The token there is serves for %.0f s yet.", error, due.lapses_at_s - now_s)
+        due = due.postponed(now_s)
+        self._store.write(due)
+        return due
+
+    def _fetch(self, *, is_urgent: bool) -> Token:
         if self._refusal is not None:
             raise AuthRejected(*self._refusal.args)
         try:
-            token = self._login.fetch_token()
+            token = self._login.fetch_token(is_urgent=is_urgent)
         except AuthRejected as error:
             self._refusal = error
             raise

@@ -305,6 +305,7 @@ class CenterClient:
                 client_id=credentials.client_id,
                 scope=scope,
                 client_secret=credentials.client_secret.get_secret_value(),
+                sleep=self._retry.sleep,
             )
             login = Login(
                 self.center,

@@ -73,15 +73,15 @@ class Login:
         self._deadline = deadline
         self.tries = 0
 
-    def fetch_token(self) -> Token:
-        """Log in once; passing faults are tried again within the retry budget.
+    def fetch_token(self, *, is_urgent: bool = True) -> Token:
+        """Log in once; if it is urgent, passing faults are tried again within the retry budget.
 
         Raises:
             AuthRejected: The credentials or the scope were refused. Never tried again.
-            CenterUnavailable, RateLimited: Still failing when the budget was spent.
+            CenterUnavailable, RateLimited: Failing, or still failing when the budget was spent.
             ContractBroken: An answer that is no token.
         """
-        token = self._retry.run(self._attempt)
+        token = self._retry.run(self._attempt) if is_urgent else self._attempt()
         logger.info("Logged in to %s for %s", self._center.center_id, self._scope)
         return token
 

@@ -12,8 +12,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -31,8 +32,13 @@ MARGIN_S = 300.0
 MARGIN_SHARE = 0.1
 """A token is renewed this long before its end, whichever is shorter."""
 
+RENEWAL_PAUSE_S = 30.0
+"""How long a token is used that could not be renewed, until that is tried again."""
+
 LOCK_WAIT_S = 120.0
 """Longer than any login may take with its retries: whoever waits gets the token of whoever logs in."""
+
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,14 @@ class Token:
         lapses_at_s: Monotonic time of this machine at which its life ends, in seconds; infinite where the
             server stated no life, and the token is good until it is refused.
         life_s: Its whole life as the server stated it, in seconds.
+        postponed_until_s: Monotonic time until which it is not to be renewed, since that has failed.
         generation: A name for it that may be logged.
     """
 
     value: str = field(repr=False)
     lapses_at_s: float
     life_s: float
+    postponed_until_s: float = 0.0
 
     @property
     def generation(self) -> str:
@@ -56,17 +64,35 @@ class Token:
         return hashlib.sha256(self.value.encode()).hexdigest()[:8]
 
     def is_fresh(self, now_s: float) -> bool:
-        """Say whether the token may be used now: not within 5 minutes, or 10 % of its life, of its end."""
-        return now_s < self.lapses_at_s - min(MARGIN_S, MARGIN_SHARE * self.life_s)
+        """Say whether the token may be used now as it is.
+
+        That is not within 5 minutes, or 10 % of its life, of its end, unless its renewal is postponed.
+        """
+        renewed_at_s = self.lapses_at_s - min(MARGIN_S, MARGIN_SHARE * self.life_s)
+        return now_s < max(renewed_at_s, min(self.postponed_until_s, self.lapses_at_s))
+
+    def postponed(self, now_s: float) -> Token:
+        """Return the token as one that is renewed a little later."""
+        return replace(self, postponed_until_s=now_s + RENEWAL_PAUSE_S)
 
 
 class TokenStore:
-    """The place of one center's token for one client and scope."""
+    """The place of one center's token for one client and scope; `sleep` may raise to end a wait for it."""
 
-    def __init__(self, folder: Path, *, origin: str, client_id: str, scope: str, client_secret: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        origin: str,
+        client_id: str,
+        scope: str,
+        client_secret: str,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         name = hashlib.sha256(f"{origin}\0{client_id}\0{scope}".encode()).hexdigest()[:32]
         self._path = private_folder(folder) / f"{name}.token"
-        self._lock = FileLock(folder / f"{name}.lock", timeout=LOCK_WAIT_S, mode=0o600)
+        self._lock = FileLock(folder / f"{name}.lock", timeout=0, mode=0o600)
+        self._sleep = sleep
         # The key lives nowhere but in the client secret: the file is worthless without it, and a token of
         # a rotated secret is no longer readable.
         key = HKDF(SHA256(), 32, salt=name.encode(), info=b"dispatchlake token store").derive(
@@ -84,17 +110,26 @@ class TokenStore:
         Raises:
             CenterUnavailable: Somebody else held it for too long.
         """
+        ends_s = time.monotonic() + LOCK_WAIT_S
+        while not self._take():
+            if time.monotonic() > ends_s:
+                raise CenterUnavailable(
+                    f"Another process of this machine has been logging in for more than {LOCK_WAIT_S:.0f} s."
+                )
+            self._sleep(_POLL_S)
+        try:
+            self._sleep(0)  # whoever was to stop meanwhile does nothing with it
+            yield
+        finally:
+            self._lock.release()
+
+    def _take(self) -> bool:
         with explained(self._path.parent):
             try:
                 self._lock.acquire()
             except Timeout:
-                raise CenterUnavailable(
-                    f"Another process of this machine has been logging in for more than {LOCK_WAIT_S:.0f} s."
-                ) from None
-        try:
-            yield
-        finally:
-            self._lock.release()
+                return False
+        return True
 
     def read(self) -> Token | None:
         """Return the stored token, or None where there is none that can be read and trusted."""

@@ -3,20 +3,26 @@ from __future__ import annotations
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from dispatchlake.api import CenterClient
 from dispatchlake.api import auth as auth_module
+from dispatchlake.api import login as login_module
 from dispatchlake.api.auth import CenterAuth, is_same_origin
 from dispatchlake.api.token_store import Token, TokenStore
-from dispatchlake.errors import AuthRejected, CenterUnavailable, ContractBroken
+from dispatchlake.clock import monotonic_s
+from dispatchlake.errors import AuthRejected, Cancelled, CenterUnavailable, ContractBroken
 from dispatchlake.model import DispatchCenter
+from dispatchlake.stop import Stop
 from tests.api.reader_process import Job, run_together, waiting_processes
 from tests.api.reading import (
     EVERYTHING,
+    IMPATIENT,
     INCIDENT_EVENTS,
     LISTING,
     asked,
@@ -111,6 +117,76 @@ def test_a_token_is_renewed_before_it_lapses(
             ids_of(client)
             assert logins(sandbox, center) == (expected, 0)
     assert set(sandbox.counts(center.center_id)["statuses"]) == {"200"}
+
+
+def move_clock(monkeypatch: pytest.MonkeyPatch, later_s: float) -> None:
+    """Let a client's clock show the time that it will be in so many seconds."""
+    for module in (auth_module, login_module):
+        monkeypatch.setattr(module, "monotonic_s", lambda: monotonic_s() + later_s)
+
+
+UNAVAILABLE: list[dict[str, Any]] = [
+    {"kind": "status", "status": 503},
+    {"kind": "status", "status": 429},
+    {"kind": "reset"},
+    {"kind": "slow_bytes", "bytes_per_s": 1},
+]
+
+
+@pytest.mark.parametrize("fault", UNAVAILABLE, ids=["503", "429", "reset", "too slow"])
+def test_a_token_that_cannot_be_renewed_for_now_is_used_and_its_renewal_tried_again_after_a_pause(
+    sandbox: SandboxProcess, state_dir: Path, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
+) -> None:
+    center = put_center(sandbox, sandbox_side=PAGED)
+    with open_client(center, state_dir) as one, open_client(center, state_dir) as other:
+        ids_of(one)
+        monkeypatch.setattr(login_module, "LONGEST_ANSWER_S", 1.0)
+        sandbox.add_fault(center.center_id, on="token", **fault)
+
+        tries = []
+        for later_s in (6901, 6910, 6940):
+            move_clock(monkeypatch, later_s)
+            for client in (one, other):
+                assert set(ids_of(client)) == truth(sandbox, center)
+            tries.append(asked(sandbox, center, "token"))
+
+    assert tries == [2, 2, 3], "whoever else has the token does not try again within the pause"
+    assert sandbox.faults_left(center.center_id) == []
+    assert len(set(generations(sandbox, center))) == 2
+
+
+def test_a_token_that_could_not_be_renewed_is_not_used_past_its_end(
+    sandbox: SandboxProcess, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    center = put_center(sandbox)
+    with open_client(center, state_dir) as client:
+        ids_of(client)
+        sandbox.add_fault(center.center_id, "status", on="token", status=503, times=99)
+        move_clock(monkeypatch, 7190)
+        ids_of(client)
+        read_before = asked(sandbox, center)
+
+        move_clock(monkeypatch, 7201)
+        with pytest.raises(CenterUnavailable, match="the token endpoint answered 503"):
+            ids_of(client)
+
+    assert asked(sandbox, center) == read_before
+
+
+def test_a_refused_renewal_ends_the_reading_though_the_token_is_good(
+    sandbox: SandboxProcess, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is refused is told of at once, and not asked for again: it may lock the account."""
+    center = put_center(sandbox)
+    with open_client(center, state_dir) as client:
+        ids_of(client)
+        sandbox.add_fault(center.center_id, "status", on="token", status=401, times=99)
+        move_clock(monkeypatch, 6901)
+
+        with pytest.raises(AuthRejected):
+            ids_of(client)
+
+    assert asked(sandbox, center, "token") == 2
 
 
 # --- 401
@@ -319,6 +395,29 @@ def test_whoever_waits_too_long_for_another_login_is_told_so(
         pytest.raises(CenterUnavailable, match="Another process of this machine has been logging in"),
     ):
         pool.submit(read, center, state_dir).result()
+
+    assert asked(sandbox, center, "token") == 0
+
+
+@pytest.mark.parametrize("is_held", [True, False], ids=["while another logs in", "before a login"])
+def test_whoever_is_asked_to_stop_waits_for_no_token_and_logs_in_for_none(
+    sandbox: SandboxProcess, state_dir: Path, is_held: bool
+) -> None:
+    center, stop = put_center(sandbox), Stop()
+    another = store_of(center, state_dir).locked() if is_held else nullcontext()
+    with (
+        ThreadPoolExecutor(1) as pool,
+        another,
+        CenterClient(center, state_dir=state_dir, patience=IMPATIENT, sleep=stop.sleep) as client,
+    ):
+        if is_held:
+            reading = pool.submit(ids_of, client)
+            stop.ask()
+        else:
+            stop.ask()
+            reading = pool.submit(ids_of, client)
+        with pytest.raises(Cancelled):
+            reading.result(timeout=10)
 
     assert asked(sandbox, center, "token") == 0
 

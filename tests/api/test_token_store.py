@@ -222,6 +222,16 @@ def test_a_token_past_its_end_is_never_fresh_and_a_new_one_always_is(life_s: flo
     assert not token.is_fresh(life_s * (1 + age))
 
 
+def test_a_renewal_is_postponed_by_a_pause_and_never_past_the_end() -> None:
+    token = Token("token", lapses_at_s=7200, life_s=7200)
+
+    postponed = token.postponed(7000)
+
+    assert not token.is_fresh(7000)
+    assert [postponed.is_fresh(now_s) for now_s in (7000, 7029.9, 7030)] == [True, True, False]
+    assert [token.postponed(7190).is_fresh(now_s) for now_s in (7199.9, 7200)] == [True, False]
+
+
 def test_a_token_without_an_end_stays_fresh() -> None:
     assert Token("token", lapses_at_s=float("inf"), life_s=float("inf")).is_fresh(1e15)
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 
-from dispatchlake.errors import ContractBroken
+from dispatchlake.errors import Cancelled, ContractBroken
 from dispatchlake.ingest import backfill_windows, ingest_cell
 from dispatchlake.lake.reading import query_arrow
 from dispatchlake.model import DispatchCenter, Paging
 from dispatchlake.settings import Settings
+from dispatchlake.stop import Stop
 from dispatchlake.windows import Window
+from tests.api.test_auth import store_of
 from tests.centers import put_center
 from tests.sandbox_process import SandboxProcess
 from tests.truth.comparison import assert_equal, assert_versions_equal
+from tests.waiting import wait_until
 
 CAD = "cad_incidents"
 
@@ -233,6 +237,26 @@ def test_each_fault_of_the_token_endpoint_once(
 
     assert sandbox.faults_left(center.center_id) == []
     assert_truth(sandbox, center, settings)
+
+
+def test_a_backfill_cancelled_while_another_process_logs_in_ends_and_has_not_failed(
+    sandbox: SandboxProcess, settings: Settings
+) -> None:
+    center, stop = put_center(sandbox), Stop()
+    start = datetime(2024, 3, 1, tzinfo=UTC)
+    windows = [Window(start, start + timedelta(days=1))]
+    with ThreadPoolExecutor(1) as pool, store_of(center, settings.state_dir).locked():
+        run = pool.submit(
+            backfill_windows, center, "incident_events", windows, settings=settings, run_id="r", stop=stop
+        )
+        wait_until((settings.lake_dir / "catalog.sqlite").exists, "it has begun")
+        stop.ask()
+        with pytest.raises(Cancelled):
+            run.result(timeout=30)
+
+    assert sandbox.counts(center.center_id)["requests"] == {}
+    assert query_arrow("FROM coverage", lake_dir=settings.lake_dir).num_rows == 0
+    assert query_arrow("FROM runs", lake_dir=settings.lake_dir).num_rows == 0
 
 
 @pytest.mark.parametrize("kind", ["redirect_foreign", "next_foreign"])
