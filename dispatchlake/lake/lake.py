@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from typing import Self, TypeVar
 import duckdb
 from filelock import FileLock
 
+from dispatchlake.clock import monotonic_s
 from dispatchlake.errors import CatalogBusy, DispatchLakeError, LakeError
 from dispatchlake.lake import (
     backfilled,
@@ -163,7 +163,7 @@ class Lake:
             return self._load(pages, cell, run_id, logins)
 
     def _load(self, pages: Iterable[Page], cell: Cell, run_id: str, logins: Callable[[], int]) -> LoadSummary:
-        started_at, started_s = datetime.now(UTC), time.monotonic()
+        started_at, started_s = datetime.now(UTC), monotonic_s()
         expect_many_objects()
         staging = Staging(self._session, record_type_of(cell.resource))
         last: list[ArchivedPage] = []
@@ -180,7 +180,7 @@ class Lake:
                         archive = partial(archive_pages, self._connection, batch.pages, run_id=run_id)
                         self._transact(archive, erased=erased.mark)
                     staging.add(type_pages(batch.pages, staging.record_type))
-            took = timedelta(seconds=time.monotonic() - started_s)
+            took = timedelta(seconds=monotonic_s() - started_s)
             load = Load(cell, run_id, staging, last, erased.mark, started_at, took, logins())
             return group_commit(self.lake_dir).land(load, self._land)
         except (DispatchLakeError, duckdb.Error):  # the lake takes nothing

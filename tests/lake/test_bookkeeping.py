@@ -78,6 +78,25 @@ def test_the_watermark_stays_behind_the_newest_change_by_as_long_as_reading_took
     assert center.ask("SELECT watermark_at FROM watermarks") == [(summary.watermark,)]
 
 
+def test_what_a_machine_sleeps_through_while_it_reads_counts_as_reading(
+    center: Center, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux stops its plain monotonic clock meanwhile; the center goes on."""
+    asked = time.clock_gettime
+
+    def suspended() -> Iterator[Page]:
+        yield center.page(incident("i1", updated=7300))
+        monkeypatch.setattr(
+            time, "clock_gettime", lambda clock: asked(clock) + 7200 * (clock == time.CLOCK_BOOTTIME)
+        )
+        yield center.page(incident("i2", updated=50), sequence=2)
+
+    summary = center.load_pages(suspended())
+
+    assert summary.watermark is not None
+    assert instant(0) < summary.watermark <= instant(100)
+
+
 def test_the_watermark_never_goes_back(center: Center) -> None:
     land(center, 1000)
     before = watermark(center)
