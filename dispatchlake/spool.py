@@ -12,6 +12,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,11 @@ BUSY_TIMEOUT_S = 30.0
 
 _LOG_BYTES = 16 << 20
 """What SQLite's log is cut back to after a burst."""
+
+_SHRINK_PAGES = 4096
+_SHRINK_PAUSE_S = 0.1
+"""The file becomes smaller by so many pages at a time, and whoever waits to keep a delivery gets his turn in
+between: SQLite has him look again every tenth of a second at least."""
 
 _LAYOUT = 1
 """Counts up when the tables below change."""
@@ -251,9 +257,18 @@ class Spool:
         with self._transaction() as connection:
             connection.executemany("DELETE FROM deliveries WHERE raw_id = ?", [(raw,) for raw in raw_ids])
             is_empty = connection.execute("SELECT 1 FROM deliveries LIMIT 1").fetchone() is None
-        if is_empty:  # what an outage made it grow by is the disk's again
-            with self._reading() as connection:
-                connection.executescript("PRAGMA incremental_vacuum")  # `execute` would give back one page
+        if is_empty:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Give back to the disk what an outage made the file grow by."""
+        with self._reading() as connection:
+            (free_pages,) = connection.execute("PRAGMA freelist_count").fetchone()
+        for done in range(0, free_pages, _SHRINK_PAGES):
+            if done:
+                time.sleep(_SHRINK_PAUSE_S)
+            with self._reading() as connection:  # `execute` would give back one page
+                connection.executescript(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})")
 
     def count(self) -> int:
         """Return how many wait."""

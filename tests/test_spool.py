@@ -235,6 +235,31 @@ def test_it_grows_small_again_when_nothing_waits(spool: Spool, tmp_path: Path) -
     assert sum(file.stat().st_size for file in (tmp_path / "spool").iterdir()) < 100_000
 
 
+def test_while_it_grows_small_others_keep(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatchlake.spool._SHRINK_PAGES", 100)
+    kept = [delivery(body=os.urandom(1_000_000)) for _ in range(2)]
+    spool.keep(kept)
+    came: list[Delivery] = []
+
+    with Spool.open(tmp_path / "spool") as receiver:
+
+        def deliver(statement: str) -> None:
+            if "incremental_vacuum" in statement:
+                came.append(delivery(body=bytes(len(came))))
+                receiver.keep(came[-1:])
+
+        spool._connection.set_trace_callback(deliver)
+        spool.forget([d.raw_id for d in kept])
+        spool._connection.set_trace_callback(None)
+
+    assert len(came) > 1, "it is free again and again"
+    assert [d.body for d in everything(spool)] == [d.body for d in came]
+    spool.close()
+    assert sum(file.stat().st_size for file in (tmp_path / "spool").iterdir()) < 100_000
+
+
 @pytest.mark.parametrize("content", [b"this is not a spool " * 500, b"SQLite format 3\0" + bytes(4096)])
 def test_a_damaged_file_gives_a_clear_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "spool.sqlite").write_bytes(content)
