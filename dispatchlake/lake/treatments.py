@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from dispatchlake.lake.blocks import to_block
 from dispatchlake.lake.declared import Column, Table
 from dispatchlake.lake.record_types import EVENT_TYPES, RECORD_TYPES, Pii
 from dispatchlake.lake.schemas import TABLES
@@ -45,41 +46,6 @@ _DEGREES = r"\p{N}([.,\x{66B}]\p{N}{3}|\s*\x{B0})"
 _LONGEST_WORDING = 100
 """Characters; what a center has a list for is shorter."""
 
-_BETWEEN = r"[^a-z0-9\x{AA}-\x{1FFF}\x{2C00}-\x{2FFF}\x{3001}-\x{10FFFF}]"
-"""Blanks, dashes, dots and the like."""
-
-_END = "(?:[^a-z]|$)"
-_SHORT_NUMBER = rf"{_BETWEEN}*\p{{N}}+[a-z]?{_END}"
-_PART = "apt|apartment|unit|ste|suite|room|lot|trlr|trailer|bldg|building"
-_NUMBERED_PART = (
-    rf"(?:(?:{_PART}|apts|apartments|units|suites|rooms|lots|flat)"
-    rf"(?:{_BETWEEN}*\p{{N}}|{_BETWEEN}+[a-df-mo-rt-vx-z]{_END})"
-    rf"|(?:n[o\x{{B0}}\x{{BA}}]|floor|flr|space|spc|ph){_SHORT_NUMBER})"
-)
-"""A word that names a part of a house only together with what follows it: a number, or a letter that is no
-direction. `APTS W GULF BANK RD` keeps its road, `SPACE CENTER BLVD` and `NO 5TH ST` their names."""
-
-_UNIT = (
-    rf"(?is)(?:{_BETWEEN}*[#\x{{FF03}}\x{{2116}}]|^{_NUMBERED_PART}|(?:(\p{{N}}){_BETWEEN}*|{_BETWEEN}+)"
-    rf"(?:{_NUMBERED_PART}|(?:{_PART}|rm){_END}|flat{_BETWEEN}+[a-z]{_END}|fl{_SHORT_NUMBER})).*$"
-)
-"""From here on an address says which part of a house. At the beginning a word alone does not: many a place is
-called `APT` and its name. The digit before, if there is one, stays."""
-
-_NAMED_BY_NUMBER = (
-    r"(?i)\b(?:((?:hwy|highway|[nsew]?(?:fm|sh|us|ih)|rm|i|sr|state route|state road|route|rt|rte|loop|lp|cr"
-    r"|county road|co rd|interstate|beltway|exit|bus)[ .-]*)([0-9])|([0-9]{1,3}(?:st|nd|rd|th|[nsew]b|xx)\b))"
-)
-"""A road that has a number for a name, a numbered street (`100TH`), a road in one direction (`101NB`); and
-what the center itself shows to the block (`14XX`)."""
-
-_HOUSE = (
-    r"(?:^([^\p{L}\p{N}_]*)(?:(\p{Nd}*)\p{Nd}{2}|\p{Nd})|([^\p{Nd}_]\p{Nd}+)\p{Nd}{2})"
-    r"(?:[-./]?[A-Za-z]?\p{N}+)*(?:-?[A-Za-z]\b)?(?:\s+(?:[0-9]/[0-9]|\p{No})\p{N}*)?"
-)
-"""A house number: any at the beginning, and of three digits or more anywhere, also within a word. Two digits
-go, and what belongs to the number after them: a letter, a range, a fraction."""
-
 
 @dataclass(frozen=True, slots=True)
 class OpenColumn:
@@ -108,12 +74,7 @@ def _wording(column: str, _decimals: int) -> str:
 
 
 def _block(column: str, _decimals: int) -> str:
-    """Return an address to the block: house numbers without their last two digits, and no part of a house."""
-    text = f"regexp_replace(replace({column}, '_', ' '), '{_UNIT}', '\\1')"
-    # A number that is a name keeps its digits: `_HOUSE` passes by what has this before it.
-    text = f"regexp_replace({text}, '{_NAMED_BY_NUMBER}', '\\1_\\2\\3', 'g')"
-    text = f"replace(regexp_replace({text}, '{_HOUSE}', '\\1\\2\\3xx', 'g'), '_', '')"
-    return _unless(f"{_PHONE_LIKE}|{_MAIL_IN_ADDRESS}|{_DEGREES}", column, text)
+    return _unless(f"{_PHONE_LIKE}|{_MAIL_IN_ADDRESS}|{_DEGREES}", column, to_block(column))
 
 
 def _unless(revealing: str, column: str, shown: str) -> str:
