@@ -65,6 +65,11 @@ def _shown(column: str, _decimals: int) -> str:
     return column
 
 
+def _dialled(column: str, _decimals: int) -> str:
+    """Return a telephone number if there is one: all that say there is none would share a token."""
+    return f"CASE WHEN regexp_matches({column}, '\\p{{N}}') THEN {column} END"
+
+
 def _rounded(column: str, decimals: int) -> str:
     return f"round({column}, {decimals})"
 
@@ -94,7 +99,7 @@ def _postal_area(column: str, _decimals: int) -> str:
 
 _TREATMENTS: Mapping[Pii, tuple[Callable[[str, int], str], TokenKind]] = {
     "none": (_shown, ""),
-    "phone": (_shown, "phone"),
+    "phone": (_dialled, "phone"),
     "address": (_block, ""),
     "postal code": (_postal_area, ""),
     "coordinates": (_rounded, ""),

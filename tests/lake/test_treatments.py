@@ -344,6 +344,19 @@ def test_a_postal_code_is_shown_without_what_names_a_street(code: str | None, ar
     assert shown("postal code", code) == area
 
 
+@pytest.mark.parametrize(
+    ("number", "seen"),
+    [
+        ("+13035550140", "+13035550140"),
+        ("911", "911"),
+        ("\uff19\uff11\uff11", "\uff19\uff11\uff11"),
+        *((none, None) for none in ("", " ", "-", "+", "(   )    -", "unknown", None)),
+    ],
+)
+def test_what_says_that_there_is_no_number_gets_no_token(number: str | None, seen: str | None) -> None:
+    assert shown("phone", number) == seen
+
+
 @pytest.mark.parametrize(("degrees", "seen"), [(39.742137, 39.742), (-104.991531, -104.992), (None, None)])
 def test_coordinates_are_rounded(degrees: float | None, seen: float | None) -> None:
     assert shown("coordinates", degrees, "DOUBLE") == seen
