@@ -70,6 +70,11 @@ def _dialled(column: str, _decimals: int) -> str:
     return f"CASE WHEN regexp_matches({column}, '\\p{{N}}') THEN {column} END"
 
 
+def _whether(column: str, _decimals: int) -> str:
+    """Return of a link only whether there is one."""
+    return f"CASE WHEN {column} <> '' THEN 'hidden' ELSE {column} END"
+
+
 def _rounded(column: str, decimals: int) -> str:
     return f"round({column}, {decimals})"
 
@@ -103,11 +108,12 @@ _TREATMENTS: Mapping[Pii, tuple[Callable[[str, int], str], TokenKind]] = {
     "address": (_block, ""),
     "postal code": (_postal_area, ""),
     "coordinates": (_rounded, ""),
+    "link": (_whether, ""),
     "wording": (_wording, ""),
     "fingerprint": (_shown, "fingerprint"),
     "id or fingerprint": (_shown, "id or fingerprint"),
 }
-"""By class; of a class that is not here, such as free text, links and everything, nothing is shown."""
+"""By class; of a class that is not here, such as free text and everything, nothing is shown."""
 
 _OF_ANY_RECORD = frozenset({"center_id", "received_at", "source", "raw_id", "created_at"})
 _CAD_TIMES = frozenset(

@@ -118,13 +118,31 @@ def test_what_may_reveal_a_caller_is_coarse_or_null(zones: Settings) -> None:
         (39.742, -104.992, "WPH2")
     ]
     assert rows(zones, "SELECT note, metadata FROM cad_notes") == [(None, None)]
-    assert rows(zones, "SELECT url, kind FROM media ORDER BY ALL") == [(None, "video"), (None, None)]
-    assert rows(zones, "SELECT DISTINCT chatroom_url, extra FROM incident_versions") == [(None, None)]
+    assert rows(zones, "SELECT url, kind FROM media ORDER BY ALL") == [("hidden", "video"), ("hidden", None)]
+    assert rows(zones, "SELECT DISTINCT chatroom_url, extra FROM incident_versions ORDER BY ALL") == [
+        ("hidden", None),
+        (None, None),
+    ]
     assert rows(zones, "SELECT DISTINCT record FROM quarantine") == [(None,)]
     assert rows(zones, "SELECT count(*) FROM quarantine WHERE reason IS NOT NULL") == [(2,)]
     assert rows(zones, "SELECT (SELECT count(*) FROM raw_pages), (SELECT count(*) FROM chain_heads)") == [
         (0, 0)
     ]
+
+
+def test_what_is_hidden_and_there_fails_no_check_in_either_zone(zones: Settings) -> None:
+    with open_lake(zones) as lake:
+        land(lake, media(id="m2", url=""), media(id="m3"))
+    publish(zones)
+    query = (
+        "SELECT check_name, failed FROM data_quality WHERE table_name IN ('media', 'incidents') ORDER BY ALL"
+    )
+
+    with connect_unnoted(zones.lake_dir) as reader:
+        in_the_restricted = reader.execute(query).fetchall()
+
+    assert rows(zones, query) == in_the_restricted
+    assert ("no_url", 2) in in_the_restricted
 
 
 def test_hashes_of_content_are_tokens_too_and_still_join(zones: Settings) -> None:

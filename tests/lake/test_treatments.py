@@ -56,7 +56,7 @@ def test_each_class_has_a_treatment_and_free_text_has_none_that_shows(pii: Pii) 
     (column,) = open_columns(Table("x", "", (Column("c", "VARCHAR", "", pii),)), decimals=3)
 
     is_hidden = column.sql == "NULL::VARCHAR"
-    assert is_hidden == (pii in {"none", "free text", "link", "everything"})
+    assert is_hidden == (pii in {"none", "free text", "everything"})
     assert bool(column.token) == (pii in {"phone", "fingerprint", "id or fingerprint"})
 
 
@@ -355,6 +355,11 @@ def test_a_postal_code_is_shown_without_what_names_a_street(code: str | None, ar
 )
 def test_what_says_that_there_is_no_number_gets_no_token(number: str | None, seen: str | None) -> None:
     assert shown("phone", number) == seen
+
+
+@pytest.mark.parametrize(("link", "seen"), [("https://media.example/a", "hidden"), ("", ""), (None, None)])
+def test_of_a_link_it_is_shown_whether_there_is_one(link: str | None, seen: str | None) -> None:
+    assert shown("link", link) == seen
 
 
 @pytest.mark.parametrize(("degrees", "seen"), [(39.742137, 39.742), (-104.991531, -104.992), (None, None)])
