@@ -165,7 +165,7 @@ CAD_FAULTS: dict[str, dict[str, Any]] = {
     "updated_before_created": {"updated_at": stamp(-60)},
     "created_in_the_future": {"created_at": f"{END + timedelta(hours=2):%F %T} UTC",
                               "updated_at": f"{END + timedelta(hours=3):%F %T} UTC"},
-    "date_that_stands_for_none": {"on_scene_at": "1970-01-01 00:00:00 UTC", "dispatched_at": None},
+    "date_that_stands_for_none": {"received_at": "1970-01-01 00:00:00 UTC"},
 }  # fmt: skip
 
 
@@ -174,6 +174,25 @@ def test_each_fault_fails_its_check_and_no_other(center: Center, check: str, fau
     center.load(cad("sound"), cad("faulty", **fault), resource="cad_incidents")
 
     assert failed(center, "cad_incidents") == {check: 1}
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"dispatched_at": None, "on_scene_at": stamp(-1)},
+        {"dispatched_at": None, "on_scene_at": None, "closed_at": stamp(-1)},
+        {"dispatched_at": stamp(-2), "on_scene_at": stamp(-1)},
+        {"dispatched_at": stamp(50), "on_scene_at": None, "closed_at": stamp(40)},
+        {"received_at": None, "dispatched_at": stamp(50), "on_scene_at": stamp(10), "closed_at": stamp(20)},
+    ],
+    ids=["beyond a missing one", "beyond two", "beyond a moved one", "closed first", "no call received"],
+)
+def test_a_time_is_out_of_order_before_any_that_it_should_follow(
+    center: Center, times: dict[str, Any]
+) -> None:
+    center.load(cad("faulty", **times), resource="cad_incidents")
+
+    assert failed(center, "cad_incidents").get("times_out_of_order") == 1
 
 
 def test_a_number_used_twice_by_one_kind_of_agency_is_told(center: Center) -> None:

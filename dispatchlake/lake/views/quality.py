@@ -6,9 +6,8 @@ judges whether that is bad: half of some centers' records never have a place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from dispatchlake.lake.declared import Column, Macro, View
 from dispatchlake.lake.record_types import CAD_INCIDENTS
@@ -28,9 +27,12 @@ _CAD_TIMES = tuple(
 )
 
 
-def _ordered(columns: Iterable[str]) -> str:
-    """Return that one of some times comes before one that it should come after, as SQL; nulls aside."""
-    return " OR ".join(f"coalesce({after} < {before}, false)" for before, after in pairwise(columns))
+def _out_of_order(columns: Sequence[str]) -> str:
+    """Return that one of some times comes before any that it should come after, as SQL; nulls aside."""
+    return " OR ".join(
+        f"coalesce({after} < greatest({', '.join(columns[:place])}), false)"
+        for place, after in enumerate(columns[1:], 1)
+    )
 
 
 def _stands_for_none(columns: Iterable[str]) -> str:
@@ -78,7 +80,9 @@ _CHECKED = (
             "no_coordinates": _NO_PLACE,
             "zero_coordinates": _ZERO,
             "no_call_received_at": "call_received_at IS NULL",
-            "times_out_of_order": _ordered(("call_received_at", "dispatched_at", "on_scene_at", "closed_at")),
+            "times_out_of_order": _out_of_order(
+                ("call_received_at", "dispatched_at", "on_scene_at", "closed_at")
+            ),
             "updated_before_created": _UPDATED_FIRST,
             "created_in_the_future": _IN_FUTURE,
             "date_that_stands_for_none": _stands_for_none(("created_at", *_CAD_TIMES)),
