@@ -11,7 +11,7 @@ import pytest
 
 from dispatchlake.lake import CenterFacts
 from dispatchlake.lake.views.quality import CHECKS
-from tests.lake.deliveries import caller_location, land_at, media
+from tests.lake.deliveries import caller_location, land_at, location_updated, media, note_created
 from tests.lake.pages import END, START, Center, cell, instant, stamp
 
 HOUR = 3600
@@ -269,3 +269,25 @@ def test_the_macro_says_the_same_of_records_since_a_moment(center: Center) -> No
 
     assert said("data_quality") == said(since(DAY)) != []
     assert said(since(DAY + 1)) == []
+
+
+def test_the_macro_counts_what_says_no_time_by_when_it_came(center: Center) -> None:
+    land_at(
+        center,
+        caller_location("l1", created_at=None),
+        note_created("n1", created_at=None),
+        media(id="m1"),
+        location_updated(created_at=None),
+    )
+
+    def said(source: str) -> list[tuple[Any, ...]]:
+        return center.ask(f"SELECT DISTINCT table_name, records FROM {source} ORDER BY ALL")
+
+    def since(moment: datetime) -> str:
+        return f"data_quality_since(TIMESTAMPTZ '{moment}')"
+
+    assert said("data_quality") == [
+        (name, 1) for name in ("cad_locations", "cad_notes", "caller_locations", "media")
+    ]
+    assert said(since(END)) == said("data_quality")
+    assert said(since(END + timedelta(hours=1))) == []
