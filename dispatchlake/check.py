@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from dispatchlake.api import CenterClient, Fetched, probe
 from dispatchlake.errors import ConfigError, DispatchLakeError
 from dispatchlake.ingest import open_client
 from dispatchlake.lake import RecordsPreview, preview_records
-from dispatchlake.model import DispatchCenter, Resource, ResourceOverride
+from dispatchlake.model import DispatchCenter, Paging, Resource, ResourceOverride
 from dispatchlake.settings import Settings
 
 _READS_ALL = "every run reads the whole listing and compares it here, which is safe but slow"
@@ -106,20 +106,25 @@ def _records(preview: RecordsPreview, count: int) -> Finding:
 
 
 def _paging(client: CenterClient, resource: Resource, first: Fetched, changes: dict[str, Any]) -> Finding:
-    count = len(first.payload.records)
-    if resource.paging.style != "follow":
-        return Finding("paging", f"pinned to {resource.paging.style!r} by the center's configuration")
+    count, paging = len(first.payload.records), resource.paging
+    if paging.style != "follow":
+        return _pinned(client, resource, first, changes)
     if count < probe.FEW:
         return Finding("paging", "too few records to tell")
     found = probe.probe_paging(client, resource, first)
     if found.named_by:
-        return Finding("paging", f"each page names the next by {found.named_by}, which is followed")
+        text = f"each page names the next by {found.named_by}, which is followed"
+        return _first_page(paging, found.first_page, text, changes)
     if found.silent_style:
-        changes["paging"] = resource.paging.model_copy(update={"style": found.silent_style})
+        pinned = {"style": found.silent_style, "first_page": found.first_page}
+        changes["paging"] = paging.model_copy(update=pinned)
+        new = [
+            f"paging.{name} to {value!r}" for name, value in pinned.items() if getattr(paging, name) != value
+        ]
         return Finding(
             "paging",
             f"no page names the next, but counting on by {found.silent_style} brings others",
-            advice=f"Pin paging.style to {found.silent_style!r}; as it is, the listing would be cut short.",
+            advice=f"Pin {' and '.join(new)}; as it is, the listing would be cut short.",
         )
     if found.is_full:
         return Finding(
@@ -129,6 +134,27 @@ def _paging(client: CenterClient, resource: Resource, first: Fetched, changes: d
             advice="Ask the vendor how this listing pages.",
         )
     return Finding("paging", f"the whole listing comes in one answer ({count:,} records)")
+
+
+def _pinned(client: CenterClient, resource: Resource, first: Fetched, changes: dict[str, Any]) -> Finding:
+    paging = resource.paging
+    text = f"pinned to {paging.style!r} by the center's configuration"
+    if paging.style != "page" or len(first.payload.records) < probe.FEW:
+        return Finding("paging", text)
+    return _first_page(paging, probe.probe_first_page(client, resource, first), text, changes)
+
+
+def _first_page(paging: Paging, first_page: Literal[0, 1], text: str, changes: dict[str, Any]) -> Finding:
+    """Say how a listing of numbered pages is read, and whether it is counted as the center counts."""
+    if first_page == paging.first_page:
+        return Finding("paging", text)
+    changes["paging"] = paging.model_copy(update={"first_page": first_page})
+    return Finding(
+        "paging",
+        f"{text}, but its first page is called {first_page}, and not {paging.first_page}",
+        is_good=False,
+        advice=f"Set paging.first_page to {first_page}; as it is, a page is left out, or read twice.",
+    )
 
 
 def _bound(

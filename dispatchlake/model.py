@@ -45,6 +45,7 @@ class Paging(_Frozen):
     answer as the whole listing.
 
     Attributes:
+        first_page: What `page_param` calls the first page, which comes where none is asked for: 1 or 0.
         size_param: Parameter that asks for `page_size` records a page; None asks for no size.
         max_pages: A listing with more is a failure, never an end.
         check_total: Whether a listing that brings fewer records than it names is read again, and then fails;
@@ -53,6 +54,7 @@ class Paging(_Frozen):
 
     style: Literal["follow", "page", "offset", "single"] = "follow"
     page_param: str = "page"
+    first_page: Literal[0, 1] = 1
     size_param: str | None = "per_page"
     offset_param: str = "offset"
     cursor_param: str = "cursor"

@@ -173,6 +173,7 @@ class CenterConfig(Strict):
     Attributes:
         dataset: Name of a sample, or made-up or inline records.
         epoch: The center's now when the sandbox's clock is at zero; the end of the dataset if left out.
+        first_page: What `page=` calls the first page, which is also the one that comes without it.
         records_key: Name of the array in an enveloped body.
         filters: Whether `since_param` and `until_param` (both inclusive) work on `updated_at`, work on
             `created_at`, or are silently ignored.
@@ -187,6 +188,7 @@ class CenterConfig(Strict):
     token: TokenRules = TokenRules()
     paths: dict[ResourceName, Annotated[str, AfterValidator(_path)]] = {}
     paging: PagingForm = "link"
+    first_page: Literal[0, 1] = 1
     page_size: Annotated[int, Field(ge=1)] = 100
     page_size_cap: Annotated[int, Field(ge=1)] = 500
     records_key: str | None = None
@@ -225,7 +227,7 @@ class Fault(Strict):
 
     Attributes:
         on: Requests it applies to; `lists` are both listings, `item` one incident, `any` all and the logins.
-        page: Only for the n-th page of a listing (as the server counts them), from 1.
+        page: Only for the n-th page of a listing, from 1 whatever their numbers.
         status, body, retry_after_s, retry_after_form: Of a `status` fault.
         bytes_per_s: Of a `slow_bytes` fault.
     """

@@ -32,14 +32,19 @@ def number(query: Mapping[str, str], name: str, default: int) -> int:
 
 
 def requested_page(config: CenterConfig, query: Mapping[str, str]) -> int:
-    """Return the number of the page a request asks for, as the server counts them; 1 without any."""
+    """Return which page a request asks for, the first being 1 whatever its number; 1 without any."""
     if config.paging == "offset":
         # Rounded up: a reader who asks for one record again is on the next page all the same.
         return 1 - -number(query, "offset", 0) // page_size(config, query)
     if config.paging == "cursor":
         cursor = _decode_cursor(query.get("cursor", ""))
         return cursor.page if cursor else 1
-    return max(1, number(query, "page", 1))
+    return max(1, number(query, "page", config.first_page) + 1 - config.first_page)
+
+
+def page_number(config: CenterConfig, page: int) -> int:
+    """Return what the server calls a page, of which the first is 1."""
+    return page - 1 + config.first_page
 
 
 def page_size(config: CenterConfig, query: Mapping[str, str]) -> int:
@@ -106,8 +111,9 @@ def answer(
     # How many of the pages up to this one hold records.
     full = page if empty is None or page < empty else page - 1
     found = Answer([] if page == empty else records[(full - 1) * size : full * size])
-    counts = (page, size, max(1, -(-len(records) // size)) + (empty is not None), len(records))
-    next_url = f"{url}?{urlencode({**query, 'page': page + 1})}"
+    named = page_number(config, page)
+    counts = (named, size, max(1, -(-len(records) // size)) + (empty is not None), len(records))
+    next_url = f"{url}?{urlencode({**query, 'page': named + 1})}"
     _name_pages(found, config.paging, counts, next_url, has_more=full * size < len(records))
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from sandbox.config import CenterConfig, Fault, PagingForm
-from sandbox.listing import START_CURSOR, Answer, page_size, requested_page
+from sandbox.listing import START_CURSOR, Answer, page_number, page_size, requested_page
 
 _ONE_PAGE: frozenset[PagingForm] = frozenset({"array", "page_ignored"})
 _COUNTED: frozenset[PagingForm] = frozenset({"pagy", "pagy_old", "pagy_countless", "page_unnamed", "offset"})
@@ -30,12 +30,12 @@ def query_to_answer(config: CenterConfig, query: Mapping[str, str], fault: Fault
     page = max(1, requested_page(config, query) - 1)
     if config.paging == "offset":
         return {**query, "offset": str((page - 1) * page_size(config, query))}
-    return {**query, "page": str(page)}
+    return {**query, "page": str(page_number(config, page))}
 
 
 def spoil(found: Answer, fault: Fault, config: CenterConfig, query: Mapping[str, str], url: str) -> None:
     """Change an answer as the fault has it; `url` is the listing's, for links to its pages."""
-    page = requested_page(config, query)
+    page = page_number(config, requested_page(config, query))
     if fault.kind == "next_foreign":
         _name_next(found, f"{url}?{urlencode({**query, 'page': page + 1})}")
     elif fault.kind == "repeated_page":

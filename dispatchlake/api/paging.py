@@ -116,8 +116,8 @@ def next_request(
     if paging.style == "single":
         return _THE_END
     if paging.style == "page":
-        page = _integer(asked.params.get(paging.page_param)) or 1
-        return _counted(asked, paging.page_param, page + 1) if payload.records else _THE_END
+        page = _page_asked(paging, asked) + 1
+        return _counted(asked, paging.page_param, page) if payload.records else _THE_END
     if paging.style == "offset":
         # One record again: if the list has moved up meanwhile, the first one will be unknown.
         offset = (_integer(asked.params.get(paging.offset_param)) or 0) + max(1, len(payload.records) - 1)
@@ -272,10 +272,18 @@ def _by_headers(
 
 
 def _up_to(paging: Paging, asked: httpx.URL, current: int | None, pages: int) -> Next:
-    """Return the next of so many pages; which one this is, the request says where the answer does not."""
+    """Return the next of so many pages; which one this is, the request says where the answer does not.
+
+    Counted from 0 they end one sooner: an empty page more is asked for, and none is left out.
+    """
     if current is None:
-        current = _integer(asked.params.get(paging.page_param)) or 1
+        current = _page_asked(paging, asked)
     return _numbered(asked, paging.page_param, current + 1) if current < pages else _THE_END
+
+
+def _page_asked(paging: Paging, asked: httpx.URL) -> int:
+    page = _integer(asked.params.get(paging.page_param))
+    return paging.first_page if page is None else page
 
 
 def _page_count(total: int | None, size: int | None) -> int | None:

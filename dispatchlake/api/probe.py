@@ -14,7 +14,7 @@ from typing import Literal
 import httpx
 
 from dispatchlake.api.client import CenterClient, Fetched
-from dispatchlake.api.paging import UnnamedRest, next_request
+from dispatchlake.api.paging import Next, UnnamedRest, next_request
 from dispatchlake.errors import RequestRejected
 from dispatchlake.model import Resource
 from dispatchlake.windows import Window
@@ -41,11 +41,13 @@ class PagingProbe:
     Attributes:
         named_by: What its pages name the next one by, or "" where they name none.
         silent_style: The style that brings further records although no page names them, or None.
+        first_page: What the first page is called, where pages have numbers.
         is_full: Whether the first page held all that was asked for, and nothing further could be found.
     """
 
     named_by: str
     silent_style: Literal["page", "offset"] | None
+    first_page: Literal[0, 1]
     is_full: bool
 
 
@@ -73,14 +75,16 @@ def fetch_first(client: CenterClient, resource: Resource) -> Fetched:
 def probe_paging(client: CenterClient, resource: Resource, first: Fetched) -> PagingProbe:
     """Find out how a listing of at least a few records continues after its first page."""
     paging = resource.paging
-    few = first
-    if paging.size_param:
-        few = client.fetch(resource, first.url.copy_set_param(paging.size_param, FEW))
+    few = _fetch_few(client, resource, first)
+    first_page = paging.first_page
     if named_by := _named_by(resource, few) or _named_by(resource, first):
-        return PagingProbe(named_by, None, is_full=False)
+        if _is_counted_from_first(resource, few):
+            first_page = _find_first_page(client, resource, few)
+        return PagingProbe(named_by, None, first_page, is_full=False)
     known = _ids(resource, few)
+    first_page = _find_first_page(client, resource, few)
     further: tuple[tuple[Literal["page", "offset"], str, int], ...] = (
-        ("page", paging.page_param, 2),
+        ("page", paging.page_param, first_page + 1),
         ("offset", paging.offset_param, len(few.payload.records)),
     )
     for style, param, position in further:
@@ -89,9 +93,14 @@ def probe_paging(client: CenterClient, resource: Resource, first: Fetched) -> Pa
         except RequestRejected:
             continue
         if _ids(resource, other) - known:
-            return PagingProbe("", style, is_full=False)
+            return PagingProbe("", style, first_page if style == "page" else paging.first_page, is_full=False)
     is_full = bool(paging.size_param) and len(first.payload.records) >= paging.page_size
-    return PagingProbe("", None, is_full)
+    return PagingProbe("", None, paging.first_page, is_full)
+
+
+def probe_first_page(client: CenterClient, resource: Resource, first: Fetched) -> Literal[0, 1]:
+    """Find out what a listing of at least a few records, whose pages have numbers, calls its first page."""
+    return _find_first_page(client, resource, _fetch_few(client, resource, first))
 
 
 def probe_filter(
@@ -152,11 +161,41 @@ def probe_until(client: CenterClient, resource: Resource, changed: tuple[str, da
     return None
 
 
-def _named_by(resource: Resource, fetched: Fetched) -> str:
+def _fetch_few(client: CenterClient, resource: Resource, first: Fetched) -> Fetched:
+    param = resource.paging.size_param
+    return client.fetch(resource, first.url.copy_set_param(param, FEW)) if param else first
+
+
+def _find_first_page(client: CenterClient, resource: Resource, few: Fetched) -> Literal[0, 1]:
+    """Return what the page is called that comes where none is asked for; as configured where nothing tells.
+
+    It is 0 where page 1 brings others. Records that have come to the front since are none: when the first is
+    asked for again, it has them too.
+    """
+    paging, known = resource.paging, _ids(resource, few)
     try:
-        found = next_request(resource.paging, fetched.url, fetched.response, fetched.payload, is_first=False)
-    except (UnnamedRest, httpx.InvalidURL):
-        return ""
+        found = _ids(resource, client.fetch(resource, few.url.copy_set_param(paging.page_param, 1)))
+    except RequestRejected:
+        return paging.first_page
+    if not found:
+        return paging.first_page
+    if found <= known or found <= known | _ids(resource, client.fetch(resource, few.url)):
+        return 1
+    return 0
+
+
+def _is_counted_from_first(resource: Resource, few: Fetched) -> bool:
+    """Say whether pages are so named that the second one's number depends on what the first is called."""
+    following = set()
+    for first_page in (0, 1):
+        paging = resource.paging.model_copy(update={"first_page": first_page})
+        found = _next_of(resource.model_copy(update={"paging": paging}), few)
+        following.add(found and str(found.url))
+    return len(following) > 1
+
+
+def _named_by(resource: Resource, fetched: Fetched) -> str:
+    found = _next_of(resource, fetched)
     if found is None or found.url is None:
         return ""
     if fetched.response.links:
@@ -164,6 +203,13 @@ def _named_by(resource: Resource, fetched: Fetched) -> str:
     if not fetched.payload.envelope:
         return "page numbers in its headers"
     return "a page number or link in its body" if found.is_positional else "a cursor or link in its body"
+
+
+def _next_of(resource: Resource, fetched: Fetched) -> Next | None:
+    try:
+        return next_request(resource.paging, fetched.url, fetched.response, fetched.payload, is_first=False)
+    except (UnnamedRest, httpx.InvalidURL):
+        return None
 
 
 def _some_ids(client: CenterClient, resource: Resource, since: datetime) -> set[str]:

@@ -196,6 +196,26 @@ def test_the_request_says_which_page_this_is_where_the_answer_does_not() -> None
     assert target(found) == "/v1/incident_events?per_page=3&page=5"
 
 
+@pytest.mark.parametrize(
+    ("first_page", "page", "following"), [(1, "", 2), (1, "&page=0", 1), (0, "", 1), (0, "&page=0", 1)]
+)
+def test_the_first_page_is_called_as_configured_where_nobody_says(
+    first_page: int, page: str, following: int
+) -> None:
+    counted = find(ROWS, style="page", first_page=first_page, asked=f"{ASKED}{page}")
+    up_to = find(ROWS, {"Total-Pages": "9"}, first_page=first_page, asked=f"{ASKED}{page}")
+
+    assert target(counted) == target(up_to) == f"/v1/incident_events?per_page=3&page={following}"
+
+
+def test_no_page_is_left_out_of_so_many_wherever_they_are_counted_from() -> None:
+    """Up to page 3 of three: it is the last where the first is 1, and empty where that is 0."""
+    for first_page in (0, 1):
+        found = find(ROWS, {"Total-Pages": "3"}, first_page=first_page, asked=f"{ASKED}&page=2")
+        assert target(found).endswith("&page=3")
+        assert is_end(find(ROWS, {"Total-Pages": "3"}, first_page=first_page, asked=f"{ASKED}&page=3"))
+
+
 def test_configured_parameter_names_are_used() -> None:
     by_page = find({"r": ROWS, "meta": {"next_page": 2}}, page_param="p")
     by_cursor = find({"r": ROWS, "next_cursor": "x"}, cursor_param="starting_after")

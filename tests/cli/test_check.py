@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from dispatchlake.check import Report, check_center
+from dispatchlake.ingest import ingest_cell
 from dispatchlake.model import DispatchCenter, Paging, ResourceOverride
 from dispatchlake.settings import Settings
 from tests.centers import put_center
 from tests.command_line import run
 from tests.sandbox_process import SandboxProcess
+from tests.truth.comparison import assert_equal
 
 CAD = "cad_incidents"
 
@@ -77,6 +79,67 @@ def test_a_listing_that_would_be_cut_short_gets_its_style_proposed(
     assert report.proposal.paging is not None
     assert report.proposal.paging.style == style
     assert "would be cut short" in texts(report)
+
+
+@pytest.mark.parametrize("count", [3, 4, 300])
+def test_a_listing_whose_pages_count_from_0_is_read_whole_with_what_is_proposed(
+    sandbox: SandboxProcess, settings: Settings, count: int
+) -> None:
+    """Without a number its first page comes, so page 2 is the third: the second was in no lake."""
+    dataset = {"synthetic": {"count": count, "starts_at": "2024-03-01T00:00:00Z", "span_s": 86_400}}
+    center = put_center(
+        sandbox,
+        sandbox_side={"paging": "page_unnamed", "first_page": 0, "dataset": dataset, "page_size_cap": 100},
+    )
+
+    report = cad_report(center, settings)
+
+    assert report.proposal is not None
+    assert report.proposal.paging == Paging(style="page", first_page=0)
+    assert "Pin paging.style to 'page' and paging.first_page to 0" in texts(report)
+    found = center.model_copy(update={"resources": {CAD: report.proposal}})
+    assert cad_report(found, settings).is_good
+    ingest_cell(found, CAD, settings=settings, run_id="run")
+    assert_equal(settings.lake_dir, found.center_id, CAD, sandbox.truth(found.center_id, CAD)["current"])
+
+
+@pytest.mark.parametrize(("counted_from", "configured"), [(0, 1), (1, 0)])
+def test_a_pinned_listing_that_is_counted_otherwise_is_bad_and_its_first_page_proposed(
+    sandbox: SandboxProcess, settings: Settings, counted_from: int, configured: Literal[0, 1]
+) -> None:
+    pinned = Paging(style="page", first_page=configured)
+    center = put_center(
+        sandbox,
+        sandbox_side={"paging": "page_unnamed", "first_page": counted_from},
+        override={"paging": pinned},
+    )
+
+    report = cad_report(center, settings)
+
+    assert not report.is_good
+    assert report.proposal is not None
+    assert report.proposal.paging == pinned.model_copy(update={"first_page": counted_from})
+    assert f"Set paging.first_page to {counted_from}" in texts(report)
+
+
+@pytest.mark.parametrize("count", [2, 300])
+@pytest.mark.parametrize("first_page", [0, 1])
+def test_a_pinned_listing_that_is_counted_as_configured_is_left_alone(
+    sandbox: SandboxProcess, settings: Settings, first_page: Literal[0, 1], count: int
+) -> None:
+    """Of two records, page 1 may be empty, which tells nothing."""
+    dataset = {"synthetic": {"count": count, "starts_at": "2024-03-01T00:00:00Z", "span_s": 86_400}}
+    paging = Paging(style="page", first_page=first_page)
+    center = put_center(
+        sandbox,
+        sandbox_side={"paging": "page_unnamed", "first_page": first_page, "dataset": dataset},
+        override={"paging": paging, "since_param": "updated_since", "until_param": "updated_before"},
+    )
+
+    report = cad_report(center, settings)
+
+    assert report.is_good
+    assert report.proposal is None
 
 
 @pytest.mark.parametrize("since_param", ["updated_since", "updated_after", "since"])

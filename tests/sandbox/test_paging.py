@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable
 from typing import get_args
 
+import httpx
 import pytest
 
 from sandbox.config import PagingForm
@@ -70,6 +71,33 @@ def test_an_unreadable_page_number_is_the_first_page(new_center: NewCenter) -> N
     assert {tuple(ids(center.get(page=text))) for text in ("1", "0", "-2", "x", "")} == {
         tuple(ids(center.get()))
     }
+
+
+@pytest.mark.parametrize(
+    "form", ["link", "next_url", "meta_page", "pagy", "pagy_countless", "kaminari", "page_unnamed"]
+)
+def test_pages_are_counted_from_0_where_that_is_asked_for(new_center: NewCenter, form: str) -> None:
+    center = new_center(paging=form, first_page=0)
+
+    pages = [ids(center.get(**params)) for params in ({}, {"page": 0}, {"page": 1}, {"page": 2}, {"page": 3})]
+
+    assert pages[0] == pages[1]
+    assert [len(page) for page in pages] == [10, 10, 10, 5, 0]
+    assert {identity for page in pages for identity in page} == center.true_ids()
+
+
+def test_what_is_named_of_pages_counts_from_0_too(new_center: NewCenter) -> None:
+    answers = {
+        form: new_center(paging=form, first_page=0).get(page=1) for form in ("link", "meta_page", "kaminari")
+    }
+
+    assert httpx.URL(answers["link"].links["next"]["url"]).params["page"] == "2"
+    assert answers["meta_page"].json()["meta"] == {"current_page": 1, "next_page": 2, "total_count": 25}
+    assert [answers["kaminari"].headers[name] for name in ("x-page", "x-next-page", "x-total-pages")] == [
+        "1",
+        "2",
+        "3",
+    ]
 
 
 @pytest.mark.parametrize("form", ["link", "next_url"])

@@ -37,6 +37,12 @@ FORMS = [
     "pagy", "pagy_old", "pagy_countless", "kaminari", *PINNED,
 ]  # fmt: skip
 
+FROM_0: dict[str, dict[str, Any] | None] = {
+    "page_unnamed": {"paging": Paging(style="page", first_page=0, page_size=100)},
+    **dict.fromkeys(["link", "next_url", "meta_page", "pagy", "pagy_old", "pagy_countless", "kaminari"]),
+}
+"""Forms whose pages may be counted from 0, and what is configured for that: what is named is followed."""
+
 ORDERS = ["created_desc", "created_asc", "updated_desc", "updated_asc", "id"]
 
 SURVIVED: dict[str, dict[str, Any]] = {
@@ -100,6 +106,22 @@ def test_each_paging_form(sandbox: SandboxProcess, settings: Settings, form: str
     center = put_center(
         sandbox, sandbox_side={"paging": form, "page_size_cap": 100}, override=PINNED.get(form)
     )
+
+    ingest(center, settings)
+
+    assert_truth(sandbox, center, settings)
+
+
+@pytest.mark.parametrize("churn_s", [0, 30])
+@pytest.mark.parametrize("form", FROM_0)
+def test_each_form_whose_pages_are_counted_from_0(
+    sandbox: SandboxProcess, settings: Settings, form: str, churn_s: int
+) -> None:
+    """Also where the list changes meanwhile, and pages are read again."""
+    side = {"paging": form, "first_page": 0, "page_size_cap": 40, "epoch": "2024-03-01T18:00:00Z"}
+    center = put_center(sandbox, sandbox_side=side | {"churn_s": churn_s}, override=FROM_0[form])
+    ingest(center, settings)
+    sandbox.patch_center(center.center_id, {"churn_s": 0})
 
     ingest(center, settings)
 
