@@ -276,6 +276,7 @@ class Page:
         body: The content as received, after transfer and content decoding.
         records: The decoded records of `body`, so that nothing downstream decodes it again.
         received: How the body was, where records that are erased have been cut out of it; else None.
+        answered_at: When it was answered, by the center's clock; None where it does not say.
     """
 
     center_id: str
@@ -290,3 +291,4 @@ class Page:
     body: bytes = field(repr=False)
     records: Sequence[Any] = field(repr=False)
     received: BodyAsReceived | None = None
+    answered_at: datetime | None = None

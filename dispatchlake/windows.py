@@ -52,11 +52,12 @@ def next_window(watermark: datetime | None, *, lookback: timedelta, now: datetim
     """Return what a scheduled run reads: from the watermark less the lookback, up to now.
 
     The lookback re-reads what may have become visible late; unchanged records write nothing. A watermark
-    ahead of our clock (the center's clock runs fast, or ours slow) still gives a valid window.
+    ahead of our clock (the center's runs fast, or did; or ours is slow) counts as our now: what is read then
+    is as much at least, and nothing is said to be read that has not come yet.
     """
     if watermark is None:
         return Window(None, now)
-    start = watermark - lookback
+    start = min(watermark, now) - lookback
     return Window(start, max(now, start + timedelta(seconds=1)))
 
 

@@ -29,7 +29,7 @@ from dispatchlake.api.listing import Listing
 from dispatchlake.api.login import Login
 from dispatchlake.api.paging import HEADERS_OF_INTEREST, resolve
 from dispatchlake.api.rate import RateBudget
-from dispatchlake.api.retry import RetryPolicy
+from dispatchlake.api.retry import RetryPolicy, http_date
 from dispatchlake.api.token_store import TokenStore
 from dispatchlake.errors import (
     CenterError,
@@ -375,6 +375,7 @@ class CenterClient:
             received_at=fetched.received_at,
             body=fetched.body,
             records=fetched.payload.records,
+            answered_at=http_date(fetched.response.headers.get("date")),
         )
 
 

@@ -79,7 +79,7 @@ def asked_wait_s(headers: Mapping[str, str]) -> float | None:
 
     A date counts from the one the answer itself bears: our clock may be wrong, the difference is not.
     """
-    return parse_retry_after(headers.get("retry-after"), now=_http_date(headers.get("date")))
+    return parse_retry_after(headers.get("retry-after"), now=http_date(headers.get("date")))
 
 
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
@@ -92,11 +92,12 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> floa
     text = value.strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
-    instant = _http_date(text)
+    instant = http_date(text)
     return None if instant is None else max(0.0, (instant - (now or datetime.now(UTC))).total_seconds())
 
 
-def _http_date(text: str | None) -> datetime | None:
+def http_date(text: str | None) -> datetime | None:
+    """Return the instant that a header names (RFC 9110, 5.6.7), or None where it names none."""
     try:
         instant = email.utils.parsedate_to_datetime(text or "")
     except (ValueError, OverflowError):

@@ -100,6 +100,7 @@ class Landed:
         records: How many came.
         newest_updated_at: The newest time of change among them.
         took: How long reading took.
+        source_now: When it began, by the source's clock; None where that is not known.
     """
 
     cell: Cell
@@ -107,6 +108,7 @@ class Landed:
     records: int
     newest_updated_at: datetime | None
     took: timedelta
+    source_now: datetime | None = None
 
     @property
     def listing(self) -> tuple[str, str]:

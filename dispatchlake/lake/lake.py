@@ -167,12 +167,14 @@ class Lake:
         expect_many_objects()
         staging = Staging(self._session, record_type_of(cell.resource))
         last: list[ArchivedPage] = []
+        source_now: datetime | None = None
         erased = ledger.read(self.lake_dir)
         if forgotten := erased.forgotten(cell.center_id):
             pages = (without_forgotten(page, cell.resource, forgotten) for page in pages)
         try:
             with reading_ahead(iter_batches(pages)) as batches:
                 for batch in batches:
+                    source_now = source_now or batch.pages[0].page.answered_at
                     # Nearly every load has one batch, and a commit costs as much as the rest of it: so the
                     # last one is archived with what is made of all.
                     last = batch.without_records().pages if batch.is_last else []
@@ -181,7 +183,7 @@ class Lake:
                         self._transact(archive, erased=erased.mark)
                     staging.add(type_pages(batch.pages, staging.record_type))
             took = timedelta(seconds=monotonic_s() - started_s)
-            load = Load(cell, run_id, staging, last, erased.mark, started_at, took, logins())
+            load = Load(cell, run_id, staging, last, erased.mark, started_at, took, source_now, logins())
             return group_commit(self.lake_dir).land(load, self._land)
         except (DispatchLakeError, duckdb.Error):  # the lake takes nothing
             raise

@@ -31,6 +31,7 @@ class Load:
         last: The last pages, which are archived by the commit that lands what was made of all.
         erased: Tells what was known to be erased when they were read.
         took: How long reading took.
+        source_now: When it began, by the source's clock; None where that is not known.
         logins: Requests to the center's token endpoint that it took.
     """
 
@@ -41,6 +42,7 @@ class Load:
     erased: Mark
     started_at: datetime
     took: timedelta
+    source_now: datetime | None
     logins: int
 
     @property
@@ -72,7 +74,12 @@ def land_loads(connection: duckdb.DuckDBPyConnection, loads: Sequence[Load]) -> 
         found |= _merge(connection, [load for load in to_merge if load.record_type == record_type])
     landed = {
         load: Landed(
-            load.cell, load.run_id, load.staging.records, found[load].span.newest_updated_at, load.took
+            load.cell,
+            load.run_id,
+            load.staging.records,
+            found[load].span.newest_updated_at,
+            load.took,
+            load.source_now,
         )
         for load in loads
     }

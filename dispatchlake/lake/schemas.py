@@ -216,7 +216,9 @@ WATERMARKS = Table(
         _CENTER,
         Column("resource", "VARCHAR", "Listing."),
         Column(
-            "watermark_at", "TIMESTAMPTZ", "Everything changed until then has been read; only moves forward."
+            "watermark_at",
+            "TIMESTAMPTZ",
+            "Everything changed until then has been read; goes back only if ahead of the source's clock.",
         ),
         Column("run_id", "VARCHAR", "Run that moved it."),
     ),

@@ -10,6 +10,7 @@ import duckdb
 
 from dispatchlake.lake.bookkeeping import AMONG, Landed, LoadSummary, among
 from dispatchlake.lake.connection import Session, at_the_door
+from dispatchlake.lake.sql import fetch_row
 
 _FIRST_PLAUSIBLE = datetime(1970, 1, 1, tzinfo=UTC)
 """Before it lie the dates that stand for none (0001-01-01, 1900-01-01): nowhere to go on reading from."""
@@ -42,7 +43,11 @@ class KnownWatermarks:
     def note(self, landed: Iterable[LoadSummary]) -> None:
         """Note what has been committed by this process."""
         with self._guard:
-            self._of |= {(one.center_id, one.resource): one.watermark for one in landed if one.watermark}
+            for one in landed:
+                if one.watermark is None:
+                    self._of.pop((one.center_id, one.resource), None)
+                else:
+                    self._of[one.center_id, one.resource] = one.watermark
 
 
 def _all(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], datetime]:
@@ -52,11 +57,14 @@ def _all(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], datetim
 
 
 def advance(connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]) -> list[datetime | None]:
-    """Move each watermark up to the newest change; never back, past the window's end, or for a backfill.
+    """Move each watermark up to the newest change; never past the window's end, or for a backfill.
 
     What changed while we read may have been missed, so it stays that long behind: the newest change seen
     is no older, by the source's clock, than the end of the reading. A record dated in the future must not
-    hide what changes until then.
+    hide what changes until then: it counts as of now, by the source's clock. Nor must what a reading left
+    out that began after the watermark.
+
+    It never goes back, unless it is ahead of the source's clock: nobody has read until then.
 
     Returns:
         list: Each cell's watermark as it is now.
@@ -65,23 +73,57 @@ def advance(connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]) -> 
         f"SELECT center_id, resource, watermark_at FROM watermarks WHERE {AMONG}", among(landed)
     ).fetchall()
     before = {(center_id, resource): watermark for center_id, resource, watermark in rows}
-    moved: dict[tuple[str, str], tuple[datetime, str]] = {}
+    moved: dict[tuple[str, str], tuple[datetime | None, str]] = {}
     for one in landed:
-        newest = one.newest_updated_at
-        if newest is None or newest < _FIRST_PLAUSIBLE or one.cell.kind != "ingest":
+        if one.cell.kind != "ingest":
             continue
-        after = min(newest - one.took, one.cell.window.end)
-        had = before.get(one.listing)
-        if had is None or after > had:
-            moved[one.listing] = after, one.run_id
+        had = kept = before.get(one.listing)
+        if had is not None and one.source_now is not None and had > one.source_now:
+            kept = _read_until(connection, one)
+        after, start = _reached(one), one.cell.window.start
+        is_joined = had is None or start is None or (kept is not None and start <= kept)
+        if after is not None and is_joined and (kept is None or after > kept):
+            kept = after
+        if kept != had:
+            moved[one.listing] = kept, one.run_id
     if moved:
-        names = [list(column) for column in zip(*moved, strict=True)]
-        values = [list(column) for column in zip(*moved.values(), strict=True)]
-        connection.execute(
-            f"DELETE FROM watermarks WHERE {AMONG}", {"listings": ["|".join(name) for name in moved]}
-        )
+        _write(connection, moved)
+    return [moved[one.listing][0] if one.listing in moved else before.get(one.listing) for one in landed]
+
+
+def _reached(one: Landed) -> datetime | None:
+    """Return until when a reading has read all changes; None where no record tells."""
+    newest = one.newest_updated_at
+    if newest is None or newest < _FIRST_PLAUSIBLE:
+        return None
+    return min(min(newest, one.source_now or newest) - one.took, one.cell.window.end)
+
+
+def _read_until(connection: duckdb.DuckDBPyConnection, one: Landed) -> datetime | None:
+    """Return the newest change that a run has read up to, of those not ahead of the source's clock.
+
+    None where there is no such run: then all is read anew.
+    """
+    newest: datetime | None = fetch_row(
+        connection,
+        """SELECT max(newest_updated_at - to_microseconds((seconds * 1e6)::BIGINT)) FROM runs
+        WHERE center_id = ? AND resource = ? AND kind = 'ingest' AND state = 'landed'
+            AND newest_updated_at BETWEEN ? AND ?""",
+        [*one.listing, _FIRST_PLAUSIBLE, one.source_now],
+    )[0]
+    return newest
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, moved: dict[tuple[str, str], tuple[datetime | None, str]]
+) -> None:
+    """Write watermarks in the place of those there are; one that is None is removed."""
+    connection.execute(
+        f"DELETE FROM watermarks WHERE {AMONG}", {"listings": ["|".join(name) for name in moved]}
+    )
+    rows = [(*listing, *value) for listing, value in moved.items() if value[0] is not None]
+    if rows:
         connection.execute(
             "INSERT INTO watermarks SELECT unnest(?), unnest(?), unnest(?::TIMESTAMPTZ[]), unnest(?)",
-            [*names, *values],
+            [list(column) for column in zip(*rows, strict=True)],
         )
-    return [moved[one.listing][0] if one.listing in moved else before.get(one.listing) for one in landed]

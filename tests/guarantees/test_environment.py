@@ -285,6 +285,37 @@ def test_a_wall_clock_that_jumps_between_and_during_loads_loses_nothing(
     witness.assert_whole()
 
 
+def test_a_record_of_the_future_hides_nothing_while_our_clock_is_fast(
+    sandbox: SandboxProcess, home: Settings, clock: SkewedClock
+) -> None:
+    """The center lives now, and dates one of its records six hours ahead; our clock is three hours fast."""
+    began = datetime.now(UTC).replace(microsecond=0)
+    settings = home.model_copy(update={"lookback_s": 0})
+
+    def version(identity: str, updated: timedelta, visible: timedelta) -> dict[str, Any]:
+        record = {"id": identity, "created_at": f"{began:%FT%TZ}", "updated_at": f"{began + updated:%FT%TZ}"}
+        return {"visible_at": f"{began + visible:%FT%TZ}", "record": record}
+
+    versions = [
+        version("future", 6 * HOUR, -HOUR),
+        version("quiet", -HOUR, -HOUR),
+        version("later", HOUR / 6, HOUR / 6),
+    ]
+    witness = put(
+        sandbox,
+        settings,
+        sandbox_side={"dataset": {"records": {CAD: versions}}, "epoch": f"{began:%FT%TZ}"},
+        override={"since_param": "updated_since"},
+    )
+    clock.show(3)
+    witness.ingest()
+    sandbox.advance_clock(900)
+
+    witness.ingest()
+
+    witness.assert_whole()
+
+
 @pytest.mark.parametrize("hours", [(-1,), (1, -1)])
 def test_no_wait_depends_on_the_wall_clock(
     sandbox: SandboxProcess, home: Settings, clock: SkewedClock, hours: tuple[int, ...]

@@ -52,6 +52,7 @@ def page(
     sequence: int = 1,
     received_at: datetime = END,
     body: bytes | None = None,
+    answered_at: datetime | None = None,
 ) -> Page:
     """Return a page of these records, or of a body as a center might send it."""
     content = json.dumps(records).encode() if body is None else body
@@ -67,6 +68,7 @@ def page(
         received_at=received_at,
         body=content,
         records=decode_payload(content, None).records,
+        answered_at=answered_at,
     )
 
 

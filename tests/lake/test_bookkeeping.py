@@ -29,10 +29,13 @@ def watermark(center: Center) -> datetime | None:
     return center.lake.watermark(center.center_id, "incident_events")
 
 
-def land(center: Center, updated: float | None = None, **of: Any) -> None:
-    """Land one record changed then, or none."""
+def land(
+    center: Center, updated: float | None = None, *, answered: float | None = None, **of: Any
+) -> datetime | None:
+    """Land one record changed then, or none, answered then by the source's clock; return the watermark."""
     records = [] if updated is None else [incident(f"i{updated}", updated=updated)]
-    center.load_pages([center.page(*records)], **of)
+    answered_at = None if answered is None else instant(answered)
+    return center.load_pages([center.page(*records, answered_at=answered_at)], **of).watermark
 
 
 def fail(center: Center, error: str = "It was down.", run_id: str = "run", **of: Any) -> None:
@@ -120,6 +123,68 @@ def test_a_record_dated_in_the_future_moves_the_watermark_to_the_windows_end_at_
     land(center, year_s)
 
     assert watermark(center) == END
+
+
+def test_a_record_dated_in_the_future_counts_as_of_now_by_the_sources_clock(center: Center) -> None:
+    """Our clock is a day fast: until then nothing would be asked for."""
+    land(center, 100)
+
+    land(center, 50_000, answered=200)
+
+    moved = watermark(center)
+    assert moved is not None
+    assert instant(200 - 60) < moved <= instant(200)
+
+
+def test_a_watermark_ahead_of_the_sources_clock_goes_back_to_what_was_read(center: Center) -> None:
+    land(center, 100)
+    land(center, 200)
+    read_until = watermark(center)
+    land(center, 365 * 86_400.0)
+    assert watermark(center) == END
+
+    again = land(center, 365 * 86_400.0, answered=300, start=END - HOUR, end=END + HOUR)
+
+    assert again == watermark(center)
+    assert read_until is not None
+    assert again is not None
+    assert read_until - timedelta(minutes=1) < again <= read_until
+    further = land(center, 400, answered=500, start=again)
+    assert further is not None
+    assert again < further <= instant(400)
+    assert center.ask("SELECT watermark_at FROM watermarks") == [(further,)]
+
+
+def test_where_nothing_tells_until_when_was_read_all_is_read_anew(center: Center) -> None:
+    land(center, 365 * 86_400.0)
+    assert watermark(center) == END
+
+    assert land(center, answered=300, start=END - HOUR, end=END + HOUR) is None
+
+    assert watermark(center) is None
+    assert center.ask("FROM watermarks") == []
+
+
+@pytest.mark.parametrize("answered", [None, 300])
+def test_a_source_that_does_not_say_or_is_not_behind_takes_no_watermark_back(
+    center: Center, answered: float | None
+) -> None:
+    land(center, 200)
+    before = watermark(center)
+
+    land(center, 100, answered=answered)
+
+    assert watermark(center) == before
+
+
+def test_a_reading_that_began_after_the_watermark_leaves_it_alone(center: Center) -> None:
+    """Another process may know one that was ahead, and has gone back since."""
+    land(center, 100)
+    before = watermark(center)
+
+    land(center, 5000, start=instant(4000))
+
+    assert watermark(center) == before
 
 
 def test_a_backfill_leaves_the_watermark_alone(center: Center) -> None:

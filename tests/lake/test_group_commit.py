@@ -281,7 +281,7 @@ def test_what_was_landed_by_a_thread_that_is_then_interrupted_is_not_landed_twic
 def a_load(center_id: str) -> Load:
     """A load of nothing, that no lake is needed for."""
     staging = Staging(mock.Mock(side_effect=AssertionError), record_type_of(cell().resource))
-    return Load(cell(center_id), "run", staging, [], ledger.NO_FILE, START, timedelta(), 0)
+    return Load(cell(center_id), "run", staging, [], ledger.NO_FILE, START, timedelta(), None, 0)
 
 
 @pytest.mark.usefixtures("lake")
