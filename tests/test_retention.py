@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -31,7 +32,18 @@ from dispatchlake.settings import Settings
 from dispatchlake.spool import Delivery, DeliveryKind, Spool
 from tests.command_line import run
 from tests.lake.deliveries import caller_location, delivery, incident_metadata, land, note_created
-from tests.lake.pages import CENTER, END, START, cell, incident, instant, load, page, too_deep_to_cut
+from tests.lake.pages import (
+    CENTER,
+    END,
+    START,
+    cell,
+    incident,
+    instant,
+    load,
+    page,
+    stamp,
+    too_deep_to_cut,
+)
 from tests.waiting import wait_until
 
 DAY_S = 86_400.0
@@ -395,6 +407,31 @@ def test_a_page_that_cannot_be_cut_goes_whole_unless_it_names_what_is_held(
         assert holding(settings, '"young-and-deep"')
     else:
         assert not holding(settings, '"old-beside-deep"')
+    assert_whole(settings)
+
+
+def test_a_page_of_one_incident_is_as_old_as_the_incident(settings: Settings) -> None:
+    """It has records in it of what came before, and of other calls; and an old one may have a young one."""
+    pages = {
+        identity: {
+            "incident": incident(identity, created=created_s),
+            "media": [{"created_at": stamp(of_media)}],
+        }
+        for identity, created_s, of_media in (("a-young", 20 * DAY_S, 0), ("an-old", 0, 20 * DAY_S))
+    }
+
+    def archive() -> None:
+        with open_lake(settings) as lake:
+            for shown in pages.values():
+                asked = replace(page(), resource="incident_events:item", body=json.dumps(shown).encode())
+                lake.archive(asked, run_id="asked")
+
+    archive()
+    keep(settings, "records", 14)
+    assert [len(holding(settings, one)) for one in pages] == [1, 0], "what was archived before"
+
+    archive()
+    assert [len(holding(settings, one)) for one in pages] == [2, 0], "and what came since"
     assert_whole(settings)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -131,25 +132,29 @@ def forgotten_delivery(body: bytes, forgotten: Forgotten) -> str | None:
 def forgotten_item(body: bytes, forgotten: Forgotten) -> str | None:
     """Return the erasure that a page of one incident falls under, or None; its form is not documented.
 
-    So it is the incident's if its id stands anywhere in it, and as old as the oldest record in it.
+    So it is the incident's if its id stands anywhere in it, and as old as the outermost record in it that
+    says an age: what hangs on a call, and other calls it tells of, may be older.
     """
     try:
-        left = [decode_json(body)]
+        level = [decode_json(body)]
     except PayloadError:
         return None
-    is_held, is_old = False, False
-    while left:
-        value = left.pop()
-        if isinstance(value, list):
-            left += value
-        elif isinstance(value, dict):
-            left += value.values()
-            is_old |= bool(_too_old([value.get("created_at")], forgotten))
-        elif (because := _because_of(forgotten, "incident", value)) is not None:
-            return because
-        else:
-            is_held |= _is_held(forgotten, "incident", value)
-    return RETENTION if is_old and not is_held else None
+    is_held, oldest = False, None
+    while level:
+        records = [value for value in level if isinstance(value, dict)]
+        if oldest is None:
+            ages = _instants([record.get("created_at") for record in records])
+            oldest = min(filter(None, ages), default=None)
+        deeper: list[Any] = [one for record in records for one in record.values()]
+        for value in level:
+            if isinstance(value, list):
+                deeper += value
+            elif (because := _because_of(forgotten, "incident", value)) is not None:
+                return because
+            else:
+                is_held |= _is_held(forgotten, "incident", value)
+        level = deeper
+    return RETENTION if not is_held and _is_too_old(oldest, forgotten) else None
 
 
 def _because_of(forgotten: Forgotten, kind: SubjectKind, identity: object) -> str | None:
@@ -176,15 +181,22 @@ def _text(identity: object) -> str | None:
 
 def _too_old(created: Sequence[Any], forgotten: Forgotten) -> list[int]:
     """Return the places of those times of creation that are before the cut-off, or say no age."""
-    cutoff = forgotten.cutoff
-    if cutoff is None:
+    if forgotten.cutoff is None:
         return []
+    ages = _instants(created)
+    return [number for number, created_at in enumerate(ages) if _is_too_old(created_at, forgotten)]
+
+
+def _is_too_old(created_at: datetime | None, forgotten: Forgotten) -> bool:
+    if forgotten.cutoff is None:
+        return False
+    return created_at < forgotten.cutoff if created_at is not None else not forgotten.takes_undated
+
+
+def _instants(created: Sequence[Any]) -> list[datetime | None]:
     texts = pa.array([_writable(value) for value in created], pa.string())
-    return [
-        number
-        for number, created_at in enumerate(parse_instants(texts).to_pylist())
-        if (created_at < cutoff if created_at is not None else not forgotten.takes_undated)
-    ]
+    instants: list[datetime | None] = parse_instants(texts).to_pylist()
+    return instants
 
 
 def _writable(value: object) -> str | None:
