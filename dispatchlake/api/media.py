@@ -136,15 +136,16 @@ class MediaClient:
 
     def _refuse(self, response: httpcore.Response, part: PartialFile) -> None:
         """Raise what an answer means that is no file or part of one."""
-        if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            part.discard()
-            raise MediaUnavailable("What was there already is no part of the file any more.")
         if response.status in _GONE:
             raise LinkExpired(f"The link opens nothing any more (HTTP {response.status}).")
         if response.status in _PASSING or response.status >= 500:
             raise MediaUnavailable(f"The host answered with HTTP {response.status}.")
-        if response.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-            raise LinkRefused(f"The host answered with HTTP {response.status}.")
+        if response.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+            return
+        if _is_gone_on_from(part):  # 416, or another: what it refuses may be the part, and not the file
+            part.discard()
+            raise MediaUnavailable("What was there already is no part of the file any more.")
+        raise LinkRefused(f"The host answered with HTTP {response.status}.")
 
     def _too_large(self) -> LinkRefused:
         return LinkRefused(f"The file is larger than {self._limits.file_bytes:,} bytes.")
@@ -173,9 +174,13 @@ def _raw(url: httpx.URL) -> httpcore.URL:
 def _headers(url: httpx.URL, part: PartialFile) -> list[tuple[bytes, bytes]]:
     """Return what is sent: nothing that says who we are; and what is asked for, if some of it is there."""
     headers = {b"Host": url.netloc, b"Accept": b"*/*", b"Accept-Encoding": b"identity"}
-    if part.tag and part.size_bytes:
+    if _is_gone_on_from(part):
         headers |= {b"Range": b"bytes=%d-" % part.size_bytes, b"If-Range": part.tag.encode("latin-1")}
     return list(headers.items())
+
+
+def _is_gone_on_from(part: PartialFile) -> bool:
+    return bool(part.tag and part.size_bytes)
 
 
 def _read_headers(response: httpcore.Response) -> dict[str, str]:

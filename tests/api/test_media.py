@@ -96,6 +96,25 @@ def test_what_cannot_be_gone_on_from_is_begun_anew(
     assert (found == host.file(link)) is (kind != "changed")
 
 
+@pytest.mark.parametrize("status", [400, 405, 412, 416])
+def test_where_the_host_refuses_to_go_on_it_is_begun_anew_at_once(
+    host: MediaHost, network: LoopbackNetwork, link: str, tmp_path: Path, status: int
+) -> None:
+    host.fault("stops_half_way")
+    host.fault("status", status=status)
+    assert fetch(host, network, link, tmp_path) == host.file(link)
+    assert [one["status"] for one in host.requests()[-2:]] == [status, 200]
+
+
+def test_what_is_refused_from_the_beginning_is_not_tried_again(
+    host: MediaHost, network: LoopbackNetwork, link: str, tmp_path: Path
+) -> None:
+    host.fault("status", status=400)
+    with pytest.raises(LinkRefused, match="HTTP 400"):
+        fetch(host, network, link, tmp_path)
+    assert host.requests()[-1]["status"] == 400
+
+
 def test_a_rest_that_ends_early_is_not_taken_for_the_end(
     host: MediaHost, network: LoopbackNetwork, link: str, tmp_path: Path
 ) -> None:
