@@ -159,7 +159,8 @@ class CenterClient:
         """Yield every page of a listing, as received; each is handed over before the next is asked for.
 
         A record may come more than once: on two pages, because the list moved, or because the listing was
-        read again. Merging by id and version is the lake's business.
+        read again. Merging by id and version is the lake's business. A cursor that the center refuses has
+        outlived its time: the listing is begun anew, once.
 
         Args:
             resource: Which listing, as this center has it.
@@ -169,12 +170,20 @@ class CenterClient:
         Raises:
             CenterError: It cannot be read whole. What was yielded is good, but not all.
         """
-        listing = Listing(resource, self.center.center_id, self.first_url(resource, window))
-        sequence = 0
+        first_url = self.first_url(resource, window)
+        listing = Listing(resource, self.center.center_id, first_url)
+        sequence, is_begun_anew = 0, False
         while listing.next_url is not None:
-            sequence += 1
             asked = listing.next_url
-            fetched = self.fetch(resource, asked)
+            try:
+                fetched = self.fetch(resource, asked)
+            except RequestRejected as error:
+                if is_begun_anew or not listing.is_at_cursor:
+                    raise
+                logger.info("Reading %s from its beginning again: %s", resource.name, error)
+                listing, is_begun_anew = Listing(resource, self.center.center_id, first_url), True
+                continue
+            sequence += 1
             yield self._page(resource, sequence, asked, fetched)
             listing.take(asked, fetched.response, fetched.payload)
 

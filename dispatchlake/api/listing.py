@@ -103,6 +103,11 @@ class Listing:
         self._urls = urls_before
         self._reading = _Reading(len(urls_before) + 1, SeenHashes() if ids is None else ids)
 
+    @property
+    def is_at_cursor(self) -> bool:
+        """Say whether what is asked for next is no position in the list, but where an answer has left off."""
+        return bool(self._urls) and not self._reading.is_positional
+
     def take(self, asked: httpx.URL, response: httpx.Response, payload: Payload) -> None:
         """Take note of a page, and decide what follows.
 

@@ -11,7 +11,7 @@ import pytest
 
 from dispatchlake.api import CenterClient
 from dispatchlake.api import client as client_module
-from dispatchlake.errors import CenterUnavailable, ContractBroken
+from dispatchlake.errors import CenterUnavailable, ContractBroken, RequestRejected
 from dispatchlake.model import DispatchCenter, Page, Paging, Resource
 from dispatchlake.payload import Payload
 from tests.api.reading import (
@@ -190,6 +190,31 @@ def test_a_page_that_is_spoiled_once_costs_no_record(
     assert set(read(center, state_dir)) == truth(sandbox, center)
     assert sandbox.faults_left(center.center_id) == []
     assert asked(sandbox, center) <= 14
+
+
+@pytest.mark.parametrize("status", [400, 404, 410, 422])
+def test_where_a_cursor_is_refused_the_listing_is_begun_anew_at_once(
+    sandbox: SandboxProcess, state_dir: Path, status: int
+) -> None:
+    """It may have outlived its time while requests waited for their turn."""
+    center = put(sandbox, "cursor")
+    sandbox.add_fault(center.center_id, "status", status=status, page=2)
+
+    assert set(read(center, state_dir)) == truth(sandbox, center)
+    assert asked(sandbox, center) == 2 + 3
+
+
+@pytest.mark.parametrize(("form", "requests"), [("cursor", 4), ("pagy", 2), ("page_unnamed", 2)])
+def test_a_listing_that_is_refused_again_or_at_a_page_of_a_number_is_a_failure_at_once(
+    sandbox: SandboxProcess, state_dir: Path, form: str, requests: int
+) -> None:
+    center = put(sandbox, form)
+    sandbox.add_fault(center.center_id, "status", status=400, page=2, times=9)
+
+    with pytest.raises(RequestRejected, match="answered 400"):
+        read(center, state_dir)
+
+    assert asked(sandbox, center) == requests
 
 
 @pytest.mark.parametrize("form", ["link", "next_url", "meta_page", "cursor", "kaminari"])
