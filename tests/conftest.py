@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from dispatchlake.cli.prefect_api import prefect_api
 from dispatchlake.settings import Settings
 from tests.demo_lake import make_demo_lake
+from tests.guarantees.table import print_table
 from tests.prefect_home import copy_home, make_migrated_home
 from tests.sandbox_process import SandboxProcess
 
@@ -88,3 +89,8 @@ def pytest_runtest_makereport(
     if report.failed and log is not None and log.exists():
         report.sections.append(("the Prefect server's log, its end", log.read_text()[-8000:]))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """End with what the guarantees were put through, and what it cost."""
+    print_table(terminalreporter)

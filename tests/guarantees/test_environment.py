@@ -28,6 +28,7 @@ from dispatchlake.settings import Settings
 from tests.centers import put_center
 from tests.guarantees.child import child
 from tests.guarantees.disks import SmallDisk, small_disk
+from tests.guarantees.ledger import Ledger
 from tests.guarantees.played_center import PlayedCenter, override
 from tests.guarantees.witness import CAD, EVENTS, Witness
 from tests.sandbox_process import SandboxProcess
@@ -72,7 +73,7 @@ KIB = 1024
 
 
 def test_a_disk_that_is_full_at_any_step_of_a_load_costs_nothing_once_there_is_room(
-    sandbox: SandboxProcess, settings: Settings, disk: SmallDisk
+    sandbox: SandboxProcess, settings: Settings, disk: SmallDisk, ledger: Ledger
 ) -> None:
     settings = settings.model_copy(update={"data_dir": disk.folder})
     witness, before = put_behind(sandbox, settings)
@@ -87,11 +88,11 @@ def test_a_disk_that_is_full_at_any_step_of_a_load_costs_nothing_once_there_is_r
         assert witness.books() == (before.records, before.watermark), "a load that failed is not seen"
 
     witness.ingest()
-    witness.assert_whole()
+    witness.assert_whole(ledger)
 
 
 def test_whoever_has_the_lake_open_meanwhile_and_has_asked_it_nothing_goes_on_with_it(
-    sandbox: SandboxProcess, settings: Settings, disk: SmallDisk
+    sandbox: SandboxProcess, settings: Settings, disk: SmallDisk, ledger: Ledger
 ) -> None:
     settings = settings.model_copy(update={"data_dir": disk.folder})
     witness, before = put_behind(sandbox, settings)
@@ -103,7 +104,7 @@ def test_whoever_has_the_lake_open_meanwhile_and_has_asked_it_nothing_goes_on_wi
         disk.free()
         assert waiting.watermark(witness.center.center_id, CAD) == before.watermark
         witness.ingest()
-    witness.assert_whole()
+    witness.assert_whole(ledger)
 
 
 QUOTA = """
@@ -123,7 +124,7 @@ for limit in (100, 12_000, 200_000):
 
 
 def test_a_quota_that_ends_a_load_costs_nothing_once_it_is_lifted(
-    sandbox: SandboxProcess, settings: Settings
+    sandbox: SandboxProcess, settings: Settings, ledger: Ledger
 ) -> None:
     """For whoever may not mount a disk: no file may grow beyond so many bytes."""
     witness, _ = put_behind(sandbox, settings)
@@ -135,11 +136,11 @@ def test_a_quota_that_ends_a_load_costs_nothing_once_it_is_lifted(
     assert lines[0].startswith(("LakeError", "ConfigError")), lines
     assert all(line == "landed" or "space" in line or "room" in line for line in lines), lines
     witness.ingest()
-    witness.assert_whole()
+    witness.assert_whole(ledger)
 
 
 def test_a_folder_that_may_not_be_written_is_named_and_the_lake_is_as_it_was(
-    sandbox: SandboxProcess, settings: Settings, disk: SmallDisk
+    sandbox: SandboxProcess, settings: Settings, disk: SmallDisk, ledger: Ledger
 ) -> None:
     settings = settings.model_copy(update={"data_dir": disk.folder})
     witness = put(sandbox, settings)
@@ -154,7 +155,7 @@ def test_a_folder_that_may_not_be_written_is_named_and_the_lake_is_as_it_was(
     disk.make_writable()
 
     witness.ingest()
-    witness.assert_whole()
+    witness.assert_whole(ledger)
 
 
 # --- catalog
@@ -175,7 +176,7 @@ def files(lake_dir: Path) -> dict[Path, bytes]:
 
 @pytest.mark.parametrize("how", ["zeros", "other content"])
 def test_a_damaged_catalog_is_named_and_left_alone_and_its_copy_goes_on(
-    sandbox: SandboxProcess, settings: Settings, how: str
+    sandbox: SandboxProcess, settings: Settings, how: str, ledger: Ledger
 ) -> None:
     witness = put(sandbox, settings)
     witness.ingest()
@@ -194,11 +195,11 @@ def test_a_damaged_catalog_is_named_and_left_alone_and_its_copy_goes_on(
     assert files(settings.lake_dir) == data
     catalog.write_bytes(copy)
     witness.ingest()
-    witness.assert_whole()
+    witness.assert_whole(ledger)
 
 
 def test_an_older_copy_of_the_catalog_catches_up_with_the_next_load(
-    sandbox: SandboxProcess, settings: Settings
+    sandbox: SandboxProcess, settings: Settings, ledger: Ledger
 ) -> None:
     """What the lost catalog knew of is asked for again, from the watermark that the copy has."""
     witness = put(sandbox, settings, override={"since_param": "updated_since"})
@@ -216,7 +217,7 @@ def test_an_older_copy_of_the_catalog_catches_up_with_the_next_load(
     assert witness.books() == older
     again = witness.ingest()
     assert (again.new, again.changed) == (lost.new, lost.changed)
-    witness.assert_whole()
+    witness.assert_whole(ledger)
 
 
 # --- clocks
@@ -259,7 +260,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SkewedClock:
 
 @pytest.mark.parametrize("until", [None, "updated_before"])
 def test_a_wall_clock_that_jumps_between_and_during_loads_loses_nothing(
-    sandbox: SandboxProcess, home: Settings, clock: SkewedClock, until: str | None
+    sandbox: SandboxProcess, home: Settings, clock: SkewedClock, until: str | None, ledger: Ledger
 ) -> None:
     """The center lives now, and is asked for what changed since the last run, with no lookback to help."""
     began = datetime.now(UTC).replace(microsecond=0) - HOUR
@@ -282,7 +283,7 @@ def test_a_wall_clock_that_jumps_between_and_during_loads_loses_nothing(
         sandbox.advance_clock(900)
     clock.show(0)
     witness.ingest()
-    witness.assert_whole()
+    witness.assert_whole(ledger)
 
 
 def test_a_record_of_the_future_hides_nothing_while_our_clock_is_fast(
@@ -318,7 +319,7 @@ def test_a_record_of_the_future_hides_nothing_while_our_clock_is_fast(
 
 @pytest.mark.parametrize("hours", [(-1,), (1, -1)])
 def test_no_wait_depends_on_the_wall_clock(
-    sandbox: SandboxProcess, home: Settings, clock: SkewedClock, hours: tuple[int, ...]
+    sandbox: SandboxProcess, home: Settings, clock: SkewedClock, hours: tuple[int, ...], ledger: Ledger
 ) -> None:
     """A wait counted by it would take an hour, or be refused as longer than our patience."""
     witness = put(sandbox, home)
@@ -334,7 +335,7 @@ def test_no_wait_depends_on_the_wall_clock(
     witness.ingest(home.model_copy(update={"retry_budget_s": 60}))
 
     assert sandbox.faults_left(witness.center.center_id) == []
-    witness.assert_whole()
+    witness.assert_whole(ledger)
 
 
 def test_the_hour_that_comes_twice_and_the_one_that_never_comes(home: Settings) -> None:
@@ -396,7 +397,7 @@ def content_of(settings: Settings) -> list[list[dict[str, Any]]]:
 
 
 def test_a_machine_in_another_time_zone_makes_the_same_lake(
-    sandbox: SandboxProcess, settings: Settings, tmp_path: Path
+    sandbox: SandboxProcess, settings: Settings, tmp_path: Path, ledger: Ledger
 ) -> None:
     """Apia is 13 hours ahead of UTC: another day most of the time."""
     witness = put(sandbox, settings, override={"since_param": "updated_since"})
@@ -414,7 +415,7 @@ def test_a_machine_in_another_time_zone_makes_the_same_lake(
     assert witness.ask("SELECT window_start FROM coverage") == [
         {"window_start": datetime(2024, 2, 28, tzinfo=UTC)}
     ]
-    witness.assert_whole()
+    witness.assert_whole(ledger)
 
 
 # --- memory
@@ -471,7 +472,7 @@ else:
 
 
 def test_a_process_that_may_not_grow_costs_nothing_once_another_may(
-    sandbox: SandboxProcess, settings: Settings
+    sandbox: SandboxProcess, settings: Settings, ledger: Ledger
 ) -> None:
     """It may fail in words or be ended by the system: the lake has all of its load, or nothing."""
     witness = put(sandbox, settings)
@@ -488,14 +489,14 @@ def test_a_process_that_may_not_grow_costs_nothing_once_another_may(
     else:
         assert witness.books() == before
     witness.ingest()
-    witness.assert_whole()
+    witness.assert_whole(ledger)
 
 
 # --- centers and tokens
 
 
 def test_two_centers_that_send_the_very_same_records_stay_apart(
-    sandbox: SandboxProcess, home: Settings
+    sandbox: SandboxProcess, home: Settings, ledger: Ledger
 ) -> None:
     """Same ids, same content, same hashes: only the credential tells whose they are."""
 
@@ -514,14 +515,14 @@ def test_two_centers_that_send_the_very_same_records_stay_apart(
 
     one.ingest()
 
-    one.assert_whole()
+    one.assert_whole(ledger)
     assert other.books() == (20, before.watermark), "the other has not been read again"
     other.ingest()
-    other.assert_whole()
+    other.assert_whole(ledger)
 
 
 def test_a_long_run_renews_its_token_before_each_end_and_lands_whole(
-    sandbox: SandboxProcess, home: Settings, monkeypatch: pytest.MonkeyPatch
+    sandbox: SandboxProcess, home: Settings, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
 ) -> None:
     """Each look at the machine's clock, two hours' tokens are 20 minutes older: a run of a day and a half."""
     witness = put(sandbox, home, sandbox_side=CHANGING | {"page_size_cap": 3})
@@ -537,10 +538,12 @@ def test_a_long_run_renews_its_token_before_each_end_and_lands_whole(
     assert summary.pages // 6 <= counts["logins_ok"] <= summary.pages // 4
     assert counts["logins_ok"] == len(sandbox.tokens(witness.center.center_id))
     assert set(counts["statuses"]) == {"200"}, "none was refused first"
-    witness.assert_whole()
+    witness.assert_whole(ledger)
 
 
-def test_tokens_that_lapse_under_way_cost_one_login_each(sandbox: SandboxProcess, home: Settings) -> None:
+def test_tokens_that_lapse_under_way_cost_one_login_each(
+    sandbox: SandboxProcess, home: Settings, ledger: Ledger
+) -> None:
     witness = put(sandbox, home, sandbox_side=CHANGING | {"page_size_cap": 10})
     pages = range(2, 13, 2)
     for page in pages:
@@ -551,4 +554,4 @@ def test_tokens_that_lapse_under_way_cost_one_login_each(sandbox: SandboxProcess
     counts = sandbox.counts(witness.center.center_id)
     assert sandbox.faults_left(witness.center.center_id) == []
     assert (counts["logins_ok"], counts["statuses"]["401"]) == (1 + len(pages), len(pages))
-    witness.assert_whole()
+    witness.assert_whole(ledger)

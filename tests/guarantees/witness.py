@@ -12,6 +12,7 @@ from dispatchlake.lake import LoadSummary
 from dispatchlake.lake.reading import connect
 from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
+from tests.guarantees.ledger import Ledger
 from tests.sandbox_process import SandboxProcess
 from tests.truth.comparison import TABLES, assert_equal, assert_versions_equal, rows_of
 
@@ -57,18 +58,26 @@ class Witness:
         """Ask an analyst's question of the lake."""
         return rows_of(self._settings.lake_dir, sql)
 
-    def assert_whole(self, *, versions: bool = True) -> None:
+    def assert_whole(self, ledger: Ledger, *, versions: bool = True) -> None:
         """Fail unless the lake has what the center has, each version it showed, and says so.
 
         Args:
+            ledger: Told what was lost and doubled.
             versions: Whether every version that was shown must have been read.
         """
         truth, seen = self.truth(), list(self._seen.values())
         with connect(self._settings.lake_dir) as lake:
+            ledger.compare_rows(self._landed(lake, TABLES[self.resource][0]), map(_version, truth))
+            if versions:
+                ledger.compare_rows(self._landed(lake, TABLES[self.resource][1]), map(_version, seen))
             assert_equal(lake, self.center.center_id, self.resource, truth)
             if versions:
                 assert_versions_equal(lake, self.center.center_id, self.resource, seen)
             self._assert_books(lake, max(datetime.fromisoformat(record["updated_at"]) for record in truth))
+
+    def _landed(self, lake: duckdb.DuckDBPyConnection, table: str) -> list[tuple[Any, ...]]:
+        key = TABLES[self.resource][2]
+        return lake.sql(f"SELECT {key}, epoch(updated_at) FROM {table} WHERE {self._of_center}").fetchall()
 
     def _assert_books(self, lake: duckdb.DuckDBPyConnection, newest: datetime) -> None:
         """The watermark stands at the newest change at most, and nothing is said to have failed."""
@@ -94,3 +103,8 @@ class Witness:
     @property
     def _own(self) -> str:
         return f"{self._of_center} AND resource = '{self.resource}'"
+
+
+def _version(record: dict[str, Any]) -> tuple[str, float]:
+    """Return what tells a version of a record from any other: its id and when it changed."""
+    return record["id"], datetime.fromisoformat(record["updated_at"]).timestamp()
