@@ -14,17 +14,31 @@ from tests.guarantees.table import NOT_COUNTED
 from tests.prefect_home import environment_without_prefect
 
 ROOT = Path(__file__).parents[2]
+MAKE = [
+    "make",
+    "--no-print-directory",
+    "-o",
+    ".venv/.dev",
+    f"BIN={Path(sys.executable).parent}",
+    "guarantees",
+]
+"""As somebody calls it, with the environment that these tests run in."""
 TEST = "tests/guarantees/test_properties.py::test_the_guards_end_whatever_the_envelopes_name"
 
 
 def run_pytest(*arguments: str, until_s: float) -> list[str]:
     """Run pytest as `make guarantees` does, with that much time, and return what it printed."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    return run(command, DISPATCHLAKE_GUARANTEES_UNTIL=f"{until_s:.0f}")
+
+
+def run(command: list[str], **variables: str) -> list[str]:
+    """Run a command that must end well, and return what it printed."""
     environment = {
         name: value
         for name, value in environment_without_prefect().items()
-        if not name.startswith(("PYTEST_", "COV_"))
-    } | {"DISPATCHLAKE_GUARANTEES_UNTIL": f"{until_s:.0f}", "COLUMNS": "200"}
+        if not name.startswith(("PYTEST_", "COV_", "MAKE", "DISPATCHLAKE_"))
+    } | {"COLUMNS": "200", **variables}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()
@@ -36,8 +50,9 @@ def row_of(lines: list[str]) -> list[str]:
     return [cell.strip() for cell in row.strip("│").split("│")]
 
 
-def test_what_there_is_time_for_is_tried() -> None:
-    lines = run_pytest(TEST, until_s=time.time() + 600)
+def test_the_command_tries_what_there_is_time_for_and_ends_with_the_table() -> None:
+    chosen = f"-n 0 -p no:cacheprovider -k {TEST.rpartition('::')[2]}"
+    lines = run([*MAKE, "MINUTES=20", f"PYTEST_ARGS={chosen}"])
 
     assert row_of(lines)[1:] == ["1", "", NOT_COUNTED, NOT_COUNTED, "held"]
     assert not any("left out:" in line for line in lines)
