@@ -32,9 +32,13 @@ explore: $(VENV)/.explore  ## the lake in pictures, in a browser (EXPLORE_ARGS="
 test: $(VENV)/.dev  ## run the tests
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
 
+# Who has more than half an hour has each property tried twenty times as often.
+PROFILE = $(if $(shell [ $(or $(MINUTES),5) -gt 30 ] && echo yes),thorough,patient)
+
 guarantees: $(VENV)/.dev  ## break everything on purpose for five minutes, and print what was lost (MINUTES=60 KILLS=300)
 	@DISPATCHLAKE_GUARANTEES_UNTIL=$$(($$(date +%s) + 60 * $(or $(MINUTES),5))) \
-	DISPATCHLAKE_RANDOM_KILLS=$(or $(KILLS),30) $(BIN)/python -m pytest -n auto --dist loadgroup tests/guarantees $(PYTEST_ARGS)
+	DISPATCHLAKE_RANDOM_KILLS=$(or $(KILLS),30) $(BIN)/python -m pytest -n auto --dist loadgroup \
+	--hypothesis-profile=$(PROFILE) tests/guarantees $(PYTEST_ARGS)
 
 screenshots: $(VENV)/.dev  ## take the pictures in docs anew (needs chromium and fonts-noto-color-emoji)
 	@mkdir -p docs/images

@@ -7,18 +7,16 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings as hypothesis_settings
 
 from dispatchlake.cli.prefect_api import prefect_api
 from dispatchlake.settings import Settings
 from tests.demo_lake import make_demo_lake
+from tests.examples import register_profiles
 from tests.guarantees.table import print_table
 from tests.prefect_home import copy_home, make_migrated_home
 from tests.sandbox_process import SandboxProcess
 
-# On a busy machine an example may take its time; that is no finding.
-hypothesis_settings.register_profile("patient", deadline=None)
-hypothesis_settings.load_profile("patient")
+register_profiles()
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from dispatchlake.errors import ConfigError, SpoolBusy, SpoolError, is_transient
 from dispatchlake.spool import Delivery, DeliveryKind, Spool, Standing
+from tests.examples import examples
 from tests.guarantees.disks import small_disk
 
 ROOT = Path(__file__).parents[1]
@@ -104,7 +104,7 @@ def test_what_is_forgotten_is_gone_and_the_rest_stays(spool: Spool) -> None:
     assert [d.body for d in everything(spool)] == [b"1", b"3"]
 
 
-@hypothesis_settings(max_examples=20)
+@examples(20)
 @given(seconds=st.lists(st.integers(-3, 3), min_size=1, max_size=12), forget=st.booleans())
 def test_time_goes_on_whatever_the_clock_does(
     tmp_path_factory: pytest.TempPathFactory, seconds: list[int], forget: bool

@@ -8,13 +8,14 @@ from typing import Any, get_args
 
 import httpx
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dispatchlake.api.listing import MAX_READINGS, MAX_STALE_PAGES, Listing
 from dispatchlake.errors import CenterUnavailable, ContractBroken
 from dispatchlake.payload import decode_payload
 from tests.api.changing_list import CENTER_ID, ChangingList, Form, Order, read, resource
+from tests.examples import examples
 
 FIRST = "https://center.example/v1/incident_events"
 
@@ -343,7 +344,6 @@ LISTS: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@settings(max_examples=300)
 @given(
     **LISTS,
     before=st.lists(st.integers(0, 999), max_size=40),
@@ -518,7 +518,6 @@ def test_a_record_that_leaves_the_span_that_is_read_takes_none_with_it(order: Or
     assert requests <= 40
 
 
-@settings(max_examples=300)
 @given(
     **LISTS,
     changes=st.lists(st.lists(st.tuples(st.just("update"), st.integers(0, 999)), max_size=4), max_size=40),
@@ -609,7 +608,7 @@ NEXT = st.one_of(
 )
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(
     answers=st.lists(st.tuples(st.lists(ROW, max_size=4), NEXT), min_size=1, max_size=12),
     style=st.sampled_from(["follow", "page", "offset", "single"]),

@@ -14,7 +14,8 @@ UNTIL_S = float(os.environ.get("DISPATCHLAKE_GUARANTEES_UNTIL") or "inf")
 """When it must be over, in seconds since 1970; without it everything is tried."""
 
 LAST_S = 30.0
-"""What a test may take; in so many seconds before the end none begins."""
+"""What a test may take; in so many seconds before the end none begins. (Those that the thorough profile makes
+longer come first.)"""
 
 
 def time_is_up(now_s: float | None = None) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dispatchlake.api.listing import MAX_READINGS, Listing
@@ -22,6 +22,7 @@ from dispatchlake.model import Page
 from dispatchlake.payload import decode_payload
 from dispatchlake.windows import next_window
 from tests.api.changing_list import CENTER_ID, resource
+from tests.examples import examples
 from tests.lake.pages import Center, incident, instant, see_one_center
 
 NewCenter = Callable[[], Center]
@@ -66,7 +67,7 @@ def cad_content(center: Center) -> list[list[tuple[Any, ...]]]:
     ]
 
 
-@settings(max_examples=5)
+@examples(5)
 @given(st.data())
 def test_records_set_aside_and_kept_are_the_same_however_they_are_delivered(
     new_center: NewCenter, data: st.DataObject
@@ -121,7 +122,7 @@ written = st.one_of(
 )
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(texts=st.lists(written, min_size=10, max_size=40), noise=st.sampled_from([b"", b"\xff", b"caf\xe9"]))
 def test_whatever_a_page_holds_each_record_lands_or_is_set_aside(
     new_center: NewCenter, texts: list[str], noise: bytes
@@ -152,7 +153,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(steps)
 def test_no_sequence_of_loads_moves_a_watermark_back_or_claims_a_span_that_was_not_read(
     new_center: NewCenter, loads: list[tuple[str, list[int], int | None, int, int | None]]
@@ -216,7 +217,7 @@ def assert_is_read(center: Center, read: list[tuple[float, float]]) -> None:
         assert (end - instant(0)).total_seconds() <= reached
 
 
-@settings(max_examples=6)
+@examples(6)
 @given(
     runs=st.lists(
         st.tuples(
@@ -300,7 +301,6 @@ answers = st.lists(
 )
 
 
-@settings(max_examples=150)
 @given(answers=answers, max_pages=st.integers(1, 8), check_total=st.booleans())
 def test_the_guards_end_whatever_the_envelopes_name(
     answers: list[tuple[list[Any], dict[str, Any], str | None]], max_pages: int, check_total: bool

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from dispatchlake.lake import Lake, LoadSummary, migrations, staging
 from dispatchlake.lake.reading import connect
+from tests.examples import examples
 from tests.lake.model import Model
 from tests.lake.pages import Center, incident, see_one_center, stamp
 
@@ -78,7 +79,7 @@ def assert_as_modelled(center: Center, loads: Deliveries) -> None:
     assert stored(center, "incident_versions") == expected(model.versions())
 
 
-@settings(deadline=None, max_examples=6)
+@examples(6)
 @given(st.lists(st.lists(st.lists(versions, max_size=4), max_size=3), max_size=4))
 def test_any_deliveries_give_what_plain_python_says(
     new_center: Callable[[], Center], loads: Deliveries
@@ -90,7 +91,7 @@ def test_any_deliveries_give_what_plain_python_says(
     assert_as_modelled(center, loads)
 
 
-@settings(deadline=None, max_examples=5)
+@examples(5)
 @given(st.data())
 def test_any_cut_order_and_repetition_gives_the_same_lake(
     new_center: Callable[[], Center], data: st.DataObject
@@ -139,7 +140,7 @@ def compact(center: Center) -> None:
             center.lake._connection.execute(f"CALL {procedure}('lake', '{name}')")
 
 
-@settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.too_slow])
+@examples(6, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(st.lists(versions, max_size=6), st.sampled_from([None, None, flush, compact])),
@@ -160,7 +161,7 @@ def test_rows_kept_in_the_catalog_and_in_files_merge_alike_also_after_flush_and_
     assert_as_modelled(center, [[records] for records, _ in steps])
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@examples(12, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(versions, max_size=9), max_size=3), st.integers(1, 4))
 def test_a_load_too_large_for_memory_comes_in_portions_to_what_it_comes_to_at_once(
     mixed_center: Callable[[], Center], loads: list[list[dict[str, Any]]], portion: int

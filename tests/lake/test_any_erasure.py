@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from dispatchlake.lake import Selection, erasing
 from dispatchlake.lake.custody import verify
+from tests.examples import examples
 from tests.lake.pages import Center
 from tests.lake.test_any_landing import EVENTS, Batches, assert_as_folded, batches_of_both, tell
 
@@ -40,7 +41,7 @@ def without_call(batches: Batches) -> Batches:
     ]
 
 
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@examples(8, suppress_health_check=[HealthCheck.too_slow])
 @given(before=batches_of_both, after=batches_of_both, of=st.lists(st.booleans(), min_size=3, max_size=7))
 def test_after_any_history_the_rest_is_as_if_the_call_had_never_been(
     new_center: Callable[[], Center], before: Batches, after: Batches, of: list[bool]

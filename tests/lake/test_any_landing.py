@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from dispatchlake.lake import Selection
+from tests.examples import examples
 from tests.lake.deliveries import (
     caller_location,
     delivery,
@@ -197,7 +198,7 @@ batches_of_both = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@examples(8, suppress_health_check=[HealthCheck.too_slow])
 @given(batches=batches_of_both)
 def test_any_mixture_gives_what_plain_python_says(new_center: Callable[[], Center], batches: Batches) -> None:
     center = new_center()
@@ -207,7 +208,7 @@ def test_any_mixture_gives_what_plain_python_says(new_center: Callable[[], Cente
     assert_as_folded(center, batches)
 
 
-@settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.too_slow])
+@examples(5, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_order_repetition_and_cut_gives_the_same_lake(
     new_center: Callable[[], Center], data: st.DataObject
@@ -228,7 +229,7 @@ def test_any_order_repetition_and_cut_gives_the_same_lake(
     assert_as_folded(one, [("webhook", contents)])
 
 
-@settings(deadline=None, max_examples=4, suppress_health_check=[HealthCheck.too_slow])
+@examples(4, suppress_health_check=[HealthCheck.too_slow])
 @given(
     batches=batches_of_both.filter(bool),
     replays=st.lists(

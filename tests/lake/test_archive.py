@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatchlake.errors import CenterUnavailable
 from dispatchlake.lake import Lake, archive, typed_pages
 from dispatchlake.lake.archive import MAX_PAGES, iter_batches
 from dispatchlake.model import Page
+from tests.examples import examples
 from tests.lake.conftest import Ask
 from tests.lake.pages import CENTER, END, Center, cell, incident, incidents, page
 from tests.waiting import wait_until
@@ -64,7 +65,7 @@ def test_a_page_is_archived_with_where_it_came_from(center: Center) -> None:
     ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=5)
+@examples(5)
 @given(bodies=st.lists(st.binary(max_size=200), max_size=5))
 def test_any_bytes_are_archived_as_they_are(new_center: Callable[[], Center], bodies: list[bytes]) -> None:
     """Also what is no JSON at all: the archive does not look inside."""

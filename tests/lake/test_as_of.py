@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.lake.pages import END, Center, cell, incident, instant, stamp
 
 NewCenter = Callable[[], Center]
@@ -68,7 +69,7 @@ def answer(center: Center, macro: str, moment: str) -> set[tuple[str, int, bool]
     return found
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(sent=SENT, moments=st.lists(st.integers(-1, 21), min_size=1, max_size=3))
 def test_any_versions_as_of_any_moment_are_what_a_fold_in_plain_python_gives(
     new_center: NewCenter, sent: list[Sent], moments: list[int]

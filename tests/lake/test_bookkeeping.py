@@ -13,12 +13,13 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatchlake.lake import CenterFacts, Failure, Lake, opened
 from dispatchlake.lake.reading import connect
 from dispatchlake.model import Page
+from tests.examples import examples
 from tests.lake.pages import CENTER, END, Center, cell, incident, instant, load
 from tests.lake.test_merge import NewCenter
 
@@ -317,7 +318,7 @@ def test_what_is_known_of_a_lake_is_forgotten_when_it_is_closed(
         assert reader.sql("SELECT time_zone FROM centers").fetchall() == [("America/Denver",)]
 
 
-@settings(deadline=None, max_examples=4)
+@examples(4)
 @given(st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 3000), st.booleans()), max_size=4))
 def test_a_watermark_only_moves_forward_and_never_past_what_was_read(
     new_center: NewCenter, loads: list[tuple[int, int, bool]]

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatchlake.lake.archive import ArchivedPage
@@ -18,6 +18,7 @@ from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.typed_pages import TypedPages, type_pages
 from dispatchlake.model import RESOURCES, Resource
 from dispatchlake.payload import Payload, PayloadError, decode_page, values_of
+from tests.examples import examples
 from tests.lake.pages import incident, incidents, page, stamp
 from tests.lake.test_parsing import VALUES, records_of
 
@@ -76,7 +77,7 @@ ENVELOPES = (
 )
 
 
-@settings(deadline=None, max_examples=400)
+@examples(400)
 @given(data=st.data())
 def test_any_body_comes_to_what_it_came_to_without_columns(data: st.DataObject) -> None:
     """Any records in any envelope, written in any way, and then spoiled at any place."""
@@ -252,7 +253,7 @@ def test_a_reading_expects_the_fields_that_its_pages_have_named() -> None:
     )
 
 
-@settings(deadline=None, max_examples=100)
+@examples(100)
 @given(data=st.data())
 def test_whatever_pages_came_before_a_page_comes_to_the_same(data: st.DataObject) -> None:
     names = st.sampled_from([field.source for field in record_type_of(CAD).fields] + ["zone"])

@@ -9,10 +9,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatchlake.lake import CenterFacts
+from tests.examples import examples
 from tests.lake.pages import Center
 
 NewCenter = Callable[[], Center]
@@ -96,7 +97,7 @@ def test_a_center_nobody_has_told_of_counts_as_utc(center: Center) -> None:
     assert by_hour(center) == [(clock("2024-07-01 23:00"), at("2024-07-01 23:00"), 1)]
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(
     zone=st.sampled_from(ZONES),
     moments=st.lists(

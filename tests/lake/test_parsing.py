@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dispatchlake.lake import parsing
@@ -300,7 +300,6 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.mark.parametrize("record_type", [INCIDENT_EVENTS, CAD_INCIDENTS], ids=lambda t: t.resource)
-@settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_any_json_is_typed_or_set_aside_as_plain_python_would(
     database: duckdb.DuckDBPyConnection, record_type: RecordType, data: st.DataObject
@@ -323,7 +322,6 @@ def test_any_json_is_typed_or_set_aside_as_plain_python_would(
 
 
 @pytest.mark.parametrize("record_type", [INCIDENT_EVENTS, CAD_INCIDENTS], ids=lambda t: t.resource)
-@settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_a_record_comes_to_the_same_whatever_stands_beside_it(
     record_type: RecordType, data: st.DataObject
@@ -361,7 +359,6 @@ def test_two_columns_may_come_of_one_field() -> None:
     assert row["updated_at"] == row["closed_at"] == instant(9)
 
 
-@settings(deadline=None, max_examples=100)
 @given(json_values)
 def test_what_is_written_as_json_reads_back_the_same(value: Any) -> None:
     assume(is_unicode(all_texts(value)))

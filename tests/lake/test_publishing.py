@@ -13,7 +13,6 @@ from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, Phase, given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from dispatchlake.errors import CatalogBusy, ConfigError
@@ -26,6 +25,7 @@ from dispatchlake.lake.reading import connect_unnoted
 from dispatchlake.lake.schemas import TABLES
 from dispatchlake.lake.views import VIEWS
 from dispatchlake.settings import Settings
+from tests.examples import examples
 from tests.lake.deliveries import caller_location, incident_metadata, land, media, note_created
 from tests.lake.pages import cell, incident, incidents, instant, load, page
 from tests.lake.published import (
@@ -541,9 +541,7 @@ def anywhere() -> Iterator[Path]:
 
 @given(st.lists(steps, min_size=4, max_size=7), st.sampled_from((3, changes.PORTION_ROWS)))
 @examples(
-    max_examples=3,
-    phases=(Phase.generate,),
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    3, phases=(Phase.generate,), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 def test_whatever_happens_the_open_zone_is_what_it_would_be_if_made_anew(
     template: Settings, anywhere: Path, steps: list[Step], portion_rows: int

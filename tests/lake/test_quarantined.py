@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatchlake.errors import ConfigError
 from dispatchlake.lake import Lake
 from dispatchlake.lake.quarantined import QuarantineReason, quarantine_reasons, shape
+from tests.examples import examples
 from tests.lake.pages import CENTER, END, Center, cell, incident, load, page
 
 
@@ -86,7 +87,7 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(st.dictionaries(st.sampled_from(["a", "b", "c"]), values))
 def test_no_value_is_ever_in_a_shape(record: dict[str, Any]) -> None:
     told = shape(record)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from dispatchlake.errors import ConfigError
@@ -20,6 +20,7 @@ from dispatchlake.lake.calls import Calls
 from dispatchlake.lake.forgetting import cut_body
 from dispatchlake.lake.redacting import Redaction, redact_pages
 from dispatchlake.model import RESOURCES
+from tests.examples import examples
 from tests.lake.conftest import Ask
 from tests.lake.faulty_parser import DROPPED, INVENTED, REFUSED, faulty_parser
 from tests.lake.pages import END, Center, cell, incident, page, stamp
@@ -116,7 +117,7 @@ replays = st.lists(
 """With the faulty parser or not, from which page, how many, only those behind quarantine, in batches of."""
 
 
-@settings(deadline=None, max_examples=4, suppress_health_check=[HealthCheck.too_slow])
+@examples(4, suppress_health_check=[HealthCheck.too_slow])
 @given(loads=loads_of_pages, are_faulty=st.lists(st.booleans(), min_size=3, max_size=3), replays=replays)
 def test_after_any_replays_a_replay_of_all_gives_a_fresh_lake(
     new_center: Callable[[], Center],

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatchlake.lake.timestamps import is_unparsed, parse_instants
@@ -149,7 +149,6 @@ times = st.tuples(
 ).map("".join)  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300)
 @given(
     st.lists(
         st.none()

@@ -7,13 +7,14 @@ from typing import get_args
 
 import duckdb
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dispatchlake.lake import treatments
 from dispatchlake.lake.record_types import Pii
 from dispatchlake.lake.schemas import TABLES, Column, Table
 from dispatchlake.lake.treatments import HARMLESS, UNPUBLISHED, is_harmless, open_columns, published_tables
+from tests.examples import examples
 
 COLUMNS = [(table, column) for table in TABLES if table.name not in UNPUBLISHED for column in table.columns]
 
@@ -383,7 +384,7 @@ ADDRESS = st.lists(st.one_of(WORDS, DIGIT, st.text("0123456789", max_size=5)), m
 
 
 @given(texts=st.lists(st.tuples(WORDS, NUMBER, WORDS).map("".join), min_size=1, max_size=40))
-@settings(max_examples=20)
+@examples(20)
 def test_seven_digits_with_no_letter_between_them_are_shown_nowhere(texts: list[str]) -> None:
     assert [text for text in shown_of("wording", texts) if text is not None] == []
     assert [text for text in shown_of("address", texts) if text is not None] == []
@@ -427,7 +428,7 @@ HOUSES = st.one_of(
 
 
 @given(addresses=st.lists(HOUSES, min_size=1, max_size=60))
-@settings(max_examples=20)
+@examples(20)
 def test_of_a_house_number_no_more_is_shown_than_its_block(addresses: list[str]) -> None:
     for address, block in zip(addresses, shown_of("address", addresses), strict=True):
         blocks = {number[:-2] for number in re.findall(r"\d{3,}", address)}
@@ -439,7 +440,7 @@ def test_of_a_house_number_no_more_is_shown_than_its_block(addresses: list[str])
 
 @given(addresses=st.lists(ADDRESS, min_size=1, max_size=40))
 @example(["1 1/2345 abk", "1 1/2\u0663\u0664\u0665", "ab 123é456", "123 456 ab", "ab 123-4567"])
-@settings(max_examples=30)
+@examples(30)
 def test_no_number_keeps_its_last_two_digits(addresses: list[str]) -> None:
     blocks = shown_of("address", addresses)
 

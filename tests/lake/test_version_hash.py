@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatchlake.lake.archive import ArchivedPage
@@ -136,7 +136,6 @@ contents = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=100)
 @given(one=contents, other=contents)
 def test_hashes_are_equal_exactly_where_contents_are(
     database: duckdb.DuckDBPyConnection, one: dict[str, Any], other: dict[str, Any]
@@ -152,7 +151,6 @@ media = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=100)
 @given(records=media)
 def test_a_hash_is_of_name_and_value_whatever_other_records_hold(records: list[dict[str, Any]]) -> None:
     sources = {"media_id": "id", "incident_id": "incident_id", "kind": "media_type"}

@@ -80,3 +80,10 @@ def test_each_fault_is_tried_once_before_one_is_tried_again() -> None:
     assert len(kinds) > 4
     assert set(tried[: len(kinds)]) == kinds
     assert len(tried) > 2 * len(kinds)
+
+
+@pytest.mark.parametrize(("minutes", "profile"), [("", "patient"), ("1", "patient"), ("60", "thorough")])
+def test_who_gives_it_an_hour_has_each_property_tried_more_often(minutes: str, profile: str) -> None:
+    recipe = run([*MAKE, "--dry-run", *([f"MINUTES={minutes}"] if minutes else [])])
+
+    assert f"--hypothesis-profile={profile} " in " ".join(recipe)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import schemathesis
 import yaml
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from schemathesis.checks import CHECKS
 from starlette.routing import Route
 
+from tests.examples import examples
 from tests.webhooks.receiving import CENTER, Receiving
 
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "webhooks-openapi.yaml").read_text())
@@ -33,7 +34,7 @@ def test_every_route_is_documented_and_no_other(receiving: Receiving) -> None:
 
 
 @schema.parametrize()
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@examples(25, suppress_health_check=list(HealthCheck))
 def test_it_answers_as_documented(receiving: Receiving, case: Any) -> None:
     if "center_id" in case.path_parameters:
         case.path_parameters["center_id"] = CENTER
@@ -45,7 +46,7 @@ def test_it_answers_as_documented(receiving: Receiving, case: Any) -> None:
 
 
 @schema.include(path_regex="webhooks").parametrize()
-@settings(max_examples=10, suppress_health_check=list(HealthCheck))
+@examples(10, suppress_health_check=list(HealthCheck))
 def test_it_refuses_as_documented(receiving: Receiving, case: Any) -> None:
     response = case.call_and_validate(
         base_url=f"http://127.0.0.1:{receiving.port}",
