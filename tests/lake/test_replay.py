@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,16 +14,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from dispatchlake.errors import ConfigError
-from dispatchlake.lake import Lake, ReplaySummary, Selection, replay, retyping
+from dispatchlake.lake import ReplaySummary, Selection, replay, retyping
 from dispatchlake.lake.calls import Calls
 from dispatchlake.lake.forgetting import cut_body
 from dispatchlake.lake.redacting import Redaction, redact_pages
 from dispatchlake.model import RESOURCES
 from tests.examples import examples
-from tests.lake.conftest import Ask
 from tests.lake.faulty_parser import DROPPED, INVENTED, REFUSED, faulty_parser
-from tests.lake.pages import END, Center, cell, incident, page, stamp
-from tests.lake.scripts import Script
+from tests.lake.pages import END, Center, cell, incident, stamp
 
 TABLES = ("incidents", "incident_versions", "quarantine")
 
@@ -541,42 +538,3 @@ def test_a_replay_that_fails_anywhere_is_finished_by_the_next(
 
     assert replayed(center).added == 1, "the first page's is there"
     assert_as_if_fresh(center, new_center(), loads)
-
-
-REPLAYER = """
-import sys
-from pathlib import Path
-from dispatchlake.lake import Lake, replay
-
-replay.MAX_PAGES = 1
-with Lake.open(Path(sys.argv[1])) as lake:
-    print("open", flush=True)
-    lake.replay()
-print("done", flush=True)
-"""
-
-
-def test_a_replay_killed_anywhere_is_finished_by_the_next(lake: Lake, lake_dir: Path, ask: Ask) -> None:
-    with faulty_parser():
-        lake.load(
-            [
-                page(incident(f"i{number}", caller_phone_number=REFUSED), sequence=number)
-                for number in range(20)
-            ],
-            cell=cell(),
-            run_id="run",
-        )
-    with Script(REPLAYER, lake_dir) as script:
-        assert script.line() == "open"
-        while not (landed := ask("SELECT count(*) FROM incidents")[0][0]):
-            assert script.is_running(), script.failure()
-
-    counts = """SELECT (SELECT count(*) FROM incidents), (SELECT count(*) FROM incident_versions),
-        20 - (SELECT count(*) FROM quarantine)"""
-    ((current, versions, released),) = ask(counts)
-    assert landed <= current == versions == released
-
-    (summary,) = lake.replay()
-
-    assert summary.added == 20 - current
-    assert ask(counts) == [(20, 20, 20)]
