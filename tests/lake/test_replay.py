@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +15,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from dispatchlake.errors import ConfigError
-from dispatchlake.lake import ReplaySummary, Selection, replay, retyping
+from dispatchlake.lake import Lake, ReplaySummary, Selection, replay, retyping
 from dispatchlake.lake.calls import Calls
 from dispatchlake.lake.forgetting import cut_body
 from dispatchlake.lake.redacting import Redaction, redact_pages
 from dispatchlake.model import RESOURCES
 from tests.examples import examples
 from tests.lake.faulty_parser import DROPPED, INVENTED, REFUSED, faulty_parser
-from tests.lake.pages import END, Center, cell, incident, stamp
+from tests.lake.pages import END, Center, cell, incident, page, stamp
 
 TABLES = ("incidents", "incident_versions", "quarantine")
 
