@@ -29,6 +29,8 @@ from tests.examples import examples
 from tests.lake.deliveries import caller_location, incident_metadata, land, media, note_created
 from tests.lake.pages import cell, incident, incidents, instant, load, page
 from tests.lake.published import (
+    LAT,
+    LNG,
     OTHER_PHONE,
     PHONE,
     cad_incident,
@@ -143,6 +145,35 @@ def test_what_is_hidden_and_there_fails_no_check_in_either_zone(zones: Settings)
 
     assert rows(zones, query) == in_the_restricted
     assert ("no_url", 2) in in_the_restricted
+
+
+def test_views_of_the_open_zone_say_what_the_docs_say_they_do(zones: Settings) -> None:
+    with open_lake(zones) as lake:
+        load(
+            lake,
+            *(cad_incident(f"d{house}", address=f"{house} Oak Ave") for house in (12, 14, 16)),
+            cad_incident("d17", address="16  oak ave"),
+            resource="cad_incidents",
+        )
+        land(
+            lake,
+            caller_location("swapped", incident_id="i2", lat=LNG, lng=LAT),
+            caller_location("nowhere", incident_id="i3", lat=200.5, lng=400.25),
+            caller_location("far", incident_id="i4", lat=48.85, lng=2.35),
+        )
+    publish(zones)
+    repeated = "SELECT address, cad_incidents FROM repeat_locations WHERE address LIKE '%OAK AVE'"
+    flagged = "SELECT incident_id, flags FROM best_location WHERE len(flags) > 0 ORDER BY ALL"
+
+    with connect_unnoted(zones.lake_dir) as reader:
+        assert reader.execute(repeated).fetchall() == [("16 OAK AVE", 2)]
+        assert reader.execute(flagged).fetchall() == [
+            ("i2", ["swapped"]),
+            ("i3", ["out of area"]),
+            ("i4", ["out of area"]),
+        ]
+    assert rows(zones, repeated) == [("XX OAK AVE", 4)]
+    assert rows(zones, flagged) == [("i2", ["missing"]), ("i3", ["missing"]), ("i4", ["out of area"])]
 
 
 def test_hashes_of_content_are_tokens_too_and_still_join(zones: Settings) -> None:

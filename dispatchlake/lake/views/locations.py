@@ -104,7 +104,8 @@ BEST_LOCATION = View(
             "flags",
             "VARCHAR[]",
             f"What is wrong with it: missing, zero (0, 0), swapped, out of area (more than {FAR_M // 1000} "
-            "km from the median of the center's CAD incidents, or no place on Earth); empty if nothing.",
+            "km from the median of the center's CAD incidents, or no place on Earth); empty if nothing. "
+            "In the open zone what is no place on Earth is missing, also of a swapped pair.",
         ),
         Column(
             "location_id",

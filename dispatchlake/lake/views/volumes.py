@@ -74,7 +74,8 @@ VOLUME_BY_TYPE = View(
 REPEAT_LOCATIONS = View(
     "repeat_locations",
     "One row per address that had more than one CAD incident. Addresses are compared without regard to "
-    "capitals and repeated spaces, and not otherwise: 1 Main St and 1 Main Street are two.",
+    "capitals and repeated spaces, and not otherwise: 1 Main St and 1 Main Street are two. In the open zone "
+    "an address is a block, with the CAD incidents of all its houses.",
     (
         CENTER,
         Column("address", "VARCHAR", "Address, block or intersection, in capitals.", "address"),
