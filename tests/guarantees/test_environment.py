@@ -44,9 +44,9 @@ def put(sandbox: SandboxProcess, settings: Settings, **more: Any) -> Witness:
     return Witness(sandbox, put_center(sandbox, **({"sandbox_side": CHANGING} | more)), settings)
 
 
-def put_behind(sandbox: SandboxProcess, settings: Settings) -> tuple[Witness, LoadSummary]:
+def put_behind(sandbox: SandboxProcess, settings: Settings, **more: Any) -> tuple[Witness, LoadSummary]:
     """Put a center, land what it has, and let six hours of more come; return what was landed."""
-    witness = put(sandbox, settings)
+    witness = put(sandbox, settings, **more)
     landed = witness.ingest()
     sandbox.advance_clock(6 * 3600)
     return witness, landed

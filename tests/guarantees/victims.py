@@ -1,8 +1,8 @@
 """Processes that are killed with SIGKILL where a test says so: at a named write, within it, or at any time.
 
 A victim runs the product's own code; the only thing put into it is what counts the statements that reach the
-lake and ends the process at one of them. Victims are forked from a server that has imported the product but
-never opened a lake, so each costs as much as its work.
+lake and ends the process at one of them, or lets something else happen there. Victims are forked from a
+server that has imported the product but never opened a lake, so each costs as much as its work.
 """
 
 from __future__ import annotations
@@ -74,14 +74,20 @@ def at(point: Point, call: Callable[..., Any], is_here: Callable[..., bool]) -> 
 
 
 class Watched:
-    """A DuckDB connection that notes each statement, and ends the process at one of them."""
+    """A DuckDB connection that notes each statement, and lets something happen at one of them, as death."""
 
     def __init__(
-        self, connection: Any, statements: list[str], point: Point | None, reached: list[str] | None = None
+        self,
+        connection: Any,
+        statements: list[str],
+        point: Point | None,
+        happen: Callable[[], None] = die,
+        reached: list[str] | None = None,
     ) -> None:
         self._connection = connection
         self._statements = statements
         self._point = point
+        self._happen = happen
         self._reached = [] if reached is None else reached
 
     def __getattr__(self, name: str) -> Any:
@@ -89,10 +95,11 @@ class Watched:
 
     def cursor(self) -> Watched:
         """Return another session, watched as well: all of a process are of one that it opens first."""
-        return Watched(self._connection.cursor(), self._statements, self._point, self._reached)
+        cursor = self._connection.cursor()
+        return Watched(cursor, self._statements, self._point, self._happen, self._reached)
 
     def execute(self, statement: str, *arguments: Any) -> Any:
-        """Execute the statement, or die before, within or after it."""
+        """Execute the statement; it happens before, within or after it."""
         text = " ".join(statement.split())
         previous = self._statements[-1] if self._statements else ""
         self._statements.append(text)
@@ -106,12 +113,12 @@ class Watched:
             is_here = len(self._reached) == self._point.nth
         when = self._point.when if self._point and is_here else None
         if when == "before":
-            die()
+            self._happen()
         if isinstance(when, float):
-            threading.Timer(when / 1000, die).start()
+            threading.Timer(when / 1000, self._happen).start()
         result = self._connection.execute(statement, *arguments)
-        if when is not None:
-            die()
+        if when is not None and when != "before":
+            self._happen()
         return result
 
 

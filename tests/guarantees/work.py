@@ -29,7 +29,7 @@ from dispatchlake.model import DispatchCenter
 from dispatchlake.settings import Settings
 from dispatchlake.windows import Window
 from tests.guarantees.content import Content, read_content
-from tests.guarantees.victims import Point, Watched, at
+from tests.guarantees.victims import Point, Watched, at, die
 
 PLACES: dict[str, tuple[Any, str]] = {
     "remove what is listed": (removal, "remove_listed"),
@@ -45,14 +45,14 @@ def settings_of(data_dir: Path) -> Settings:
 
 
 @contextmanager
-def watched(point: Point | None) -> Iterator[list[str]]:
-    """Let every statement of a writer be noted, and the process die at the point."""
+def watched(point: Point | None, happen: Callable[[], None] = die) -> Iterator[list[str]]:
+    """Let every statement of a writer be noted, and the process die at the point, or what is said happen."""
     statements: list[str] = []
     connect = opened.connect_writer
 
     def connect_watched(*arguments: Any, **options: Any) -> Any:
         connection = connect(*arguments, **options)
-        return Watched(connection, statements, point)
+        return Watched(connection, statements, point, happen)
 
     # Nine pages make three batches: all but the last are archived by themselves, while the load goes on.
     with (
