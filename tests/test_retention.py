@@ -410,6 +410,30 @@ def test_a_page_that_cannot_be_cut_goes_whole_unless_it_names_what_is_held(
     assert_whole(settings)
 
 
+def test_what_hangs_on_a_call_that_is_kept_is_taken_whatever_its_own_age(settings: Settings) -> None:
+    """A location is captured before its call is made, and a delivery may be late by the time that is kept."""
+    keep(settings, "records", 14)
+    late = [
+        event
+        for of in (YOUNG, OLD, "unknown")
+        for event in (
+            caller_location(f"late-{of}", captured=15 * DAY_S, incident_id=of),
+            note_created(f"late-{of}", incident_id=of, note=f"said of {of}"),
+        )
+    ]
+
+    with open_lake(settings) as lake:
+        land(lake, *late)
+
+    for table, key in (("caller_locations", "location_id"), ("cad_notes", "note_id")):
+        taken = ask(settings, f"SELECT {key} FROM {table} WHERE {OF_CENTER} AND {key} LIKE 'late-%'")
+        assert taken == [(f"late-{YOUNG}",)]
+    assert not holding(settings, f"late-{OLD}")
+    keep(settings, "records", 14)
+    assert holding(settings, f"late-{YOUNG}"), "nor is it cut out of the archive"
+    assert_whole(settings)
+
+
 def test_a_page_of_one_incident_is_as_old_as_the_incident(settings: Settings) -> None:
     """It has records in it of what came before, and of other calls; and an old one may have a young one."""
     pages = {

@@ -126,7 +126,8 @@ def forgotten_delivery(body: bytes, forgotten: Forgotten) -> str | None:
         return None
     if forgotten.knows_calls and (content.get("incident_id") or content.get("type") == "incident_metadata"):
         return None
-    return RETENTION if _too_old([content.get("created_at")], forgotten) else None
+    is_old = bool(_too_old([content.get("created_at")], forgotten))
+    return RETENTION if is_old and not _is_young(forgotten, "incident", content.get("incident_id")) else None
 
 
 def forgotten_item(body: bytes, forgotten: Forgotten) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from dispatchlake.lake.forgetting import delivery_without_forgotten, without_for
 from dispatchlake.lake.group_commit import group_commit
 from dispatchlake.lake.holds import Hold
 from dispatchlake.lake.landing import land, type_or_set_aside
-from dispatchlake.lake.ledger import Ledger
+from dispatchlake.lake.ledger import Forgotten, Ledger
 from dispatchlake.lake.loads import Load, land_loads
 from dispatchlake.lake.media_files import ExpiredMedia, MediaAnswer, MediaLink, MediaOutcome
 from dispatchlake.lake.opened import Opened, begin_anew, enter
@@ -40,6 +41,7 @@ from dispatchlake.lake.quality import CheckFigures, read_checks
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
+from dispatchlake.lake.retention_rules import young_calls
 from dispatchlake.lake.sql import memory_shortage_told, transaction
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.standing import Figures, ask_figures
@@ -392,9 +394,26 @@ class Lake:
         """Run what `prepare` makes of pages, without the bodies of those erased, as `_transact` does."""
         while True:
             erased = ledger.read(self.lake_dir)
-            write = prepare(_without_forgotten(pages, erased))
+            write = prepare(self._without_forgotten(pages, erased))
             with contextlib.suppress(Outdated):  # the pages are at hand: look again
                 return self._transact(write, erased=erased.mark)
+
+    def _without_forgotten(self, deliveries: Sequence[ArchivedPage], erased: Ledger) -> list[ArchivedPage]:
+        """Return deliveries, with an empty body where they tell of what is not taken."""
+        centers: dict[str, Forgotten | None] = {}
+        for center_id in {one.page.center_id for one in deliveries}:
+            forgotten = erased.forgotten(center_id)
+            if forgotten is not None and forgotten.cutoff is not None:
+                is_young = young_calls(self._session, center_id, forgotten.cutoff)
+                forgotten = replace(forgotten, is_young=is_young)
+            centers[center_id] = forgotten
+        with _duckdb_errors():
+            return [
+                one
+                if (forgotten := centers[one.page.center_id]) is None
+                else delivery_without_forgotten(one, forgotten)
+                for one in deliveries
+            ]
 
     def _transact(
         self,
@@ -421,17 +440,6 @@ class Lake:
             except duckdb.Error:  # perhaps a refused COMMIT
                 begin_anew(self.lake_dir)
                 raise
-
-
-def _without_forgotten(deliveries: Sequence[ArchivedPage], erased: Ledger) -> list[ArchivedPage]:
-    center_ids = {one.page.center_id for one in deliveries}
-    centers = {center_id: erased.forgotten(center_id) for center_id in center_ids}
-    return [
-        one
-        if (forgotten := centers[one.page.center_id]) is None
-        else delivery_without_forgotten(one, forgotten)
-        for one in deliveries
-    ]
 
 
 def existing_zones(settings: Settings) -> tuple[Zone, ...]:

@@ -11,6 +11,7 @@ its pages what was created before it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -21,9 +22,11 @@ import duckdb
 
 from dispatchlake.lake import ledger
 from dispatchlake.lake.calls import find_calls
+from dispatchlake.lake.connection import Session
 from dispatchlake.lake.forgetting import RETENTION
 from dispatchlake.lake.holds import held_incidents
 from dispatchlake.lake.ledger import Forgotten
+from dispatchlake.lake.sql import first_row
 
 RetentionClass = Literal["records", "caller-data", "raw", "media"]
 
@@ -149,6 +152,17 @@ def enter_cutoff(lake_dir: Path, due: Due) -> ledger.Mark:
         if moved != known:  # what is written has all that is being read refused, and read again
             ledger.write(lake_dir, moved)
     return ledger.mark_of(lake_dir)
+
+
+def young_calls(session: Session, center_id: str, cutoff: datetime) -> Callable[[str, str], bool]:
+    """Return what says of a kind and an id whether the tables have the call, created after a cut-off."""
+
+    @functools.cache
+    def is_young(kind: str, identity: str) -> bool:
+        query = f"SELECT 1 FROM {kind}s WHERE center_id = ? AND {kind}_id = ? AND created_at >= ? LIMIT 1"
+        return first_row(session(), query, [center_id, identity, cutoff]) is not None
+
+    return is_young
 
 
 _CUTOFFS = """SELECT center_id, max(cutoff_at) FROM retention_runs AS run
