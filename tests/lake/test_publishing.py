@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -443,18 +445,61 @@ def test_killed_anywhere_the_next_publication_does_the_rest(zones: Settings, pla
     assert not found.must_forget
 
 
-def test_readers_of_the_open_zone_see_all_of_a_publication_or_nothing(zones: Settings) -> None:
+def test_who_reads_in_a_transaction_sees_what_was_published_before_it_began(zones: Settings) -> None:
     with connect_unnoted(zones.open_dir) as reader:
         reader.execute("BEGIN")
-        query = "SELECT (SELECT count(*) FROM incidents), (SELECT count(*) FROM runs)"
-        before = reader.execute(query).fetchall()
+        before = reader.execute(STATE).fetchall()
         with open_lake(zones) as lake:
             load(lake, *incidents(130, "m"))
         publish(zones)
 
-        assert reader.execute(query).fetchall() == before
+        assert reader.execute(STATE).fetchall() == before
         reader.execute("COMMIT")
-        assert reader.execute(query).fetchall() != before
+        assert reader.execute(STATE).fetchall() != before
+
+
+STATE = """SELECT source_snapshot, (SELECT count(*) FROM incidents), (SELECT count(*) FROM incident_versions),
+    (SELECT count(*) FROM cad_incidents), (SELECT sum(epoch_us(updated_at))::VARCHAR FROM incidents),
+    (SELECT count(*) FROM runs), (SELECT sum(records)::BIGINT FROM coverage) FROM publication"""
+
+READ = """
+import json, select, sys, time
+from pathlib import Path
+from dispatchlake.lake.reading import connect
+
+answers = []
+with connect(Path(sys.argv[1])) as reader:
+    reader.execute("SET threads = 1")
+    print("reading", flush=True)
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        began_s, answer = time.monotonic(), reader.execute(sys.argv[2]).fetchall()
+        answers.append([began_s, time.monotonic(), answer])
+print(json.dumps(answers))
+"""
+
+
+def test_readers_of_the_open_zone_see_all_of_a_publication_or_nothing(zones: Settings) -> None:
+    """Another process reads without a pause while rows come, change and are made anew."""
+    published, publishing_s = rows(zones, STATE), []
+    with Script(READ, zones.open_dir, STATE) as reader, open_lake(zones) as lake:
+        assert reader.line() == "reading"
+        for number in range(3):
+            load(lake, *(incident(f"m{n}", updated=10**6 * number, created=n * 3600) for n in range(40)))
+            load(lake, cad_incident(f"d{number}"), resource="cad_incidents")
+            began_s = time.monotonic()
+            publish(zones, rebuild=number == 1)
+            publishing_s.append((began_s, time.monotonic()))
+            published += rows(zones, STATE)
+        assert reader.is_running(), reader.failure()
+        reader.go_on()
+        answers = [(start, end, tuple(*answer)) for start, end, answer in json.loads(reader.finish())]
+
+    assert [answer for _, _, answer in answers if answer not in published] == [], "half a publication"
+    seen = [published.index(answer) for _, _, answer in answers]
+    assert seen == sorted(seen), "nobody is shown an older one again"
+    assert len(set(seen)) > 2
+    during = [one for one in answers if any(start < one[0] and one[1] < end for start, end in publishing_s)]
+    assert len(during) > len(publishing_s), "it was read while it was published"
 
 
 def test_how_long_the_open_zone_has_been_behind_is_known(zones: Settings, tmp_path: Path) -> None:
