@@ -44,7 +44,7 @@ screenshots: $(VENV)/.dev  ## take the pictures in docs anew (needs chromium and
 	@mkdir -p docs/images
 	@DISPATCHLAKE_KEEP_SCREENSHOTS=1 DISPATCHLAKE_BACKFILL_DAYS=90 $(BIN)/python -m pytest -p no:randomly tests/browser $(PYTEST_ARGS)
 
-bench: $(VENV)/.dev  ## how fast it is, beside others (BENCH_ARGS="throughput --rows 500000")
+bench: $(VENV)/.dev  ## how fast it is, beside others (BENCH_ARGS="throughput --rows 100000")
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 dictionary: $(VENV)/.runtime  ## write docs/data-dictionary.md anew, after a column or view has changed

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from rich.console import Console
 
 from bench import deliveries as webhooks
 from bench import scenarios
 from bench.contestants import CONTESTANTS
+from bench.profile import profile_table, profiled
 from bench.report import publish
 from bench.ruler import beside_ruler
-from bench.throughput import Race, race
+from bench.throughput import ROWS, Race, race
 
 app = App(name="bench", help="How fast, how small and how steady the product is.", version_flags=[])
 
@@ -28,7 +30,7 @@ Only = Annotated[
 
 
 @app.default
-def everything(*, rows: Rows = 200_000, rounds: Rounds = 3, only: Only = None) -> None:
+def everything(*, rows: Rows = ROWS, rounds: Rounds = 3, only: Only = None) -> None:
     """Run the race and every scenario, and print them beside the goals."""
     found = _race(rows, rounds, only)
     publish(found, *beside_ruler(lambda: list(_all(rounds))))
@@ -43,7 +45,7 @@ def _all(rounds: int) -> Iterator[scenarios.Finding]:
 
 
 @app.command
-def throughput(*, rows: Rows = 200_000, rounds: Rounds = 3, only: Only = None, gzip: bool = False) -> None:
+def throughput(*, rows: Rows = ROWS, rounds: Rounds = 3, only: Only = None, gzip: bool = False) -> None:
     """Land the same listings with every contestant, and compare them with the floor.
 
     Args:
@@ -53,6 +55,12 @@ def throughput(*, rows: Rows = 200_000, rounds: Rounds = 3, only: Only = None, g
         gzip: Whether the server compresses what it sends.
     """
     publish(_race(rows, rounds, only, gzip=gzip), [])
+
+
+@app.command
+def profile(*, rows: Rows = ROWS) -> None:
+    """Where the processor time of `ours` goes, function by function."""
+    Console().print(profile_table(profiled(rows)), highlight=False)
 
 
 @app.command

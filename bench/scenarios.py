@@ -100,12 +100,13 @@ def memory(_rounds: int = 1, *, small: int = 200_000, large: int = 2_000_000) ->
     ]
 
 
-def changes(rounds: int, *, small: int = 100_000, large: int = 10_000_000) -> list[Finding]:
-    """Land 1,000 changes in a young lake and in one a hundred times as large.
+def changes(
+    rounds: int, *, small: int = 100_000, large: int = 10_000_000, count: int = 1_000
+) -> list[Finding]:
+    """Land so many changes in a young lake and in one a hundred times as large, and verify both.
 
-    `recent`: of the last 1,000 incidents, as in every scheduled run. `scattered`: over all the center has.
+    `recent`: of the last incidents, as in every scheduled run. `scattered`: over all the center has.
     """
-    count = 1_000
     findings = []
     for name in ("recent", "scattered"):
         found: dict[int, list[Measurement]] = {small: [], large: []}
@@ -123,6 +124,7 @@ def changes(rounds: int, *, small: int = 100_000, large: int = 10_000_000) -> li
                 )
                 with serving([listing], [listing]) as url, large_lake.copy(rows) as folder:
                     landed = _land(url, [listing], folder, since_param="updated_since")
+                    _LAKE.assert_changed(folder, listing, rows)
                 if landed.more["changed"] != count:
                     raise NotTheSame(f"Of {count} changes {landed.more['changed']} were landed as such.")
                 measured.append(landed)

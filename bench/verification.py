@@ -56,13 +56,48 @@ class Landed:
         for resource in sorted({listing.resource for listing in listings}):
             keys = [str(rendered(one).keys) for one in listings if one.resource == resource]
             with self._connect(out_dir) as connection:
-                connection.execute(
-                    f"""CREATE TEMP TABLE served AS
-                    SELECT {self._center_id}, * EXCLUDE (center_id) FROM read_parquet(?)""",
-                    [keys],
-                )
+                self._take_served(connection, keys)
                 connection.execute(f"CREATE TEMP TABLE landed AS {self._select(out_dir, resource)}")
                 _compare(connection, resource)
+
+    def assert_changed(self, out_dir: Path, changed: Listing, rows: int) -> None:
+        """Compare a lake of so many records, all of which it had, with those that were served as changed.
+
+        Their current rows and newest versions are as served, row by row; each has one version more than
+        before, and nothing else has come or gone.
+
+        Raises:
+            NotTheSame: With what differs, in numbers.
+        """
+        record_type = RECORD_TYPES[changed.resource]
+        with self._connect(out_dir) as connection:
+            self._take_served(connection, [str(rendered(changed).keys)])
+            for table in (record_type.current, record_type.versions):
+                same = f"row.center_id = served.center_id AND {record_type.key} = record_id"
+                if table == record_type.versions:
+                    same += " AND epoch_us(updated_at) = updated_us"
+                rows_of_them = f"(SELECT row.* FROM {table} AS row SEMI JOIN served ON {same})"
+                connection.execute(
+                    f"""CREATE OR REPLACE TEMP TABLE landed AS
+                    {self._select(out_dir, changed.resource, rows_of_them)}"""
+                )
+                _compare(connection, table)
+            counts = connection.execute(
+                f"""SELECT (SELECT count(*) FROM {record_type.current}),
+                    (SELECT count(*) FROM {record_type.versions})"""
+            ).fetchone()
+        if counts != (rows, rows + changed.count):
+            raise NotTheSame(
+                f"{changed.resource}: {changed.count} changes of {rows} records make {rows} current rows and "
+                f"{rows + changed.count} versions; there are {counts}"
+            )
+
+    def _take_served(self, connection: duckdb.DuckDBPyConnection, keys: list[str]) -> None:
+        connection.execute(
+            f"""CREATE TEMP TABLE served AS
+            SELECT {self._center_id}, * EXCLUDE (center_id) FROM read_parquet(?)""",
+            [keys],
+        )
 
     @property
     def _center_id(self) -> str:
@@ -78,9 +113,9 @@ class Landed:
             connection.execute(f"ATTACH '{out_dir / self.place}' AS landed_in (READ_ONLY)")
         return connection
 
-    def _select(self, out_dir: Path, resource: str) -> str:
+    def _select(self, out_dir: Path, resource: str, of_lake: str = "") -> str:
         source = {
-            "lake": RECORD_TYPES[resource].current,
+            "lake": of_lake or RECORD_TYPES[resource].current,
             "parquet": f"read_parquet('{out_dir}/{self.place.format(resource=resource)}')",
             "duckdb": f"landed_in.bench.{resource}",
         }[self.form]
@@ -94,7 +129,7 @@ class Landed:
         return f"SELECT {', '.join(columns)} FROM {source}"
 
 
-def _compare(connection: duckdb.DuckDBPyConnection, resource: str) -> None:
+def _compare(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     served, landed = (
         connection.execute(
             f"SELECT count(*), count(DISTINCT record_id), bit_xor(hash({table})) FROM {table}"
@@ -107,6 +142,6 @@ def _compare(connection: duckdb.DuckDBPyConnection, resource: str) -> None:
     ).fetchone()
     if served != landed or differing != (0, 0):
         raise NotTheSame(
-            f"{resource}: served (rows, ids, checksum) {served}, landed {landed}; rows missing and too many: "
+            f"{name}: served (rows, ids, checksum) {served}, landed {landed}; rows missing and too many: "
             f"{differing}"
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from bench.measure import Job, Meter
+from bench.sampling import Sampler
 from dispatchlake.ingest import ingest_cell
 from dispatchlake.lake import CenterFacts, LoadSummary, open_lake
 from dispatchlake.model import Credentials, DispatchCenter, Paging, ResourceOverride, Scope
@@ -35,7 +38,7 @@ def center_of(job: Job, center_id: str) -> DispatchCenter:
 
 
 def main() -> None:
-    """Land every cell of the job, so many at once as it says."""
+    """Land every cell of the job, so many at once as it says, and look on if it says so."""
     job = Job.of_command_line()
     settings = Settings(data_dir=Path(job.out_dir), lock_wait_s=600)
     centers = {center_id: center_of(job, center_id) for center_id in job.centers}
@@ -46,8 +49,9 @@ def main() -> None:
         return ingest_cell(centers[center_id], resource, settings=settings, run_id="bench")
 
     at_once = job.options.get("at_once", 1)
+    sampler = Sampler() if job.options.get("is_sampled") else None
     # As the flow does: the lake stays open from one cell to the next, and has heard of all centers.
-    with Meter() as meter, open_lake(settings) as lake:
+    with sampler or contextlib.nullcontext(), Meter() as meter, open_lake(settings) as lake:
         lake.remember_centers(CenterFacts(one.center_id, one.name, one.time_zone) for one in centers.values())
         if at_once == 1:
             summaries = [land(cell) for cell in cells]
@@ -59,6 +63,7 @@ def main() -> None:
         rows=sum(one.records for one in summaries),
         changed=sum(one.changed for one in summaries),
         load_s=sum(one.seconds for one in summaries),
+        spent=asdict(sampler.spent) if sampler else {},
     )
 
 
