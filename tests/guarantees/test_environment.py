@@ -287,7 +287,7 @@ def test_a_wall_clock_that_jumps_between_and_during_loads_loses_nothing(
 
 
 def test_a_record_of_the_future_hides_nothing_while_our_clock_is_fast(
-    sandbox: SandboxProcess, home: Settings, clock: SkewedClock
+    sandbox: SandboxProcess, home: Settings, clock: SkewedClock, ledger: Ledger
 ) -> None:
     """The center lives now, and dates one of its records six hours ahead; our clock is three hours fast."""
     began = datetime.now(UTC).replace(microsecond=0)
@@ -314,7 +314,7 @@ def test_a_record_of_the_future_hides_nothing_while_our_clock_is_fast(
 
     witness.ingest()
 
-    witness.assert_whole()
+    witness.assert_whole(ledger)
 
 
 @pytest.mark.parametrize("hours", [(-1,), (1, -1)])
