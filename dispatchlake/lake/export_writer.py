@@ -14,7 +14,7 @@ import orjson
 import dispatchlake
 from dispatchlake.lake.export_items import Item
 from dispatchlake.lake.export_target import MANIFEST, Target
-from dispatchlake.lake.reading import answer
+from dispatchlake.lake.questions import answer
 from dispatchlake.lake.snapshots import Snapshot
 from dispatchlake.lake.sql import fetch_count, first_row, quoted
 

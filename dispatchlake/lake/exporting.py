@@ -19,7 +19,8 @@ from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake.export_items import Item
 from dispatchlake.lake.export_target import Target, check_free, whole_or_nothing
 from dispatchlake.lake.export_writer import INFO, Writer
-from dispatchlake.lake.reading import connect_unnoted, own_words, reading_session
+from dispatchlake.lake.questions import close_files, own_words
+from dispatchlake.lake.reading import connect_unnoted, reading_session
 from dispatchlake.lake.snapshots import Snapshot, check_still_kept, find_snapshot
 from dispatchlake.settings import Zone
 
@@ -84,6 +85,7 @@ def export(
             whole_or_nothing(target) as place,
         ):
             pinned.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'; SET threads = {THREADS}")
+            close_files(pinned, session.lake_dir / "data", place.parent)
             _check_names(pinned, items, snapshot)
             try:
                 with _writing(target.path):

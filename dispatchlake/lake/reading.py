@@ -20,6 +20,7 @@ from dispatchlake.errors import ConfigError, LakeError
 from dispatchlake.lake import migrations
 from dispatchlake.lake.access_log import AccessLog
 from dispatchlake.lake.connection import catalog_path, connect_reader, opening_statements
+from dispatchlake.lake.questions import answer, answers, close_files, own_words
 from dispatchlake.lake.sql import first_row
 from dispatchlake.settings import Zone, load_settings
 
@@ -52,7 +53,7 @@ class Session:
         return answer(self.connection, sql)
 
     def show(self, sql: str, *, max_rows: int, max_width: int) -> None:
-        """Print a query's answer, as the function of that name does."""
+        """Print the answer of each query, as the function of that name does."""
         self.note(sql)
         show(self.connection, sql, max_rows=max_rows, max_width=max_width)
 
@@ -87,9 +88,10 @@ def connect(
 def reading_session(
     lake_dir: Path | str | None = None, *, zone: Zone | None = None, tool: str = "Python"
 ) -> Iterator[Session]:
-    """Open a lake as `connect` does, and have each statement noted by itself."""
+    """Open a lake as `connect` does, for questions alone, and have each noted by itself."""
     session = _open_session(lake_dir, zone, tool)
     with session.connection:
+        close_files(session.connection, session.lake_dir / "data")
         yield session
 
 
@@ -201,9 +203,10 @@ def query_frame(sql: str, *, lake_dir: Path | str | None = None, zone: Zone | No
 
 
 def show(connection: duckdb.DuckDBPyConnection, sql: str, *, max_rows: int, max_width: int) -> None:
-    """Print a query's answer as DuckDB draws it, within so many rows and characters a line."""
+    """Print the answer of each query as DuckDB draws it, within so many rows and characters a line."""
     with own_words():
-        answer(connection, sql).show(max_rows=max_rows, max_width=max_width, null_value="·")
+        for relation in answers(connection, sql):
+            relation.show(max_rows=max_rows, max_width=max_width, null_value="·")
 
 
 def opening_sql(lake_dir: Path | str | None = None, *, zone: Zone | None = None) -> str:
@@ -215,24 +218,3 @@ def opening_sql(lake_dir: Path | str | None = None, *, zone: Zone | None = None)
     with connect(lake_dir, zone=zone, tool="opening-sql"):
         folder = Path(lake_dir) if lake_dir else load_settings().zone_dir(zone or "open")
     return f"-- For DuckDB {duckdb.__version__} on this machine; read-only.\n{opening_statements(folder)}"
-
-
-def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
-    """Return a query's answer, not yet computed.
-
-    Raises:
-        LakeError: It is a statement that has none.
-    """
-    relation = connection.sql(sql)
-    if relation is None:
-        raise LakeError("The query has no answer: it is not a SELECT, FROM, SHOW or DESCRIBE.")
-    return relation
-
-
-@contextlib.contextmanager
-def own_words() -> Iterator[None]:
-    """Pass DuckDB's own words on: they point into the query, which the person reading them wrote."""
-    try:
-        yield
-    except duckdb.Error as error:
-        raise LakeError(f"The query cannot be answered. {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -107,3 +108,12 @@ def memory_shortage_told() -> Iterator[None]:
             "This needs more memory than DISPATCHLAKE_MEMORY_LIMIT_MB allows; the lake is as it was before. "
             "Raise the limit; if it is a load, smaller pages (paging.page_size) help too."
         ) from error
+
+
+_DATA_FILE = re.compile(r"[\w.-]+/data/main/[\w=./%-]+\.(?:parquet|puffin)")
+
+
+def named_data_file(error: BaseException) -> str:
+    """Return the data file of a lake that an error of DuckDB names, from the zone's folder on; "" if none."""
+    found = _DATA_FILE.search(str(error))
+    return found[0] if found else ""

@@ -117,12 +117,9 @@ def test_no_rows_are_an_answer_too(landed: Path) -> None:
         ("SELEC 1", "syntax error"),
         ("SELECT * FROM incident", 'Did you mean "incident'),
         ("SELECT phone FROM incidents", "caller_phone_number"),
-        ("SELECT incident_id::INTEGER FROM incidents", "Could not convert"),
+        ("SELECT incident_id::INTEGER FROM incidents", "a value of the column incident_id"),
         ("SELECT (SELECT incident_id FROM incidents)", "More than one row"),
         ("INSERT INTO incidents (incident_id) VALUES ('x')", "read-only"),
-        ("CREATE TEMP TABLE mine (x INTEGER)", "it is not a SELECT"),
-        ("", "it is not a SELECT"),
-        ("-- nothing", "it is not a SELECT"),
     ],
 )
 def test_a_question_that_cannot_be_answered_gets_duckdbs_hint(landed: Path, sql: str, hint: str) -> None:
