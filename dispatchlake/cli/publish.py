@@ -13,7 +13,7 @@ def publish(*, rebuild: bool = False, rotate_key: bool = False) -> None:
     Each ingest run, landing, backfill and replay does so too. It is safe at any time, and beside any other.
 
     Args:
-        rebuild: Make all its tables anew, whatever it holds.
+        rebuild: Make all its tables anew, whatever it holds, and all of it where it is damaged.
         rotate_key: Make a new key, with it all tokens, and remove every old one: also what older snapshots
             held. A query at work on the open zone may fail meanwhile.
     """

@@ -133,7 +133,7 @@ def restore(settings: Settings, backup: Path) -> Restored:
     lake_dir = settings.lake_dir
     make_folder(lake_dir)
     with held(writers_lock(lake_dir, settings.lock_wait_s)):
-        _refuse_others(lake_dir)
+        refuse_others(lake_dir)
         _refuse_missing(backup, lake_dir)
         with _writing(catalog_path(lake_dir)):
             replaced = _put_in_place(backup, lake_dir)
@@ -157,7 +157,7 @@ def _put_in_place(backup: Path, lake_dir: Path) -> Path | None:
     replaced = kept or catalog_file.replaced_path(catalog, datetime.now(UTC))
     _move(catalog, replaced)
     try:
-        _refuse_others(lake_dir)  # who opened it since we looked; who comes now finds none, and waits for us
+        refuse_others(lake_dir)  # who opened it since we looked; who comes now finds none, and waits for us
     except CatalogBusy:
         _move(replaced, catalog)
         incoming.unlink()
@@ -178,7 +178,8 @@ def _move(catalog: Path, target: Path) -> None:
             part.rename(target.with_name(target.name + suffix))
 
 
-def _refuse_others(lake_dir: Path) -> None:
+def refuse_others(lake_dir: Path) -> None:
+    """Raise CatalogBusy where another process has a lake open for writing."""
     if others := scratch.count_others(lake_dir):
         raise CatalogBusy(
             f"{others} other process{'es have' if others > 1 else ' has'} the lake open for writing. Stop "

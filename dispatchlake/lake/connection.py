@@ -170,4 +170,7 @@ def _advice(error: duckdb.Error) -> str:
         return "The disk may be full: check its free space."
     if "unable to open database file" in str(error):
         return "Its folder must be writable, also to read: SQLite keeps a log beside it."
-    return "It may be damaged or not a lake; restore it from a backup."
+    return (
+        "It may be damaged or not a lake; restore it from a backup, or where it is the open zone's, have it "
+        "made anew: dispatchlake publish --rebuild."
+    )

@@ -42,7 +42,7 @@ from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
 from dispatchlake.lake.retention_rules import young_calls
-from dispatchlake.lake.sql import memory_shortage_told, transaction
+from dispatchlake.lake.sql import memory_shortage_told, named_data_file, transaction
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.standing import Figures, ask_figures
 from dispatchlake.lake.told import Told, read_told, write_told
@@ -468,5 +468,16 @@ def _duckdb_errors() -> Iterator[None]:
             raise CatalogBusy("The lake's catalog is locked by another program. Try again later.") from error
         raise LakeError(
             f"The lake could not be read or written ({type(error).__name__}); it is as it was before. "
-            "Check the disk's free space and the catalog."
+            f"{_advice(named_data_file(error))}"
         ) from error
+
+
+def _advice(file: str) -> str:
+    """Return what to do about an error of the engine that may be about a data file."""
+    if not file:
+        return "Check the disk's free space and the catalog."
+    return (
+        f"Check the disk's free space. It is about the file {file}: where that is missing or damaged, put it "
+        "back from where the data files are backed up, or if it is the open zone's: dispatchlake publish "
+        "--rebuild."
+    )

@@ -70,8 +70,8 @@ def find_published(settings: Settings) -> Published | None:
             return read_published(connection)
         except duckdb.Error as error:
             raise LakeError(
-                f"The open zone in {settings.open_dir} cannot be read ({type(error).__name__}). Its folder "
-                "may be removed: the next dispatchlake publish makes it anew."
+                f"The open zone in {settings.open_dir} cannot be read ({type(error).__name__}). Have it made "
+                "anew: dispatchlake publish --rebuild"
             ) from error
 
 

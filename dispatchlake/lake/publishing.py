@@ -27,6 +27,7 @@ from dispatchlake.lake.publication import Published, read_published
 from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.schemas import TABLES
 from dispatchlake.lake.sql import fetch_row, registered, transaction
+from dispatchlake.lake.starting_over import remove_if_damaged
 from dispatchlake.lake.tokens import TokenKey, load_key, replace_key, tokenised
 from dispatchlake.lake.treatments import OpenColumn, open_columns, plan, published_tables, version_columns
 from dispatchlake.settings import Settings
@@ -76,7 +77,7 @@ def publish(settings: Settings, *, rebuild: bool = False) -> Publication:
 
     Args:
         settings: Where the zones are, and how coordinates are treated.
-        rebuild: Make all tables anew, whatever the open zone says of itself.
+        rebuild: Make all tables anew, whatever the open zone says of itself, or all of it if it is damaged.
 
     Raises:
         ConfigError: There is no lake yet, or the key cannot be used.
@@ -86,6 +87,9 @@ def publish(settings: Settings, *, rebuild: bool = False) -> Publication:
         raise no_lake(settings.lake_dir)
     started_s = time.monotonic()
     load_key(settings)  # where it cannot be used, nothing is made
+    if rebuild:
+        with open_lake(settings):  # what it is made of can be read
+            remove_if_damaged(settings)
     with (
         open_lake(settings, "open") as target_lake,
         open_lake(settings) as source_lake,

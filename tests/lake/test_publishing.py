@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 import stat
 import tempfile
 import time
@@ -17,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 
-from dispatchlake.errors import CatalogBusy, ConfigError
+from dispatchlake.errors import CatalogBusy, ConfigError, LakeError
 from dispatchlake.lake import Lake, Selection, changes, migrations, open_lake, publishing
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.maintenance import maintain
@@ -633,3 +635,125 @@ def test_whatever_happens_the_open_zone_is_what_it_would_be_if_made_anew(
         publish(settings)
     assert content(settings.open_dir) == made_anew(settings)
     shutil.rmtree(home)
+
+
+def spoil_nothing(zones: Settings) -> None:
+    pass
+
+
+def lose_the_catalog(zones: Settings) -> None:
+    catalog_path(zones.open_dir).unlink()
+
+
+def write_over_the_catalog(zones: Settings) -> None:
+    catalog_path(zones.open_dir).write_bytes(b"this is not a catalog\n" * 500)
+
+
+def cut_the_catalog(zones: Settings) -> None:
+    catalog = catalog_path(zones.open_dir)
+    catalog.write_bytes(catalog.read_bytes()[:-20_000])
+
+
+def empty_a_page_of_the_catalog(zones: Settings) -> None:
+    catalog = catalog_path(zones.open_dir)
+    content = bytearray(catalog.read_bytes())
+    content[8192:12288] = bytes(4096)
+    catalog.write_bytes(content)
+
+
+def drop_a_table_of_the_catalog(zones: Settings) -> None:
+    with contextlib.closing(sqlite3.connect(catalog_path(zones.open_dir))) as connection:
+        connection.execute("DROP TABLE ducklake_schema")
+        connection.commit()
+
+
+def lose_the_files(zones: Settings) -> None:
+    shutil.rmtree(zones.open_dir / "data")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        spoil_nothing,
+        lose_the_catalog,
+        write_over_the_catalog,
+        cut_the_catalog,
+        empty_a_page_of_the_catalog,
+        drop_a_table_of_the_catalog,
+        lose_the_files,
+    ],
+)
+def test_a_rebuild_makes_the_open_zone_of_whatever_is_left_of_it(
+    zones: Settings, spoil: Callable[[Settings], None]
+) -> None:
+    with open_lake(zones) as lake:
+        load(lake, *incidents(150, "m"))  # in files
+    publish(zones)
+    before = content(zones.open_dir)
+    zones.open_dir.chmod(0o2770)
+    spoil(zones)
+
+    publish(zones, rebuild=True)
+
+    assert content(zones.open_dir) == before
+    assert stat.S_IMODE(zones.open_dir.stat().st_mode) == 0o2770, "given to a group, it stays so"
+    assert publish(zones).remade == ()
+
+
+def test_a_damaged_open_zone_is_told_with_what_makes_it_anew(zones: Settings) -> None:
+    write_over_the_catalog(zones)
+
+    for look in (publish, find_published):
+        with pytest.raises(LakeError, match="dispatchlake publish --rebuild"):
+            look(zones)
+
+
+HOLD_OPEN = """
+import sys
+from pathlib import Path
+from dispatchlake.lake import Lake
+
+with Lake.open(Path(sys.argv[1])):
+    print("open", flush=True)
+    input()
+"""
+
+
+def test_an_open_zone_that_another_process_writes_is_not_removed(zones: Settings) -> None:
+    with Script(HOLD_OPEN, zones.open_dir) as writer:
+        assert writer.line() == "open"
+        write_over_the_catalog(zones)
+
+        with pytest.raises(CatalogBusy, match="open for writing"):
+            publish(zones, rebuild=True)
+
+    assert catalog_path(zones.open_dir).read_bytes().startswith(b"this is not")
+
+
+def test_where_the_restricted_zone_cannot_be_read_the_open_one_is_left_alone(zones: Settings) -> None:
+    write_over_the_catalog(zones)
+    catalog_path(zones.lake_dir).write_bytes(b"no catalog either")
+
+    with pytest.raises(LakeError):
+        publish(zones, rebuild=True)
+
+    assert (zones.open_dir / "data").exists()
+
+
+@pytest.mark.parametrize("zone", ["lake", "open"])
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"PAR1" * 9)])
+def test_a_data_file_that_is_missing_or_damaged_is_named(
+    zones: Settings, zone: str, damage: Callable[[Path], None]
+) -> None:
+    with open_lake(zones) as lake:
+        load(lake, *incidents(150, "m"))
+        if zone == "open":
+            publish(zones)
+            load(lake, *(incident(f"m{n}", updated=10**6, created=n * 3600) for n in range(150)))
+    (file,) = (zones.data_dir / zone / "data" / "main" / "incidents").rglob("*.parquet")
+    damage(file)
+
+    with pytest.raises(LakeError) as caught:
+        publish(zones)
+
+    assert f" {file.relative_to(zones.data_dir)}: " in str(caught.value)
