@@ -19,7 +19,7 @@ from dispatchlake.errors import ConfigError
 from dispatchlake.lake import Lake, catalog_file, erasing, ledger, purge
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.erasure_plan import Plan, plans_dir
-from dispatchlake.lake.lake import existing_zones, open_lake
+from dispatchlake.lake.lake import existing_zones, open_existing_lake, open_lake
 from dispatchlake.lake.ledger import Erasure
 from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.replay import Resources
@@ -104,9 +104,7 @@ def finish_unfinished(settings: Settings, *, resources: Resources | None = None)
         LakeError: The lake could not be written.
         SpoolError: What waits in the spool could not be landed.
     """
-    if not catalog_path(settings.lake_dir).exists():
-        raise no_lake(settings.lake_dir)
-    with open_lake(settings) as lake:
+    with open_existing_lake(settings) as lake:
         plans = erasing.plan_again(lake)
     if plans:
         refuse_backups(settings)

@@ -21,7 +21,7 @@ import orjson
 from dispatchlake.erasure import lakes, scrub
 from dispatchlake.errors import CatalogBusy, LakeError
 from dispatchlake.ingest import describe
-from dispatchlake.lake import Lake, erasing, ledger, open_lake, retention, retention_rules
+from dispatchlake.lake import Lake, erasing, ledger, open_existing_lake, open_lake, retention, retention_rules
 from dispatchlake.lake.calls import remove_rows, tables_of_calls
 from dispatchlake.lake.connection import catalog_path
 from dispatchlake.lake.erasure_plan import plans_dir
@@ -137,7 +137,7 @@ def centers(settings: Settings) -> list[str]:
 
 def read_rules(settings: Settings) -> list[Rule]:
     """Return the rules of retention, by center and class."""
-    with open_lake(settings) as lake, lake.session() as connection:
+    with open_existing_lake(settings) as lake, lake.session() as connection:
         return retention_rules.read_rules(connection)
 
 
@@ -149,7 +149,7 @@ def set_rule(settings: Settings, rule: Rule) -> None:
 
 def unset_rule(settings: Settings, center_id: str, of: RetentionClass) -> None:
     """Remove a rule. What is gone is gone; what was created before the last cut-off is not taken again."""
-    with open_lake(settings) as lake, lake.session() as connection:
+    with open_existing_lake(settings) as lake, lake.session() as connection:
         lake.transact(partial(retention_rules.unset_rule, connection, center_id, of))
 
 

@@ -20,6 +20,8 @@ from dispatchlake.deliveries import (
     together,
 )
 from dispatchlake.errors import ConfigError
+from dispatchlake.lake.connection import catalog_path
+from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.standing import Figures, ListingStatus, read_figures
 from dispatchlake.open_zone import OpenZone, measure_open_zone
 from dispatchlake.pending_erasures import Erasing, measure_erasing
@@ -152,7 +154,11 @@ DISK_ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """How all is now."""
+    """How all is now.
+
+    Attributes:
+        without_lake: That there is no lake yet, and what to do, in a sentence or two; "" where there is one.
+    """
 
     taken_at: datetime
     standings: tuple[Standing, ...]
@@ -162,6 +168,7 @@ class Overview:
     quality: Quality = UNCHECKED
     open_zone: OpenZone = field(default_factory=OpenZone)
     erasing: Erasing = field(default_factory=Erasing)
+    without_lake: str = ""
 
     @property
     def subjects(self) -> tuple[Subject, ...]:
@@ -176,12 +183,15 @@ class Overview:
     @property
     def is_well(self) -> bool:
         """Say whether no record is missing that should be in the lake by now, or in its open zone."""
-        return not self.bad and not self.waiting.is_late and not self.open_zone.is_late
+        is_late = self.waiting.is_late or self.open_zone.is_late
+        return not (self.bad or is_late or self.without_lake)
 
     def headline(self) -> str:
         """Return it in one sentence: how many listings are ok, and which are not."""
         active = [s for s in self.standings if s.state not in {State.DISABLED, State.UNREGISTERED}]
-        if not active:
+        if self.without_lake:
+            sentence = "There is no lake yet"
+        elif not active:
             sentence = "No dispatch center is read"
         else:
             ok = sum(standing.state is State.OK for standing in active)
@@ -220,8 +230,10 @@ def overview(
         LakeError: The lake cannot be read.
         SpoolError: The spool of webhook deliveries cannot be.
     """
+    without_lake = ""
     if figures is None:
         figures = read_figures(settings.lake_dir)
+        without_lake = "" if catalog_path(settings.lake_dir).exists() else str(no_lake(settings.lake_dir))
     known = {(one.center_id, one.resource): one for one in figures.listings}
     names = sorted({*known, *(register or {})})
     standings = tuple(
@@ -241,6 +253,7 @@ def overview(
         judge_webhooks(settings, figures.webhooks, waiting),
         open_zone=open_zone or measure_open_zone(settings),
         erasing=measure_erasing(settings),
+        without_lake=without_lake,
     )
 
 

@@ -28,7 +28,7 @@ class Outcome:
     stderr: str
 
 
-def run(*arguments: str, stdin: str = "", env: dict[str, str] | None = None) -> Outcome:
+def run(*arguments: str, stdin: str = "", env: dict[str, str] | None = None, width: int = WIDTH) -> Outcome:
     """Run `dispatchlake` with the arguments in this process, where Prefect is imported once for all."""
     out, err = io.StringIO(), io.StringIO()
     code: object = 0
@@ -37,8 +37,8 @@ def run(*arguments: str, stdin: str = "", env: dict[str, str] | None = None) -> 
         contextlib.redirect_stderr(err),
         mock.patch("sys.stdin", io.StringIO(stdin)),
         mock.patch.dict(os.environ, env or {}),
-        mock.patch.object(terminal.console, "_width", WIDTH),
-        mock.patch.object(terminal.errors, "_width", WIDTH),
+        mock.patch.object(terminal.console, "_width", width),
+        mock.patch.object(terminal.errors, "_width", width),
     ):
         try:
             main(list(arguments))

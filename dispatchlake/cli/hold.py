@@ -22,10 +22,10 @@ def add(center: str, incident: str, /, *, reason: str) -> None:
         incident: The incident's id (incidents.incident_id).
         reason: Why, such as the number of the case.
     """
-    from dispatchlake.lake import open_lake
+    from dispatchlake.lake import open_existing_lake
     from dispatchlake.lake.holds import Hold
 
-    with open_lake(load_settings()) as lake:
+    with open_existing_lake(load_settings()) as lake:
         is_new = lake.hold(Hold(center, incident, reason, getpass.getuser(), datetime.now(UTC)))
     console.print("Held." if is_new else "It is held already.")
 
@@ -38,9 +38,9 @@ def remove(center: str, incident: str, /) -> None:
         center: Id of the dispatch center.
         incident: The incident's id.
     """
-    from dispatchlake.lake import open_lake
+    from dispatchlake.lake import open_existing_lake
 
-    with open_lake(load_settings()) as lake:
+    with open_existing_lake(load_settings()) as lake:
         lake.release(center, incident)
     console.print("Let go of. Retention may remove it from its next run on.")
 
@@ -48,9 +48,9 @@ def remove(center: str, incident: str, /) -> None:
 @app.command(name="list")
 def list_() -> None:
     """List the incidents that are held, why, by whom and since when."""
-    from dispatchlake.lake import open_lake
+    from dispatchlake.lake import open_existing_lake
 
-    with open_lake(load_settings()) as lake:
+    with open_existing_lake(load_settings()) as lake:
         held = lake.holds()
     if not held:
         console.print("No incident is held.")

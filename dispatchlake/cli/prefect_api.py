@@ -71,6 +71,11 @@ def prefect_api(settings: Settings) -> Iterator[str]:
             _let_prefect_read_its_environment()
 
 
+def has_server(settings: Settings) -> bool:
+    """Say whether a server can be asked what it knows: one is configured, or has run on this folder."""
+    return bool(os.environ.get("PREFECT_API_URL")) or (settings.prefect_dir / "prefect.db").exists()
+
+
 def set_up_client(settings: Settings) -> None:
     """Set this process up to use Prefect."""
     for name, value in QUIET.items():

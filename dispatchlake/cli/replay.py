@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.markup import escape
 
 from dispatchlake.cli.instants import parse_instant
-from dispatchlake.cli.prefect_api import prefect_api
+from dispatchlake.cli.prefect_api import has_server, prefect_api
 from dispatchlake.cli.terminal import console, table, waiting
 from dispatchlake.model import ArchivedName
 from dispatchlake.settings import Settings, load_settings
@@ -39,7 +38,7 @@ def replay(
         quarantined: Only pages that a quarantined record is from.
         declared_fields: Ask no server; take every center's fields to be named as declared.
     """
-    from dispatchlake.lake import Selection, open_lake
+    from dispatchlake.lake import Selection, open_existing_lake
     from dispatchlake.lake.publishing import publish
 
     selection = Selection(
@@ -50,7 +49,7 @@ def replay(
         only_quarantined=quarantined,
     )
     settings = load_settings()
-    with open_lake(settings) as lake:
+    with open_existing_lake(settings) as lake:
         selected = lake.selected_centers(selection)
         resources = {} if declared_fields else registered(settings, selected)
         with waiting("Reading archived pages again ..."):
@@ -61,7 +60,7 @@ def replay(
 
 def registered(settings: Settings, center_ids: list[str]) -> Resources:
     """Return the listings of those of the centers that are registered; where there is no register, none."""
-    if not os.environ.get("PREFECT_API_URL") and not (settings.prefect_dir / "prefect.db").exists():
+    if not has_server(settings):
         return {}
     with prefect_api(settings):
         from tasks.centers import load_resources

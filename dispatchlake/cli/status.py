@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_module
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.text import Text
 
-from dispatchlake.cli.prefect_api import is_answering, prefect_api
-from dispatchlake.cli.terminal import console, errors, table
+from dispatchlake.cli.prefect_api import has_server, is_answering, prefect_api
+from dispatchlake.cli.terminal import console, errors, fitting_table
 from dispatchlake.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # DuckDB takes a while to import: not for --help
@@ -35,18 +36,22 @@ _COLUMNS = [
     "", "state", "complete through", "lag", "last success", "last failure", "rows, last hour", "usual",
     "quarantined", "logins, last hour",
 ]  # fmt: skip
-
+_LEAST_WANTED = [
+    "logins, last hour", "usual", "last failure", "last success", "quarantined", "rows, last hour",
+]  # fmt: skip
 
 _WEBHOOK_COLUMNS = [
     "", "state", "last delivery", "deliveries, last hour", "usual", "waiting", "quarantined",
 ]  # fmt: skip
+_LEAST_WANTED_OF_WEBHOOKS = ["usual", "quarantined", "deliveries, last hour"]
 
 
 def status(*, json: bool = False, check: bool = False, lake_only: bool = False) -> None:
     """Show how each dispatch center and listing stands: complete through when, why not, what to press.
 
     With --check the exit status is 1 when records are missing: something is late, failing, refused at login,
-    was never read, or was delivered and waits too long. It is 0 otherwise, and always without --check.
+    was never read, or was delivered and waits too long; or there is no lake. It is 0 otherwise, and always
+    without --check.
 
     Args:
         json: Print it as JSON, for scripts.
@@ -89,6 +94,8 @@ def _overview(settings: Settings, *, lake_only: bool) -> Overview:
 
 def _register(settings: Settings) -> Register | None:
     """Return which listings are registered, or None where no server can be asked: the lake still can."""
+    if not has_server(settings):  # looking makes none
+        return None
     url = os.environ.get("PREFECT_API_URL")
     if url and not is_answering(url):
         errors.print(
@@ -104,9 +111,9 @@ def _register(settings: Settings) -> Register | None:
 
 def _show(view: Overview) -> None:
     if view.standings:
-        console.print(table(_COLUMNS, map(_row, view.standings)))
+        _show_table(_COLUMNS, map(_row, view.standings), _LEAST_WANTED)
     if view.webhooks:
-        console.print(table(_WEBHOOK_COLUMNS, map(_webhook_row, view.webhooks)))
+        _show_table(_WEBHOOK_COLUMNS, map(_webhook_row, view.webhooks), _LEAST_WANTED_OF_WEBHOOKS)
     for subject in view.subjects:
         _show_trouble(subject)
     if view.waiting.is_late:
@@ -128,7 +135,19 @@ def _show(view: Overview) -> None:
         from dispatchlake.status import DISK_ADVICE
 
         console.print(f"\n[bold red]{view.disk.why}[/]\n  {DISK_ADVICE}", soft_wrap=True)
+    if view.without_lake:
+        console.print(f"\n[bold red]{escape(view.without_lake)}[/]", soft_wrap=True)
     console.print(f"\n[bold]{view.headline()}.[/]", soft_wrap=True)
+
+
+def _show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], least_wanted: Sequence[str]) -> None:
+    grid, left_out = fitting_table(columns, rows, least_wanted=least_wanted)
+    console.print(grid)
+    if left_out:
+        told = "; ".join(name for name in columns if name in left_out)
+        console.print(
+            f"[dim]Too narrow here for: {told}. A wider terminal or --json shows all.[/]", soft_wrap=True
+        )
 
 
 def _show_trouble(subject: Subject) -> None:
@@ -186,6 +205,7 @@ def _print_json(view: Overview) -> None:
         "taken_at": view.taken_at,
         "headline": view.headline(),
         "is_well": view.is_well,
+        "has_lake": not view.without_lake,
         "disk": {**asdict(view.disk), "is_nearly_full": view.disk.is_nearly_full},
         "deliveries": {**asdict(view.waiting), "is_late": view.waiting.is_late},
         "open_zone": {**asdict(view.open_zone), "is_late": view.open_zone.is_late},

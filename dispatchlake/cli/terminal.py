@@ -18,6 +18,9 @@ from dispatchlake.errors import ConfigError
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
+_UNBOUNDED = 10_000
+"""Characters a line where a table may be as wide as it likes."""
+
 
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
@@ -60,6 +63,31 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str |
     for row in content:
         grid.add_row(*(_cell(value) for value in row))
     return grid
+
+
+def fitting_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, least_wanted: Sequence[str]
+) -> tuple[Table, list[str]]:
+    """Return a table without those columns that the terminal has no room for, and their names.
+
+    Folded into a column as wide as a word, no figure can be read.
+
+    Args:
+        columns: Names of all.
+        rows: A value for each of them.
+        least_wanted: Columns that may be left out, the first one first.
+    """
+    content = [list(row) for row in rows]
+    left_out: list[str] = []
+    while True:
+        places = [place for place, column in enumerate(columns) if column not in left_out]
+        grid = table(
+            [columns[place] for place in places], [[row[place] for place in places] for row in content]
+        )
+        room = console.options.update(max_width=_UNBOUNDED)
+        if len(left_out) == len(least_wanted) or console.measure(grid, options=room).maximum <= console.width:
+            return grid, left_out
+        left_out.append(least_wanted[len(left_out)])
 
 
 def _cell(value: Any) -> str | Text:

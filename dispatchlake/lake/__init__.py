@@ -4,7 +4,7 @@ from dispatchlake.lake.archive import ArchivedPage
 from dispatchlake.lake.bookkeeping import Cell, Failure, LoadSummary
 from dispatchlake.lake.centers import CenterFacts
 from dispatchlake.lake.column_records import ColumnDecoder
-from dispatchlake.lake.lake import Lake, open_lake
+from dispatchlake.lake.lake import Lake, open_existing_lake, open_lake
 from dispatchlake.lake.media_files import ExpiredMedia, MediaAnswer, MediaLink, MediaOutcome, MediaState
 from dispatchlake.lake.preview import RecordsPreview, preview_records
 from dispatchlake.lake.quality import CheckFigures
@@ -27,6 +27,7 @@ __all__ = [
     "RecordsPreview",
     "ReplaySummary",
     "Selection",
+    "open_existing_lake",
     "open_lake",
     "preview_records",
 ]

@@ -38,6 +38,7 @@ from dispatchlake.lake.loads import Load, land_loads
 from dispatchlake.lake.media_files import ExpiredMedia, MediaAnswer, MediaLink, MediaOutcome
 from dispatchlake.lake.opened import Opened, begin_anew, enter
 from dispatchlake.lake.quality import CheckFigures, read_checks
+from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
@@ -455,6 +456,17 @@ def open_lake(settings: Settings, zone: Zone = "restricted") -> Lake:
         lock_wait_s=settings.lock_wait_s,
         encrypt=settings.encrypt_lake and zone == "restricted",
     )
+
+
+def open_existing_lake(settings: Settings) -> Lake:
+    """Open the lake these settings name, for writing, where there is one.
+
+    Raises:
+        ConfigError: There is none yet; nothing is made.
+    """
+    if not catalog_path(settings.lake_dir).exists():
+        raise no_lake(settings.lake_dir)
+    return open_lake(settings)
 
 
 @contextlib.contextmanager

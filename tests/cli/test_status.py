@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -119,11 +120,32 @@ def test_webhooks_are_shown_with_what_waits_and_what_was_set_aside(settings: Set
     assert webhooks["new-tx"]["state"] == "nothing yet"
 
 
-def test_without_a_lake_there_is_nothing_to_show(settings: Settings) -> None:
+def test_without_a_lake_a_check_fails_and_says_what_to_do(settings: Settings) -> None:
     code, shown = status("--check")
+    judged = json.loads(status("--json")[1])
 
-    assert code == 0
-    assert "No dispatch center is read." in shown
+    assert code == 1
+    assert f"There is no lake in {settings.lake_dir} yet. Land something first" in shown
+    assert (judged["is_well"], judged["has_lake"], judged["headline"]) == (
+        False,
+        False,
+        "There is no lake yet",
+    )
+    assert status()[0] == 0, "only a check fails"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_narrow_terminal_shows_what_matters_most_a_line_for_each_listing(lake: str, width: int) -> None:
+    shown = run("status", "--lake-only", env=ROOMY, width=width).stdout
+
+    (row,) = [line for line in shown.splitlines() if line.startswith(f"{lake} cad_incidents ")]
+    assert re.fullmatch(r"\S+ cad_incidents +ok +\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ +.*", row)
+    assert len(row) <= width
+    assert re.search(r"Too narrow here for: .*logins, last hour\. A wider terminal or --json", shown)
+
+
+def test_a_wide_terminal_shows_every_column(lake: str) -> None:
+    assert "Too narrow here" not in status()[1]
 
 
 def test_metrics_are_printed_and_written(lake: str, tmp_path: Path) -> None:
