@@ -18,11 +18,21 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from dispatchlake.errors import ConfigError
+from dispatchlake.mistakes import mistakes
 
 PRODUCTION_URL = "https://api.prepared911.com"
 
 CENTER_ID_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 """Lower-case letters, digits and inner hyphens: safe in a path, a block name and a partition."""
+
+_PATH_PATTERN = r"^/[^?#\s]*$"
+_ITEM_PATH_PATTERN = r"^/[^?#\s{}]*\{id\}[^?#\s{}]*$"
+_PATTERNS = {
+    CENTER_ID_PATTERN: "must be lower-case letters, digits and inner hyphens, at most 63",
+    _PATH_PATTERN: "must begin with / and have no ?, # or blank",
+    _ITEM_PATH_PATTERN: "must begin with /, have {id} where the record's id goes, and no ?, # or blank",
+}
+"""What each demands, in words."""
 
 
 class Scope(StrEnum):
@@ -63,7 +73,7 @@ class Paging(_Frozen):
     check_total: bool = True
 
 
-ItemPath = Annotated[str, Field(pattern=r"^/[^?#\s{}]*\{id\}[^?#\s{}]*$")]
+ItemPath = Annotated[str, Field(pattern=_ITEM_PATH_PATTERN)]
 
 
 class Resource(_Frozen):
@@ -80,7 +90,7 @@ class Resource(_Frozen):
 
     name: str
     scope: Scope
-    path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")]
+    path: Annotated[str, Field(pattern=_PATH_PATTERN)]
     item_path: ItemPath | None = None
     records_key: str | None = None
     id_field: str = "id"
@@ -120,7 +130,7 @@ RESOURCES: Mapping[str, Resource] = {
 class ResourceOverride(_Frozen):
     """What one center's configuration changes about one resource; unset fields keep their defaults."""
 
-    path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")] | None = None
+    path: Annotated[str, Field(pattern=_PATH_PATTERN)] | None = None
     item_path: ItemPath | None = None
     records_key: str | None = None
     id_field: str | None = None
@@ -159,7 +169,7 @@ class DispatchCenter(_Frozen):
     name: Annotated[str, Field(min_length=1)]
     time_zone: str = "UTC"
     base_url: str
-    token_path: Annotated[str, Field(pattern=r"^/[^?#\s]*$")] = "/oauth/token"  # noqa: S105 - a path
+    token_path: Annotated[str, Field(pattern=_PATH_PATTERN)] = "/oauth/token"  # noqa: S105 - a path
     token_body: Literal["json", "form"] = "json"  # noqa: S105 - a way of writing
     credentials: dict[Scope, Credentials] = {}
     max_requests_per_s: Annotated[float, Field(gt=0, le=1000)] = 10.0
@@ -232,13 +242,15 @@ def configure_center(**fields: Any) -> DispatchCenter:
     try:
         return DispatchCenter(**fields)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors(include_url=False, include_input=False)
-        )
-        raise ConfigError(
-            f"The configuration of dispatch center {fields.get('center_id', '?')} cannot be used. {problems}."
-        ) from None
+        raise unusable_center(str(fields.get("center_id", "?")), error) from None
+
+
+def unusable_center(center_id: str, error: ValidationError) -> ConfigError:
+    """Return the error for a center's configuration, naming each field and what it must be."""
+    return ConfigError(
+        f"The configuration of dispatch center {center_id} cannot be used. "
+        f"{mistakes(error, patterns=_PATTERNS)}."
+    )
 
 
 def _is_loopback(hostname: str) -> bool:

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dispatchlake.errors import ConfigError
+from dispatchlake.mistakes import mistakes
 
 MOST_DAYS = 36_500
 """A hundred years: whoever keeps something longer has mixed up a unit."""
@@ -25,6 +26,7 @@ Zone = Literal["restricted", "open"]
 """The lake as it is, or what of it reveals no caller."""
 
 Days = Annotated[float, Field(ge=0, le=MOST_DAYS)]
+Seconds = Annotated[float, Field(gt=0, le=MOST_DAYS * 86_400)]
 
 
 class Settings(BaseSettings):
@@ -55,21 +57,21 @@ class Settings(BaseSettings):
         open_late_after_s: An open zone that is behind the restricted one for longer is late, in seconds.
     """
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore", allow_inf_nan=False)
 
     data_dir: Path = Path("data")
-    lookback_s: Annotated[float, Field(ge=0)] = 3600.0
-    retry_budget_s: Annotated[float, Field(gt=0)] = 60.0
-    timeout_s: Annotated[float, Field(gt=0)] = 30.0
-    page_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    lookback_s: Annotated[float, Field(ge=0, le=MOST_DAYS * 86_400)] = 3600.0
+    retry_budget_s: Seconds = 60.0
+    timeout_s: Seconds = 30.0
+    page_timeout_s: Seconds = 120.0
     retry_tasks: bool = True
-    lock_wait_s: Annotated[float, Field(gt=0)] = 120.0
+    lock_wait_s: Seconds = 120.0
     memory_limit_mb: Annotated[int, Field(ge=64)] = 112
     keep_snapshots_days: Days = 7.0
     keep_all_snapshots_days: Days = 1.0
     keep_files_days: Days = 1.0
-    late_after_s: Annotated[float, Field(gt=0)] = 900.0
-    deliveries_late_after_s: Annotated[float, Field(gt=0)] = 600.0
+    late_after_s: Seconds = 900.0
+    deliveries_late_after_s: Seconds = 600.0
     disk_full_share: Annotated[float, Field(ge=0, le=1)] = 0.9
     metrics_file: Path | None = None
     fetch_media: bool = False
@@ -77,7 +79,7 @@ class Settings(BaseSettings):
     token_key: Annotated[SecretStr, Field(min_length=32)] | None = None
     coordinate_decimals: Annotated[int, Field(ge=0, le=5)] = 3
     encrypt_lake: bool = False
-    open_late_after_s: Annotated[float, Field(gt=0)] = 3600.0
+    open_late_after_s: Seconds = 3600.0
 
     @property
     def lake_dir(self) -> Path:
@@ -145,10 +147,11 @@ def load_settings() -> Settings:
         ours = (item for item in os.environ.items() if item[0].upper().startswith(_PREFIX))
         settings = _settings_of(frozenset(ours))
     except ValidationError as error:
-        problems = "; ".join(
-            f"{_PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()
-        )
-        raise ConfigError(f"The environment has a setting that cannot be used. {problems}.") from None
+        problems = mistakes(error, called=lambda name: f"{_PREFIX}{name.upper()}")
+        raise ConfigError(
+            f"The environment has a setting that cannot be used. {problems}. Correct it, or unset it and "
+            "have its default."
+        ) from None
     folder = settings.data_dir.expanduser()
     if not folder.is_absolute() and os.environ.get(_WORKERS_RUN):
         raise ConfigError(

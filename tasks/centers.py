@@ -8,9 +8,10 @@ from collections.abc import Collection
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound
+from pydantic import ValidationError
 
 from dispatchlake.errors import ConfigError
-from dispatchlake.model import RESOURCES, DispatchCenter, Resource, configure_center
+from dispatchlake.model import RESOURCES, DispatchCenter, Resource, configure_center, unusable_center
 from tasks.blocks import DispatchCenterBlock
 
 _SLUG = DispatchCenterBlock.get_block_type_slug()
@@ -174,7 +175,10 @@ def no_centers() -> ConfigError:
 
 def _block(document: BlockDocument) -> DispatchCenterBlock:
     # Prefect's own way to build a block it has already fetched; `load` would ask the server once more.
-    block = DispatchCenterBlock._from_block_document(document)  # noqa: SLF001
+    try:
+        block = DispatchCenterBlock._from_block_document(document)  # noqa: SLF001
+    except ValidationError as error:
+        raise unusable_center(str(document.name), error) from None
     if not isinstance(block, DispatchCenterBlock):
         raise ConfigError("A block of type 'Dispatch center' on the Prefect server is not one of ours.")
     return block

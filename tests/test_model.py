@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -143,6 +144,28 @@ def test_a_mistake_is_named_by_its_field(fields: dict[str, Any]) -> None:
 
     with pytest.raises(ConfigError, match=rf"dispatch center houston-tx cannot be used\. {name}[.:]"):
         center(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "demand"),
+    [
+        ({"center_id": "Houston TX"}, "must be lower-case letters, digits and inner hyphens, at most 63"),
+        ({"token_path": "oauth"}, "must begin with / and have no ?, # or blank"),
+        ({"resources": {"cad_incidents": {"item_path": "/v1/cad"}}}, "have {id} where the record's id goes"),
+        ({"token_body": "xml"}, "must be 'json' or 'form'"),
+        ({"max_requests_per_s": "many"}, "max_requests_per_s: must be a number."),
+        ({"resources": []}, "must be an object of names and values"),
+        ({"name": ""}, "must have at least 1 characters"),
+        ({"enabeld": True}, "enabeld: is not known; mind its spelling"),
+    ],
+)
+def test_it_is_said_what_a_field_must_be_in_a_persons_words(fields: dict[str, Any], demand: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        center(**fields)
+
+    text = str(caught.value)
+    assert demand in text
+    assert not re.search(r"Input|String|pattern|valid dict|\^", text)
 
 
 def test_every_mistake_is_told_at_once_and_no_value_is_quoted() -> None:

@@ -126,6 +126,34 @@ def test_a_value_that_cannot_be_used_is_named_by_its_variable(
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "demand"),
+    [
+        ("LOOKBACK_S", "an hour", "must be a number"),
+        ("LOOKBACK_S", "1e300", "must be less than or equal to 3153600000"),
+        ("LATE_AFTER_S", "inf", "must be a finite number"),
+        ("LATE_AFTER_S", "nan", "must be a finite number"),
+        ("TIMEOUT_S", "0", "must be greater than 0"),
+        ("MEMORY_LIMIT_MB", "1.5", "must be a whole number"),
+        ("MEMORY_LIMIT_MB", "", "must be a whole number"),
+        ("FETCH_MEDIA", "perhaps", "must be true or false"),
+        ("TOKEN_KEY", "too short", "must have at least 32 characters"),
+    ],
+)
+def test_it_is_said_what_a_value_must_be_in_a_persons_words(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, demand: str
+) -> None:
+    monkeypatch.setenv(f"DISPATCHLAKE_{name}", value)
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+
+    assert str(caught.value) == (
+        f"The environment has a setting that cannot be used. DISPATCHLAKE_{name}: {demand}. Correct it, or "
+        "unset it and have its default."
+    )
+
+
 def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPATCHLAKE_SOMETHING_ELSE", "x")
 

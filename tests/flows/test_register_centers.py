@@ -116,3 +116,29 @@ def test_a_center_keeps_its_resources_through_the_block(prefect_url: str) -> Non
 
     assert load_center("round-trip-tx") == center
     assert json.dumps(load_center("round-trip-tx").resource("cad_incidents").path) == '"/v2/cad"'
+
+
+def test_a_block_with_a_value_that_cannot_be_is_one_sentence(prefect_url: str) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import BlockDocumentUpdate
+
+    from tasks.blocks import DispatchCenterBlock
+
+    add("odd-values-tx")
+    with get_client(sync_client=True) as client:
+        slug = DispatchCenterBlock.get_block_type_slug()
+        block = client.read_block_document_by_name("odd-values-tx", slug, include_secrets=True)
+        changed = BlockDocumentUpdate(
+            data=block.data | {"max_requests_per_s": -1, "token_body": "xml"}, merge_existing_data=False
+        )
+        client.update_block_document(block.id, changed)
+        try:
+            listed = run("centers", "list")
+        finally:
+            client.delete_block_document(block.id)
+
+    assert listed.returncode == 1
+    said = " ".join(listed.stderr.split())
+    assert "The configuration of dispatch center odd-values-tx cannot be used." in said
+    assert "token_body: must be 'json' or 'form'; max_requests_per_s: must be greater than 0." in said
+    assert SECRET not in said
