@@ -108,7 +108,7 @@ class CenterAuth:
             if not is_transient(error) or now_s >= due.lapses_at_s:
                 raise
             logger.warning("%s The token there is serves for %.0f s yet.", error, due.lapses_at_s - now_s)
-        due = due.postponed(now_s)
+            due = due.postponed(now_s, error.retry_after_s)
         self._store.write(due)
         return due
 

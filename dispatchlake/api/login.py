@@ -11,6 +11,7 @@ import contextlib
 import logging
 import math
 import re
+from functools import partial
 
 import httpx
 
@@ -76,16 +77,22 @@ class Login:
     def fetch_token(self, *, is_urgent: bool = True) -> Token:
         """Log in once; if it is urgent, passing faults are tried again within the retry budget.
 
+        A pause that the endpoint asks for is then one of all requests to the center; if there is a token that
+        serves them, it is one of logins, and the caller's to keep.
+
         Raises:
             AuthRejected: The credentials or the scope were refused. Never tried again.
             CenterUnavailable, RateLimited: Failing, or still failing when the budget was spent.
             ContractBroken: An answer that is no token.
         """
-        token = self._retry.run(self._attempt) if is_urgent else self._attempt()
+        if is_urgent:
+            token = self._retry.run(partial(self._attempt, is_urgent=True))
+        else:
+            token = self._attempt(is_urgent=False)
         logger.info("Logged in to %s for %s", self._center.center_id, self._scope)
         return token
 
-    def _attempt(self) -> Token:
+    def _attempt(self, *, is_urgent: bool) -> Token:
         credentials = self._center.credentials[self._scope]
         fields = {
             "client_id": credentials.client_id,
@@ -109,7 +116,7 @@ class Login:
                     follow_redirects=False,
                 ) as response,
             ):
-                self._refuse(response)
+                self._refuse(response, is_urgent=is_urgent)
                 body = self._body(response)
         except httpx.HTTPError as error:
             host, path = httpx.URL(url).netloc.decode("ascii"), self._center.token_path
@@ -124,12 +131,12 @@ class Login:
             most_bytes=MOST_ANSWER_BYTES,
         )
 
-    def _refuse(self, response: httpx.Response) -> None:
+    def _refuse(self, response: httpx.Response, *, is_urgent: bool) -> None:
         status = response.status_code
         is_limit = status == httpx.codes.TOO_MANY_REQUESTS
         if is_limit or response.is_server_error or status in _PASSING:
             retry_after_s = asked_wait_s(response.headers)
-            if retry_after_s is not None:
+            if is_urgent and retry_after_s is not None:
                 self._rate.pause(retry_after_s)
             kind = RateLimited if is_limit else CenterUnavailable
             raise kind(f"{self._said(status)}.", self._center.center_id, status, retry_after_s)

@@ -71,9 +71,9 @@ class Token:
         renewed_at_s = self.lapses_at_s - min(MARGIN_S, MARGIN_SHARE * self.life_s)
         return now_s < max(renewed_at_s, min(self.postponed_until_s, self.lapses_at_s))
 
-    def postponed(self, now_s: float) -> Token:
-        """Return the token as one that is renewed a little later."""
-        return replace(self, postponed_until_s=now_s + RENEWAL_PAUSE_S)
+    def postponed(self, now_s: float, asked_s: float | None = None) -> Token:
+        """Return the token as one that is renewed a little later, or as much as the server has asked for."""
+        return replace(self, postponed_until_s=now_s + max(RENEWAL_PAUSE_S, asked_s or 0.0))
 
 
 class TokenStore:

@@ -155,6 +155,24 @@ def test_a_token_that_cannot_be_renewed_for_now_is_used_and_its_renewal_tried_ag
     assert len(set(generations(sandbox, center))) == 2
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_pause_that_the_token_endpoint_asks_for_is_one_of_logins_while_a_token_is_good(
+    sandbox: SandboxProcess, state_dir: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    center = put_center(sandbox, sandbox_side=PAGED)
+    with open_client(center, state_dir) as client:
+        ids_of(client)
+        sandbox.add_fault(center.center_id, "status", on="token", status=status, retry_after_s=120)
+
+        tries = []
+        for later_s in (6901, 6940, 7010, 7030):
+            move_clock(monkeypatch, later_s)
+            assert set(ids_of(client)) == truth(sandbox, center)
+            tries.append(asked(sandbox, center, "token"))
+
+    assert tries == [2, 2, 2, 3], "not before it asked to be asked again"
+
+
 def test_a_token_that_could_not_be_renewed_is_not_used_past_its_end(
     sandbox: SandboxProcess, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
