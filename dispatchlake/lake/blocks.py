@@ -34,13 +34,16 @@ _BLANK = r"[_\p{Cc}\p{Cf}\p{Zl}\p{Zp}\x{A0}\x{1680}\x{2000}-\x{200A}\x{202F}\x{2
 _DIRECTION = "(?:[nsew]|[ns][ew]|north|south|east|west)"
 _BOUND = f"(?:[nsewio]b|{_DIRECTION}bound)"
 _ROAD = (
-    "(?:hwy|highway|[nsew]?(?:fm|sh|us|ih|bw)|rm|i|sr|state route|state road|route|rt|rte|loop|lp|spur|cr"
-    "|county road|co rd|interstate|beltway|exit|bus|[nsew]b)[ .-]*"
+    r"(?:hwy|highway|[nsew]?(?:fm|sh|us|ih|bw)|u\.s\.|rm|i|sr|(?:state|county|co) (?:road|rd)|state route"
+    "|route|rt|rte|loop|lp|spur|cr|interstate|beltway|exit|bus|[nsew]b)[ .-]*"
 )
-_BEFORE_ROAD = f"(?:(?:{_DIRECTION}|{_BOUND}|us|state|county|old|at|and|on|off|of|near|to|from|blk|block) +)*"
+_BEFORE_ROAD = (
+    rf"(?:(?:{_DIRECTION}|{_BOUND}|us|u\.s\.|state|county|old|at|and|on|off|of|near|to|from|blk|block) +)*"
+)
 _ROAD_WORD = (
     f"(?:{_BOUND}|fwy|freeway|hwy|twy|tollway|toll|expy|expressway|rd|road|ramp|off|on|exit|entr|entrance"
-    "|hovr?|byp|bypass|upass|feeder|frontage|service|access|business|alt|mm|at|and|to|near|from|between|btwn)"
+    "|hovr?|byp|bypass|upass|underpass|overpass|bridge|mile|feeder|frontage|service|access|business|alt|mm"
+    "|at|and|to|near|from|between|btwn)"
 )
 _AFTER_ROAD = (
     rf"[a-z]?(?:(?: *{_DIRECTION}\b)? *(?:$|[/&@,;()]|- *[a-z]{{2}})"
