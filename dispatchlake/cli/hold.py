@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from cyclopts import App
 
+from dispatchlake.cli.known_centers import refuse_unknown
 from dispatchlake.cli.terminal import console, table
 from dispatchlake.settings import load_settings
 
@@ -25,7 +26,9 @@ def add(center: str, incident: str, /, *, reason: str) -> None:
     from dispatchlake.lake import open_existing_lake
     from dispatchlake.lake.holds import Hold
 
-    with open_existing_lake(load_settings()) as lake:
+    settings = load_settings()
+    with open_existing_lake(settings) as lake:
+        refuse_unknown(settings, center, otherwise="Register it first: dispatchlake centers add --help")
         is_new = lake.hold(Hold(center, incident, reason, getpass.getuser(), datetime.now(UTC)))
     console.print("Held." if is_new else "It is held already.")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from dispatchlake.cli.known_centers import refuse_unknown
 from dispatchlake.cli.replay import registered
 from dispatchlake.cli.terminal import confirmed, console, table, waiting
 from dispatchlake.errors import ConfigError
@@ -37,8 +38,11 @@ def set_(of: _Class, days: float, /, *, center: _Center = "") -> None:
     from dispatchlake import retention
     from dispatchlake.lake.retention_rules import Rule
 
+    settings = load_settings()
+    if center:
+        refuse_unknown(settings, center, otherwise="Register it first: dispatchlake centers add --help")
     rule = Rule(center, of, days, getpass.getuser(), datetime.now(UTC))
-    retention.set_rule(load_settings(), rule)
+    retention.set_rule(settings, rule)
     console.print(
         "Kept. The next run removes what is older; to see how much that is: "
         "dispatchlake retention run --dry-run",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from dispatchlake.cli.known_centers import refuse_unknown
 from dispatchlake.cli.terminal import console, errors, table
 from dispatchlake.settings import load_settings
 from dispatchlake.spool import DeliveryKind
@@ -14,17 +15,25 @@ from dispatchlake.webhooks.credentials import Credential, CredentialFile, Creden
 app = App(name="webhooks", help="Say who may deliver to us: issue, rotate, revoke, list.")
 
 _OAuth = Annotated[bool, Parameter(name="--oauth")]
+_New = Annotated[bool, Parameter(name="--new")]
 
 
 @app.command
-def issue(center: str, /, *, oauth: _OAuth = False) -> None:
+def issue(center: str, /, *, oauth: _OAuth = False, new: _New = False) -> None:
     """Issue a center's first bearer token, or OAuth client, and show the secret this once.
 
     Args:
         center: Id of the dispatch center.
         oauth: A client id and secret with which the vendor fetches short-lived tokens from us.
+        new: The center is known neither to the lake nor to the register, and that is no mistake.
     """
     kind = _kind(oauth)
+    if not new:
+        refuse_unknown(
+            load_settings(),
+            center,
+            otherwise="Register it first (dispatchlake centers add --help), or say --new.",
+        )
     _show(center, *_file().issue(center, kind))
 
 

@@ -1,4 +1,4 @@
-"""What the lake knows of dispatch centers: names and time zones, for the views that speak of local time."""
+"""What the lake knows of dispatch centers: of which it has pages; names and time zones, for local time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from dispatchlake.lake.connection import Session
+from dispatchlake.errors import ConfigError, LakeError
+from dispatchlake.lake import reading
+from dispatchlake.lake.connection import Session, catalog_path
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +30,34 @@ class CenterFacts:
     center_id: str
     name: str
     time_zone: str
+
+
+def read_archived(lake_dir: Path) -> list[str]:
+    """Return the centers that a lake has archived pages of; none where there is no lake.
+
+    Raises:
+        LakeError: The lake cannot be read.
+    """
+    if not catalog_path(lake_dir).exists():
+        return []
+    with reading.connect_unnoted(lake_dir) as connection:
+        try:
+            return archived_centers(connection)
+        except duckdb.Error as error:
+            raise LakeError(f"The archive cannot be read ({type(error).__name__}).") from error
+
+
+def archived_centers(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return the centers that have archived pages, in order of their ids."""
+    rows = connection.execute("SELECT center_id FROM chain_heads ORDER BY 1").fetchall()
+    return [row[0] for row in rows]
+
+
+def refuse_unarchived(named: Collection[str], archived: Collection[str]) -> None:
+    """Raise ConfigError where a center is named that the archive has no page of, naming those it has."""
+    if unknown := sorted(set(named) - set(archived)):
+        known = f"Archived are: {', '.join(archived)}." if archived else "The archive is empty."
+        raise ConfigError(f"The archive has no page of dispatch center {', '.join(unknown)}. {known}")
 
 
 def remember(

@@ -19,6 +19,7 @@ import orjson
 from dispatchlake.errors import LakeError
 from dispatchlake.lake import chain, migrations, reading
 from dispatchlake.lake.archive import REDACTIONS
+from dispatchlake.lake.centers import refuse_unarchived
 
 _PROBLEMS = {
     "unlinked": "a page without a place in the chain: it was added by other means",
@@ -142,7 +143,7 @@ def verify(lake_dir: Path | None = None, *, center_ids: tuple[str, ...] = ()) ->
     """Recompute the archive of each center, or of those named, and yield what was found, center by center.
 
     Raises:
-        ConfigError: There is no lake yet.
+        ConfigError: There is no lake yet, or a center is named that it has no page of.
         LakeError: Its pages have no chain yet, or a file of it cannot be read.
     """
     with reading.connect_unnoted(lake_dir) as connection, _readable():
@@ -159,6 +160,7 @@ def verify(lake_dir: Path | None = None, *, center_ids: tuple[str, ...] = ()) ->
                 "SELECT center_id FROM raw_pages UNION SELECT center_id FROM chain_heads ORDER BY 1"
             ).fetchall()
         ]
+        refuse_unarchived(center_ids, archived)
         for center_id in archived:
             if not center_ids or center_id in center_ids:
                 yield _verify(connection, center_id)

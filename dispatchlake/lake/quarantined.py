@@ -15,6 +15,7 @@ import duckdb
 
 from dispatchlake.errors import LakeError
 from dispatchlake.lake import reading
+from dispatchlake.lake.centers import archived_centers, refuse_unarchived
 from dispatchlake.payload import decode_json
 
 EXAMPLES = 2
@@ -63,7 +64,7 @@ def quarantine_reasons(
         center_ids: Centers to look at; all if none is given.
 
     Raises:
-        ConfigError: There is no lake yet.
+        ConfigError: There is no lake yet, or a center is named that it has no page of.
     """
     where = "WHERE center_id IN (SELECT unnest($centers))" if center_ids else ""
     query = f"""
@@ -76,6 +77,8 @@ def quarantine_reasons(
         parameters["centers"] = list(center_ids)
     with reading.connect_unnoted(lake_dir) as connection:
         try:
+            if center_ids:
+                refuse_unarchived(center_ids, archived_centers(connection))
             rows = connection.execute(query, parameters).fetchall()
         except duckdb.Error as error:  # its text may quote a value
             raise LakeError(f"The quarantine cannot be read ({type(error).__name__}).") from error

@@ -25,6 +25,7 @@ import pyarrow as pa
 from dispatchlake.errors import ConfigError
 from dispatchlake.halving import TOO_MUCH, in_halves
 from dispatchlake.lake.archive import ArchivedPage
+from dispatchlake.lake.centers import archived_centers, refuse_unarchived
 from dispatchlake.lake.column_records import ColumnDecoder
 from dispatchlake.lake.events import DISCRIMINATORS
 from dispatchlake.lake.landing import type_or_set_aside
@@ -157,7 +158,7 @@ def replay(
     Raises:
         ConfigError: A center is named that has no archived page.
     """
-    _refuse_unknown(connection, selection)
+    refuse_unarchived(selection.center_ids, archived_centers(connection))
     _select(connection, selection)
     try:
         return [
@@ -181,20 +182,11 @@ def selected_centers(connection: duckdb.DuckDBPyConnection, selection: Selection
     Raises:
         ConfigError: A center is named that has no archived page.
     """
-    _refuse_unknown(connection, selection)
+    refuse_unarchived(selection.center_ids, archived_centers(connection))
     _select(connection, selection)
     rows = connection.execute("SELECT DISTINCT center_id FROM selected ORDER BY 1").fetchall()
     connection.execute("DROP TABLE temp.selected")
     return [row[0] for row in rows]
-
-
-def _refuse_unknown(connection: duckdb.DuckDBPyConnection, selection: Selection) -> None:
-    archived = [
-        row[0] for row in connection.execute("SELECT center_id FROM chain_heads ORDER BY 1").fetchall()
-    ]
-    if unknown := sorted(set(selection.center_ids) - set(archived)):
-        known = f"Archived are: {', '.join(archived)}." if archived else "The archive is empty."
-        raise ConfigError(f"The archive has no page of dispatch center {', '.join(unknown)}. {known}")
 
 
 def _select(connection: duckdb.DuckDBPyConnection, selection: Selection) -> None:

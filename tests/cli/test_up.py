@@ -98,7 +98,7 @@ def test_a_run_goes_through_the_worker_and_lands_what_the_sandbox_has(up: UpProc
 
 
 def test_deliveries_are_received_on_a_port_of_their_own(up: UpProcess) -> None:
-    issued = run_process("webhooks", "issue", "up-tx", env=up.environment)
+    issued = run_process("webhooks", "issue", "up-tx", "--new", env=up.environment)
     receiver = Client(up.webhooks_port, issued.stdout.strip())
 
     answer = receiver.deliver(b'{"type": "incident_metadata"}', center="up-tx", kind="incident-events")

@@ -55,4 +55,4 @@ def test_a_broken_link_is_named_and_the_exit_status_says_so(made: Path, settings
     assert run("verify", "center-a").returncode == 0
     unknown = run("verify", "center-x")
     assert unknown.returncode == 1
-    assert "no page of dispatch center center-x" in unknown.stderr
+    assert "no page of dispatch center center-x. Archived are: center-a, center-b." in unknown.stderr

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from dispatchlake.lake import open_lake
 from dispatchlake.settings import Settings
 from dispatchlake.webhooks.credentials import CredentialFile, CredentialKind, hash_secret
 from tests.command_line import Outcome, run
+from tests.lake.pages import incident, load
+
+
+@pytest.fixture(autouse=True)
+def _no_register(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is registered, whatever server another test has started."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
 
 
 def secret_of(outcome: Outcome) -> str:
@@ -79,6 +87,22 @@ def test_a_mistake_is_a_sentence(settings: Settings, words: list[str], said: str
     assert said in result.stderr
     assert result.stdout == ""
     assert not settings.webhooks_dir.joinpath("credentials.json").exists()
+
+
+def test_beside_known_centers_one_that_is_not_is_refused_unless_it_is_said_to_be_new(
+    settings: Settings,
+) -> None:
+    with open_lake(settings) as lake:
+        load(lake, incident(), center_id="houston-tx")
+
+    refused = run("webhooks", "issue", "huston-tx")
+
+    assert refused.returncode == 1
+    assert "Unknown dispatch center: huston-tx. Known are: houston-tx." in refused.stderr
+    assert refused.stdout == ""
+    assert not settings.webhooks_dir.exists()
+    secret_of(run("webhooks", "issue", "houston-tx"))
+    secret_of(run("webhooks", "issue", "huston-tx", "--new"))
 
 
 def test_a_second_issue_shows_no_secret(settings: Settings) -> None:

@@ -74,7 +74,9 @@ def test_an_archive_as_it_was_written_is_whole(archived: Center, shared_dir: Pat
 def test_a_center_without_pages_has_no_chain(center: Center, shared_dir: Path) -> None:
     center.load_pages([])
 
-    assert list(verify(shared_dir, center_ids=(center.center_id,))) == []
+    assert center.center_id not in {one.center_id for one in verify(shared_dir)}
+    with pytest.raises(ConfigError, match=f"no page of dispatch center {center.center_id}"):
+        list(verify(shared_dir, center_ids=(center.center_id,)))
 
 
 def test_the_hash_can_be_computed_from_the_description_alone(center: Center) -> None:

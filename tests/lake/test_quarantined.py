@@ -42,7 +42,8 @@ def test_reasons_are_counted_by_center_and_listing(lake: Lake, lake_dir: Path) -
     assert [example.shape for example in found[1].examples] == ["id text(6)"]
     assert "secret" not in repr(found)
     assert quarantine_reasons(lake_dir, center_ids=("center-b",)) == found[2:]
-    assert quarantine_reasons(lake_dir, center_ids=("center-x",)) == []
+    with pytest.raises(ConfigError, match=r"center center-x\. Archived are: center-a, center-b\."):
+        quarantine_reasons(lake_dir, center_ids=("center-x",))
 
 
 def test_an_example_is_found_in_the_archive(center: Center, shared_dir: Path) -> None:
