@@ -9,16 +9,17 @@ from dispatchlake.cli.terminal import console, waiting
 from dispatchlake.settings import Settings, load_settings
 
 
-def backup(file: Path, /) -> None:
+def backup(file: Path, /, *, overwrite: bool = False) -> None:
     """Write the catalog as of this moment to a file, also while loads run; back up data/ after it.
 
     Args:
-        file: Where to write it; one of that name is replaced once the new one is whole.
+        file: Where to write it.
+        overwrite: Replace one of that name once the new one is whole.
     """
     from dispatchlake.lake.backup import back_up
 
     with waiting("Copying and checking the catalog ..."):
-        manifest = back_up(load_settings(), file)
+        manifest = back_up(load_settings(), file, overwrite=overwrite)
     console.print(
         f"Backed up to {file}: snapshot {manifest.snapshot:,}, which needs {manifest.files:,} data files "
         f"({manifest.bytes:,} bytes). Now copy the lake's data folder.",

@@ -143,8 +143,7 @@ def _farewell(settings: Settings, *, seconds: float) -> None:
         f"what reveals no caller of it: {data}/open"
     )
     console.print("\nTry next:")
-    command = Path(sys.argv[0])
-    command = command.relative_to(here) if command.is_relative_to(here) else command
+    command = _command(Path(sys.argv[0]), here)
     for line in (
         f"make demo    # again: {STEP_HOURS} hours later, only what changed is read",
         f"export DISPATCHLAKE_DATA_DIR={data}",
@@ -154,6 +153,14 @@ def _farewell(settings: Settings, *, seconds: float) -> None:
         "make explore    # the lake in pictures, in a browser",
     ):
         console.print(f"  {line}", soft_wrap=True)
+
+
+def _command(called: Path, here: Path) -> str:
+    """Return how this command is called, to be typed in the folder a person stands in."""
+    is_module = called.name == "__main__.py"  # python -m dispatchlake
+    program = Path(sys.executable) if is_module else called
+    shown = program.relative_to(here) if program.is_relative_to(here) else program
+    return f"{shown} -m dispatchlake" if is_module else str(shown)
 
 
 def _title(text: str) -> None:

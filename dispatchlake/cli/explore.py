@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import webbrowser
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, validators
@@ -46,15 +47,24 @@ def explore(
 
 
 def _choose_lake() -> None:
-    """Take the demo's lake where this installation has none of its own."""
+    """Take the demo's lake where this installation has none of its own; of either the open zone is shown."""
     settings = load_settings()
-    if (settings.lake_dir / "catalog.sqlite").exists():
+    if _has_lake(settings.open_dir):
         return
+    if _has_lake(settings.lake_dir):
+        raise ConfigError(
+            f"There is no open zone in {settings.open_dir} yet, which the explorer shows. Have it published: "
+            "dispatchlake publish"
+        )
     demo = settings.data_dir / "demo"
-    if "DISPATCHLAKE_DATA_DIR" in os.environ or not (demo / "lake" / "catalog.sqlite").exists():
+    if "DISPATCHLAKE_DATA_DIR" in os.environ or not _has_lake(demo / "open"):
         raise ConfigError(
             f"There is no lake in {settings.lake_dir} yet. Make one (dispatchlake ingest, or make demo), or "
             "name its home in DISPATCHLAKE_DATA_DIR."
         )
     os.environ["DISPATCHLAKE_DATA_DIR"] = str(demo)
     console.print("There is no lake of your own yet: this is the demo's.")
+
+
+def _has_lake(folder: Path) -> bool:
+    return (folder / "catalog.sqlite").exists()  # named by hand: DuckDB takes a while to import

@@ -9,11 +9,15 @@ from dispatchlake.cli.terminal import console
 from dispatchlake.errors import ConfigError
 from dispatchlake.stop import Stop
 
+_MOST_S = 86_400.0
+
 
 def refuse_too_often(every_s: float | None, *, least_s: float = 1.0) -> None:
-    """Raise ConfigError for a pause that is shorter than is good."""
-    if every_s is not None and every_s < least_s:
-        raise ConfigError(f"Every {every_s:g} s is too often. Give {least_s:g} or more.")
+    """Raise ConfigError for a pause that is shorter than is good, longer than a day, or no number."""
+    if every_s is None or least_s <= every_s <= _MOST_S:
+        return
+    what = "too often" if every_s < least_s else "no pause between two looks"
+    raise ConfigError(f"Every {every_s:g} s is {what}. Give {least_s:g} to {_MOST_S:g}.")
 
 
 def stopped_by_signals() -> Stop:

@@ -59,18 +59,28 @@ class Restored:
     replaced: Path | None
 
 
-def back_up(settings: Settings, target: Path) -> Manifest:
+def back_up(settings: Settings, target: Path, *, overwrite: bool = False) -> Manifest:
     """Write a backup of the lake's catalog; readers and writers go on meanwhile, but for a moment.
 
-    The file appears whole and checked, or not at all; one of that name is replaced.
+    The file appears whole and checked, or not at all.
+
+    Args:
+        settings: Where the lake is.
+        target: The file.
+        overwrite: Whether one of that name is replaced.
 
     Raises:
-        ConfigError: There is no lake yet, or the file cannot be written.
+        ConfigError: There is no lake yet, or the file is there already or cannot be written.
         LakeError: The catalog cannot be read, or the copy is not whole.
     """
     catalog = catalog_path(settings.lake_dir)
     if not catalog.exists():
         raise no_lake(settings.lake_dir)
+    if target.exists() and not overwrite:
+        raise ConfigError(
+            f"{target} is there already, and may be the only backup there is. Name another, or replace it "
+            "with --overwrite once the new one is whole."
+        )
     with connect_unnoted(settings.lake_dir) as reader:
         layout = tuple(sorted(migrations.applied(reader)))
     partial = target.with_name(f".{target.name}.partial")
@@ -98,6 +108,10 @@ def read_manifest(backup: Path) -> Manifest:
         LakeTooNew: A newer version of this software made it.
         LakeError: It is damaged.
     """
+    if not backup.is_file():
+        raise ConfigError(
+            f"There is no file {backup} to restore from. Give one that `dispatchlake backup` wrote."
+        )
     try:
         with catalog_file.read_only(backup) as connection:
             (text,) = connection.execute(f"SELECT manifest FROM {_MANIFEST_TABLE}").fetchone()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ MANIFEST = "export.json"
 """In a folder of exported files: of which snapshot they are, and what each holds."""
 
 _SUFFIXES: dict[str, Form] = {".parquet": "parquet", ".csv": "csv", ".duckdb": "duckdb"}
+_OF_A_FILE = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}")
+"""Endings of files; those of folders are most often numbers, as in 2024.03."""
+
 _LOCK = "lock"
 
 
@@ -50,12 +54,18 @@ class Target:
 def target_of(
     path: Path, *, form: Form | None = None, overwrite: bool = False, exact: bool = False
 ) -> Target:
-    """Return what a path means: its ending says the form of a file; without one of ours it is a folder.
+    """Return what a path means: its ending says the form of a file; without one it is a folder.
 
     Raises:
-        ConfigError: The form that was asked for is not that of the ending, or not one for a folder.
+        ConfigError: The form that was asked for is not that of the ending, or not one for a folder; or the
+            ending is that of a form which is not written here.
     """
     of_suffix = _SUFFIXES.get(path.suffix.lower())
+    if of_suffix is None and _OF_A_FILE.fullmatch(path.suffix) and not path.is_dir():
+        raise ConfigError(
+            f"{path} ends like a file of a form that is not written here: {path.suffix}. Name a file that "
+            f"ends in {', '.join(_SUFFIXES)}, or a folder; one that is to be called so must be there already."
+        )
     if of_suffix is None or path.is_dir():
         if form == "duckdb":
             raise ConfigError(f"A DuckDB file holds any number of tables: name it, as in {path}.duckdb.")

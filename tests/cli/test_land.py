@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from dispatchlake.settings import Settings
 from dispatchlake.spool import Spool, is_anything_waiting
 from tests.cli.up_process import wait_until
@@ -26,11 +28,20 @@ def test_what_waits_is_landed_and_told_in_numbers(settings: Settings) -> None:
     assert second.stdout == "No delivery waits.\n"
 
 
-def test_landing_too_often_is_refused_with_a_sentence(settings: Settings) -> None:
-    outcome = run("land", "--every", "0.5")
+@pytest.mark.parametrize(
+    ("every", "said"),
+    [
+        ("0.5", "Every 0.5 s is too often."),
+        ("-1", "Every -1 s is too often."),
+        ("nan", "Every nan s is no pause between two looks."),
+        ("inf", "Every inf s is no pause between two looks."),
+    ],
+)
+def test_a_pause_that_is_none_is_refused_with_a_sentence(settings: Settings, every: str, said: str) -> None:
+    outcome = run("land", f"--every={every}")
 
     assert outcome.returncode == 1
-    assert "Every 0.5 s is too often. Give 1 or more." in outcome.stderr
+    assert f"{said} Give 1 to 86400." in outcome.stderr
 
 
 def test_a_damaged_spool_is_one_sentence(settings: Settings) -> None:

@@ -503,4 +503,4 @@ def test_looking_too_often_is_refused() -> None:
     refused = command("recover", "--every", "1")
 
     assert refused.returncode == 1
-    assert "Every 1 s is too often. Give 5 or more." in refused.stderr
+    assert "Every 1 s is too often. Give 5 to 86400." in refused.stderr

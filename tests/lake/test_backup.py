@@ -175,7 +175,7 @@ def edit(backup: Path, statement: str) -> None:
 @pytest.mark.parametrize(
     ("spoil", "error", "sentence"),
     [
-        (lambda b: b.unlink(), ConfigError, "is no backup of a catalog"),
+        (lambda b: b.unlink(), ConfigError, "There is no file "),
         (lambda b: b.write_text("hello"), ConfigError, "is no backup of a catalog"),
         (lambda b: edit(b, "DROP TABLE dispatchlake_backup"), ConfigError, "is no backup of a catalog"),
         (lambda b: edit(b, "UPDATE dispatchlake_backup SET manifest = '[]'"), ConfigError, "is no backup"),
@@ -290,6 +290,24 @@ def test_a_restore_killed_while_it_moves_the_catalog_keeps_it_with_its_log(
     assert restored.replaced is not None
     with contextlib.closing(sqlite3.connect(restored.replaced)) as kept:
         assert kept.execute("SELECT count(*) FROM only_in_the_log").fetchall() == [(0,)]
+
+
+def test_a_backup_takes_the_place_of_another_only_where_that_is_said(
+    settings: Settings, lake_dir: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "b"
+    first = back_up(settings, target)
+    with Lake.open(lake_dir) as lake:
+        load(lake, incident("later"))
+
+    with pytest.raises(ConfigError, match=r"is there already.*--overwrite"):
+        back_up(settings, target)
+    assert read_manifest(target) == first
+
+    second = back_up(settings, target, overwrite=True)
+
+    assert read_manifest(target) == second
+    assert second.snapshot > first.snapshot
 
 
 def test_a_backup_of_nothing_or_to_nowhere_is_for_a_person_to_change(

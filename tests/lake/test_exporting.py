@@ -80,6 +80,23 @@ def counts(file: Path, tables: Sequence[str]) -> list[int]:
         return [connection.sql(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in tables]
 
 
+@pytest.mark.parametrize("name", ["i.xlsx", "i.json", "i.csv.gz", "i.TSV"])
+def test_an_ending_of_another_form_is_refused_and_makes_no_folder(landed: Path, out: Path, name: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"Name a file that ends in \.parquet, \.csv, \.duckdb, or a folder"
+    ):
+        write(landed, out / name, "incidents")
+
+    assert not any(out.iterdir())
+
+
+@pytest.mark.parametrize("name", ["incidents", "2024.03", ".hidden"])
+def test_a_name_without_the_ending_of_a_file_is_a_folder(landed: Path, out: Path, name: str) -> None:
+    write(landed, out / name, "incidents")
+
+    assert (out / name / "incidents.parquet").exists()
+
+
 # What is in the files
 
 
