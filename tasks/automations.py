@@ -23,6 +23,7 @@ from prefect.types import SecretDict
 from dispatchlake.alerts import RECOVERED, Condition
 from dispatchlake.errors import ConfigError
 from tasks.alerts import EVENTS, UNUSABLE
+from tasks.resuming import GIVEN_UP
 
 BLOCK_NAME = "dispatchlake-alerts"
 
@@ -38,7 +39,9 @@ NO_BLOCK = (
     "block of that name in the UI, then: dispatchlake alerts apply"
 )
 
-_FLOWS = ["ingest", "backfill", "replay", "maintain", "retention", "check"]
+_SCHEDULED = ["ingest", "maintain", "retention", "check"]
+_BY_HAND = ["backfill", "replay"]
+_FLOWS = [*_SCHEDULED, *_BY_HAND]
 _RUN = "{{ flow_run.name }} ({{ flow.name }}): {{ flow_run|ui_url or 'in the UI under Runs' }}"
 _HOUR = timedelta(hours=1)
 _PER_REQUEST = 200
@@ -177,13 +180,32 @@ def _automations(block_id: UUID, stuck_after: timedelta) -> Iterator[AutomationC
         "An ingest run could not read the lake; told once an hour at most.",
         _on(UNUSABLE, within=_HOUR),
     )
+    for name, flows, what_next in (
+        ("run crashed", _SCHEDULED, "The next run takes up its work."),
+        (
+            "run by hand crashed",
+            _BY_HAND,
+            (
+                "Started in the UI, it is begun again by itself within minutes, or you are told why not. "
+                "Started in a terminal, start it again: a backfill skips what is complete."
+            ),
+        ),
+    ):
+        yield _automation(
+            block_id,
+            name,
+            "A run ended without an answer: its process was killed, or the machine restarted.",
+            _on("prefect.flow-run.Crashed", flows=flows),
+            "dispatchlake: a run crashed",
+            f"{_RUN}\n{what_next} If it happens again, look at the worker's log and memory.",
+        )
     yield _automation(
         block_id,
-        "run crashed",
-        "A run ended without an answer: its process was killed, or the machine restarted.",
-        _on("prefect.flow-run.Crashed", flows=_FLOWS),
-        "dispatchlake: a run crashed",
-        f"{_RUN}\nThe next run takes up its work. If it happens again, look at the worker's log and memory.",
+        "run given up",
+        "A run crashed too often, or cannot be begun again.",
+        _on(f"prefect.flow-run.{GIVEN_UP}", flows=_BY_HAND),
+        "dispatchlake: a crashed run is given up",
+        f"{_RUN}\nIt is not begun again by itself any more. Open it: its state says why, and what to do.",
     )
     yield _automation(
         block_id,

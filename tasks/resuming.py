@@ -34,6 +34,10 @@ reads on where the last good one of each center ended."""
 MOST_RESTARTS = 3
 """Crashed once more, it stays so: what killed it would kill it again."""
 
+BEGUN_AGAIN = "Begun again"
+"""Name of the state of a crashed run that another goes on for; its type is CRASHED still. Under the name
+`Crashed` its crash would be told a second time."""
+
 GIVEN_UP = "Given up"
 """Name of the state of a run that crashed too often, or cannot be begun again; its type is CRASHED still."""
 
@@ -133,7 +137,7 @@ def _begin_again(client: SyncPrefectClient, run: FlowRun, deployment_id: UUID, r
         if reason := _REFUSALS.get(error.response.status_code):
             return reason
         raise
-    _say(client, run, "Crashed", f"Begun again ({restarts} of at most {MOST_RESTARTS}): run {again.id}.")
+    _say(client, run, BEGUN_AGAIN, f"Begun again ({restarts} of at most {MOST_RESTARTS}): run {again.id}.")
     return ""
 
 

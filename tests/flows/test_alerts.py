@@ -39,14 +39,14 @@ def receiver(prefect_url: str) -> Iterator[Receiver]:
         outcome = run("alerts", "set", "-", stdin=f"{receiver.url}\n")
         assert outcome.returncode == 0, outcome.stderr
         assert (
-            "14 automations tell of troubles through dispatchlake-alerts (Custom Webhook)." in outcome.stdout
+            "16 automations tell of troubles through dispatchlake-alerts (Custom Webhook)." in outcome.stdout
         )
         assert "a-secret-path" not in outcome.stdout + outcome.stderr
         yield receiver
         forget_block()
         from tasks.automations import apply
 
-        assert len(apply().removed) == 14
+        assert len(apply().removed) == 16
 
 
 def forget_block() -> None:
@@ -379,6 +379,42 @@ def is_run(process: psutil.Process) -> bool:
     return "prefect.engine" in process.cmdline()
 
 
+def test_a_crash_is_told_once_and_a_run_that_is_given_up_with_what_is_to_be_done_then(
+    receiver: Receiver, settings: Settings
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Crashed, Pending, Running
+
+    from tasks.recovery import recover
+
+    def crash(*more_tags: str) -> str:
+        run = client.create_flow_run_from_deployment(
+            deployment_id, tags=["dispatchlake", "resumes", *more_tags]
+        )
+        for state in (Pending(), Running(), Crashed(message="Killed.")):
+            client.set_flow_run_state(run.id, state)
+        return run.name
+
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow_from_name("backfill")
+        deployment_id = client.create_deployment(flow_id, "crashes", tags=["dispatchlake", "resumes"])
+        try:
+            first, last = crash(), crash("restart-3")
+            done = recover()
+            given_up = receiver.wait_for("a crashed run is given up", last)
+        finally:
+            client.delete_deployment(deployment_id)
+
+    assert (done.resumed, done.given_up) == ([first], [last])
+    assert f"{last} (backfill): http://127.0.0.1:" in given_up
+    assert "its state says why, and what to do" in given_up
+    for name in (first, last):
+        (crashed,) = receiver.texts("a run crashed", name)
+        assert "begun again by itself within minutes, or you are told why not" in crashed
+        assert "The next run takes up its work." not in crashed
+    assert len(receiver.texts(first)) == 1
+
+
 def test_runs_that_no_worker_takes_up_are_told(receiver: Receiver, settings: Settings) -> None:
     from prefect.client.orchestration import get_client
     from prefect.states import Scheduled
@@ -413,9 +449,9 @@ def test_applying_again_changes_nothing_and_respects_who_switched_one_off(receiv
     first, second = apply(), apply()
 
     assert first.updated == (name,)
-    assert len(first.unchanged) == 13
+    assert len(first.unchanged) == 15
     assert (second.created, second.updated, second.removed) == ((), (), ())
-    assert len(second.unchanged) == 14
+    assert len(second.unchanged) == 16
     assert not Automation.read(name=name).enabled
     Automation.read(name=name).enable()
 

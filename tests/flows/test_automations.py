@@ -37,11 +37,11 @@ def test_a_block_of_another_type_is_used_and_never_written_over(prefect_url: str
     finally:
         SlackWebhook.delete(BLOCK_NAME)
 
-    assert len(applied.created) == 14
+    assert len(applied.created) == 16
     assert "(Slack Webhook)" in applied.sentence
     assert refused.returncode == 1
     assert "of the type Slack Webhook is there already" in refused.stderr
-    assert len(apply().removed) == 14
+    assert len(apply().removed) == 16
 
 
 def test_a_receiver_that_does_not_answer_is_one_sentence_without_its_address(prefect_url: str) -> None:
