@@ -19,7 +19,7 @@ from dispatchlake.lake import Lake, MediaLink, MediaOutcome, Selection, custody,
 from dispatchlake.lake import replay as replaying
 from dispatchlake.lake.backup import back_up
 from dispatchlake.lake.events import DISCRIMINATORS
-from dispatchlake.lake.holds import Hold
+from dispatchlake.lake.ledger import Hold
 from dispatchlake.lake.maintenance import maintain
 from dispatchlake.lake.publishing import publish
 from dispatchlake.lake.reading import connect, query_arrow

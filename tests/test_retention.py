@@ -22,7 +22,7 @@ from dispatchlake.lake import Lake, MediaLink, MediaOutcome, Selection, custody,
 from dispatchlake.lake import replay as replaying
 from dispatchlake.lake import retention as of_lake
 from dispatchlake.lake.backup import back_up, restore
-from dispatchlake.lake.holds import Hold
+from dispatchlake.lake.ledger import Hold
 from dispatchlake.lake.publishing import publish
 from dispatchlake.lake.reading import query_arrow
 from dispatchlake.lake.replay import ReplaySummary
@@ -749,6 +749,43 @@ def test_a_hold_that_a_restored_catalog_has_is_heeded(settings: Settings, tmp_pa
         assert [one.incident_id for one in lake.holds()] == [OLD]
         load(lake, incident(OLD, updated=10**6))
     assert len(ask(settings, f"FROM incident_versions WHERE {OF_OLD}")) == 3
+
+
+def test_a_hold_that_came_after_the_backup_outlives_a_restore(settings: Settings, tmp_path: Path) -> None:
+    """Neither retention nor an erasure takes what a court has asked for since; and it can be let go of."""
+    back_up(settings, tmp_path / "backup")
+    hold_old(settings)
+    restore(settings, tmp_path / "backup")
+
+    keep(settings, "records", 14)
+    refused = run("erase", CENTER, OLD, "--reason", "asked for", "--yes", "--declared-fields")
+
+    assert OLD in incidents(settings)
+    assert holding(settings, f'"{OLD}"')
+    assert refused.returncode == 1
+    assert "legal hold" in refused.stdout + refused.stderr
+    with open_lake(settings) as lake:
+        assert lake.holds() == [Hold(CENTER, OLD, "case 17", "clerk", NOW)]
+        lake.release(CENTER, OLD)
+    with open_lake(settings) as lake:
+        assert lake.holds() == []
+    assert not ledger.read(settings.lake_dir).held
+
+
+def test_a_hold_of_a_ledger_that_named_none_is_named_in_it(settings: Settings, tmp_path: Path) -> None:
+    """As this version finds the file that an older one has written."""
+    back_up(settings, tmp_path / "backup")
+    hold_old(settings)
+    path = ledger.path_of(settings.lake_dir)
+    older = {name: value for name, value in json.loads(path.read_text()).items() if name != "holds"}
+    path.write_text(json.dumps(older))
+
+    with open_lake(settings) as lake:
+        assert lake.holds() == [Hold(CENTER, OLD, "case 17", "clerk", NOW)]
+
+    restore(settings, tmp_path / "backup")
+    with open_lake(settings) as lake:
+        assert lake.holds() == [Hold(CENTER, OLD, "case 17", "clerk", NOW)]
 
 
 def test_a_dry_run_counts_and_changes_nothing(settings: Settings) -> None:

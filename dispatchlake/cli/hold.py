@@ -24,7 +24,7 @@ def add(center: str, incident: str, /, *, reason: str) -> None:
         reason: Why, such as the number of the case.
     """
     from dispatchlake.lake import open_existing_lake
-    from dispatchlake.lake.holds import Hold
+    from dispatchlake.lake.ledger import Hold
 
     settings = load_settings()
     with open_existing_lake(settings) as lake:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import astuple, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,19 +13,8 @@ from dispatchlake.errors import ConfigError
 from dispatchlake.lake import ledger
 from dispatchlake.lake.calls import Calls, find_calls
 from dispatchlake.lake.erasure_plan import read_plans
-from dispatchlake.lake.ledger import Ledger
+from dispatchlake.lake.ledger import Hold, Ledger
 from dispatchlake.lake.sql import first_row
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Hold:
-    """One row of `legal_holds`."""
-
-    center_id: str
-    incident_id: str
-    reason: str
-    held_by: str
-    held_at: datetime
 
 
 def read_holds(connection: duckdb.DuckDBPyConnection) -> list[Hold]:
@@ -48,9 +38,14 @@ def add_hold(connection: duckdb.DuckDBPyConnection, lake_dir: Path, hold: Hold) 
     known = ledger.read(lake_dir)
     calls = find_calls(connection, hold.center_id, [hold.incident_id])
     _refuse_erased(lake_dir, known, calls)
-    ledger.write(lake_dir, replace(known, held=known.held | _hashes_of(known, calls)))
-    connection.execute("INSERT INTO legal_holds VALUES (?, ?, ?, ?, ?)", list(astuple(hold)))
+    holds, hashes = (*known.holds, hold), _hashes_of(known, calls)
+    ledger.write(lake_dir, replace(known, holds=holds, held=known.held | hashes))
+    _insert(connection, hold)
     return True
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, hold: Hold) -> None:
+    connection.execute("INSERT INTO legal_holds VALUES (?, ?, ?, ?, ?)", list(astuple(hold)))
 
 
 def _refuse_erased(lake_dir: Path, known: Ledger, calls: Calls) -> None:
@@ -85,13 +80,27 @@ def _hashes_of(known: Ledger, calls: Calls) -> set[str]:
     }
 
 
-def unknown_to(connection: duckdb.DuckDBPyConnection, known: Ledger) -> frozenset[str]:
-    """Return what the catalog holds and a ledger does not: its file is lost, or the catalog was restored."""
-    unknown: set[str] = set()
-    for hold in read_holds(connection):
-        if known.subject_hash(hold.center_id, "incident", hold.incident_id) not in known.held:
-            unknown |= _hashes(connection, known, hold)
-    return frozenset(unknown)
+def with_those_of(connection: duckdb.DuckDBPyConnection, known: Ledger) -> Ledger:
+    """Return a ledger with what the catalog holds and it does not: its file is lost, or the catalog older."""
+    unknown = _lacking(read_holds(connection), known.holds)
+    hashes = known.held.union(*(_hashes(connection, known, one) for one in unknown))
+    return replace(known, holds=(*known.holds, *unknown), held=hashes)
+
+
+def unknown_to(connection: duckdb.DuckDBPyConnection, known: Ledger) -> list[Hold]:
+    """Return what a ledger holds and the catalog does not: it is older, or who added one was killed."""
+    return _lacking(known.holds, read_holds(connection)) if known.holds else []
+
+
+def bring_back(connection: duckdb.DuckDBPyConnection, known: Ledger) -> None:
+    """Let the catalog hold what a ledger does. The caller holds the commit lock and a transaction."""
+    for hold in unknown_to(connection, known):
+        _insert(connection, hold)
+
+
+def _lacking(holds: Iterable[Hold], among: Iterable[Hold]) -> list[Hold]:
+    has = {(one.center_id, one.incident_id) for one in among}
+    return [one for one in holds if (one.center_id, one.incident_id) not in has]
 
 
 def remove_hold(
@@ -108,9 +117,9 @@ def remove_hold(
         "DELETE FROM legal_holds WHERE center_id = ? AND incident_id = ?", [center_id, incident_id]
     )
     _let_go_through_again(connection, center_id)
-    known = ledger.read(lake_dir)
-    left: set[str] = set().union(*(_hashes(connection, known, one) for one in read_holds(connection)))
-    ledger.write(lake_dir, replace(known, held=frozenset(left)))
+    known, left = ledger.read(lake_dir), read_holds(connection)
+    hashes = frozenset[str]().union(*(_hashes(connection, known, one) for one in left))
+    ledger.write(lake_dir, replace(known, holds=tuple(left), held=hashes))
 
 
 def _let_go_through_again(connection: duckdb.DuckDBPyConnection, center_id: str) -> None:

@@ -31,9 +31,8 @@ from dispatchlake.lake.centers import CenterFacts
 from dispatchlake.lake.connection import another_session, catalog_path, lake_transaction
 from dispatchlake.lake.forgetting import delivery_without_forgotten, without_forgotten
 from dispatchlake.lake.group_commit import group_commit
-from dispatchlake.lake.holds import Hold
 from dispatchlake.lake.landing import land, type_or_set_aside
-from dispatchlake.lake.ledger import Forgotten, Ledger
+from dispatchlake.lake.ledger import Forgotten, Hold, Ledger
 from dispatchlake.lake.loads import Load, land_loads
 from dispatchlake.lake.media_files import ExpiredMedia, MediaAnswer, MediaLink, MediaOutcome
 from dispatchlake.lake.opened import Opened, begin_anew, enter

@@ -1,10 +1,11 @@
-"""What was erased and must not come back, in one file beside the catalog: `erasures.json`.
+"""What was erased and must not come back, and what is held, in a file beside the catalog: `erasures.json`.
 
 Beside the catalog and not only in it, so that an older catalog that is put back finds it there. The file is
 replaced whole, under the commit lock: whoever commits looks there whether it is still the one that was read.
-It names nothing: a call is known by a hash of its id under a key of this lake's own. An id is a uuid, which
-nobody can try out, but a CAD incident's may be a short number; and without the key nobody who has an old list
-of ids can find out from a copy of the table which of them were erased.
+It names nothing that was erased: a call is known by a hash of its id under a key of this lake's own. An id is
+a uuid, which nobody can try out, but a CAD incident's may be a short number; and without the key nobody who
+has an old list of ids can find out from a copy of the table which of them were erased. What is under a legal
+hold is here to be named, and it is, until somebody lets go of it.
 """
 
 from __future__ import annotations
@@ -58,6 +59,17 @@ class Erasure:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Hold:
+    """One row of `legal_holds`."""
+
+    center_id: str
+    incident_id: str
+    reason: str
+    held_by: str
+    held_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     """What of one center is not taken any more.
@@ -90,13 +102,15 @@ class Ledger:
     Attributes:
         mark: Of the file it was read from.
         cutoffs: By center, before when nothing created is taken any more.
-        held: Hashes of what is taken all the same: it is under a legal hold.
+        holds: What is under a legal hold.
+        held: Hashes of what is taken all the same: those incidents, and what is linked to them.
     """
 
     key: bytes = field(repr=False)
     mark: Mark
     erasures: tuple[Erasure, ...] = ()
     cutoffs: Mapping[str, datetime] = field(default_factory=dict)
+    holds: tuple[Hold, ...] = ()
     held: frozenset[str] = frozenset()
 
     @property
@@ -178,6 +192,9 @@ def _read(lake_dir: Path, mark: Mark) -> Ledger:
             mark,
             tuple(_from_json(one) for one in content["erasures"]),
             {center_id: datetime.fromisoformat(at) for center_id, at in content["cutoffs"].items()},
+            tuple(
+                _hold_from_json(one) for one in content.get("holds", ())
+            ),  # not in a file of an older version
             frozenset(content["held"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -197,6 +214,10 @@ def _from_json(content: dict[str, Any]) -> Erasure:
     return Erasure(**{**content, **instants})
 
 
+def _hold_from_json(content: dict[str, Any]) -> Hold:
+    return Hold(**{**content, "held_at": datetime.fromisoformat(content["held_at"])})
+
+
 def write(lake_dir: Path, ledger: Ledger) -> Ledger:
     """Replace the file, whole or not at all, and return the ledger as read from it.
 
@@ -208,6 +229,7 @@ def write(lake_dir: Path, ledger: Ledger) -> Ledger:
         "key": ledger.key.hex(),
         "erasures": [asdict(one) for one in ledger.erasures],
         "cutoffs": {center_id: at.isoformat() for center_id, at in ledger.cutoffs.items()},
+        "holds": [asdict(one) for one in ledger.holds],
         "held": sorted(ledger.held),
     }
     write_private(path, orjson.dumps(content))

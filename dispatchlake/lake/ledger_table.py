@@ -55,7 +55,8 @@ def reconciled(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> Ledger 
     """Return what the ledger should say, where that is something else than it says.
 
     Where the file is lost, what the tables say. Where the table lacks what the file says is done, the catalog
-    is older than that: it is to be done again. What the catalog holds is held, whichever is older.
+    is older than that: it is to be done again. What the catalog holds is held, whichever is older; what only
+    the ledger holds, `holds.bring_back` has the catalog hold too.
     """
     known = in_file = ledger.read(lake_dir)
     is_lost = in_file.mark == ledger.NO_FILE
@@ -79,6 +80,5 @@ def reconciled(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> Ledger 
     ]
     has = {(one.erasure_id, one.subject_hash) for one in known.erasures}
     erasures += [one for key_of, one in table.items() if key_of not in has]
-    held = known.held | holds.unknown_to(connection, known)
-    found = replace(known, erasures=tuple(erasures), held=held)
+    found = replace(holds.with_those_of(connection, known), erasures=tuple(erasures))
     return None if found == in_file else found

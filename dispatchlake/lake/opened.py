@@ -16,9 +16,9 @@ import duckdb
 from filelock import FileLock
 
 from dispatchlake.errors import ConfigError, LakeError
-from dispatchlake.lake import ledger, ledger_table, log_holder, migrations, scratch
+from dispatchlake.lake import holds, ledger, ledger_table, log_holder, migrations, scratch
 from dispatchlake.lake.centers import CenterFacts
-from dispatchlake.lake.connection import another_session, catalog_path, connect_writer
+from dispatchlake.lake.connection import another_session, catalog_path, connect_writer, lake_transaction
 from dispatchlake.lake.in_common import InCommon
 from dispatchlake.lake.watermarks import KnownWatermarks
 from dispatchlake.lake.writers_lock import held
@@ -96,7 +96,7 @@ def begin_anew(lake_dir: Path) -> None:
 
 
 def _bring_up(connection: duckdb.DuckDBPyConnection, lake_dir: Path, lock: FileLock) -> None:
-    """Bring the lake to this version's layout, and what it says is erased to what was."""
+    """Bring the lake to this version's layout, and what it says is erased or held to what is."""
     if not migrations.is_current(connection):
         with held(lock):
             migrations.migrate(connection)
@@ -104,6 +104,9 @@ def _bring_up(connection: duckdb.DuckDBPyConnection, lake_dir: Path, lock: FileL
         with held(lock):
             if (known := ledger_table.reconciled(connection, lake_dir)) is not None:
                 ledger.write(lake_dir, known)
+    if holds.unknown_to(connection, ledger.read(lake_dir)):
+        with held(lock), lake_transaction(connection):
+            holds.bring_back(connection, ledger.read(lake_dir))
 
 
 def _open_or_make(
