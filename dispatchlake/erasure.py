@@ -24,6 +24,7 @@ from dispatchlake.lake.ledger import Erasure
 from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.replay import Resources
 from dispatchlake.lake.search import Searched, search
+from dispatchlake.lake.writers_lock import held, writers_lock
 from dispatchlake.landing import land_deliveries
 from dispatchlake.media_folder import remove_media
 from dispatchlake.settings import Settings
@@ -183,11 +184,12 @@ def scrub(settings: Settings) -> None:
     """Leave nothing of what was deleted in free pages and logs of catalogs and spool; no lake is open here.
 
     Raises:
-        CatalogBusy: A reader keeps a catalog's log from being emptied.
+        CatalogBusy: A reader keeps a catalog's log from being emptied, or a writer is at work for too long.
         SpoolBusy: Another process is in the way.
     """
     for folder in _lake_dirs(settings):
-        purge.scrub(folder)
+        with held(writers_lock(folder, settings.lock_wait_s)):  # a commit under way would fail
+            purge.scrub(folder)
     if (settings.spool_dir / NAME).exists():
         with Spool.open(settings.spool_dir) as spool:
             spool.scrub()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from dispatchlake import retention
+from dispatchlake import erasure, retention
 from dispatchlake.errors import LakeError
 from dispatchlake.lake import Lake, MediaLink, MediaOutcome, Selection, custody, ledger, open_lake
 from dispatchlake.lake import replay as replaying
@@ -786,6 +786,23 @@ def test_a_hold_of_a_ledger_that_named_none_is_named_in_it(settings: Settings, t
     restore(settings, tmp_path / "backup")
     with open_lake(settings) as lake:
         assert lake.holds() == [Hold(CENTER, OLD, "case 17", "clerk", NOW)]
+
+
+def test_a_load_that_meets_the_end_of_a_run_lands(settings: Settings) -> None:
+    """The catalog is written anew between two commits, not in the midst of one, which would fail for that."""
+    scrubbing = threading.Thread(target=erasure.scrub, args=(settings,))
+    with open_lake(settings) as lake, lake.session() as connection:
+
+        def write() -> None:
+            connection.execute("SELECT count(*) FROM alerts").fetchall()
+            scrubbing.start()
+            scrubbing.join(3.0)  # it waits for the commit
+            connection.execute("INSERT INTO alerts VALUES ('', '', 'disk', now(), now())")
+
+        lake.transact(write)
+        scrubbing.join()
+
+        assert len(lake.told()) == 1
 
 
 def test_a_dry_run_counts_and_changes_nothing(settings: Settings) -> None:

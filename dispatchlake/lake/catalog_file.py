@@ -37,7 +37,10 @@ def compact(catalog: Path) -> Compacted:
 
 
 def scrub(catalog: Path) -> Compacted:
-    """Write a catalog anew, so that nothing deleted is left in it, and empty its write-ahead log."""
+    """Write a catalog anew, so that nothing deleted is left in it, and empty its write-ahead log.
+
+    The caller holds the commit lock.
+    """
     return Compacted(**_run("scrub", catalog))
 
 

@@ -61,6 +61,8 @@ def purge(connection: duckdb.DuckDBPyConnection, lake_dir: Path) -> Removed:
 def scrub(lake_dir: Path) -> None:
     """Write the catalog anew without its free pages, empty its log, and remove what ended processes spilled.
 
+    The caller holds the commit lock.
+
     Raises:
         CatalogBusy: A reader keeps the log from being emptied.
     """
