@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,14 +71,38 @@ class EndingBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect, if there is time left."""
+        """Connect in the time that is left, however long the name is looked up or many its addresses are.
+
+        The system's resolver knows no timeout, and each address has one of its own. So both are left to a
+        thread, and it to itself when the time is over.
+        """
         left_s = self._deadline.shorten(timeout, httpcore.ConnectTimeout)
-        stream = self._backend.connect_tcp(host, port, left_s, local_address, socket_options)
-        return _EndingStream(stream, self._deadline)
+        connecting: Future[httpcore.NetworkStream] = Future()
+
+        def connect() -> None:
+            try:
+                stream = self._backend.connect_tcp(host, port, left_s, local_address, socket_options)
+            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+                connecting.set_exception(error)
+            else:
+                connecting.set_result(stream)
+
+        threading.Thread(target=connect, name="connecting", daemon=True).start()
+        wait([connecting], self._deadline.shorten(None, httpcore.ConnectTimeout))
+        if not connecting.done():
+            connecting.add_done_callback(_close)
+            raise httpcore.ConnectTimeout("The request took too long as a whole.")
+        return _EndingStream(connecting.result(), self._deadline)
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
         self._backend.sleep(seconds)
+
+
+def _close(connecting: Future[httpcore.NetworkStream]) -> None:
+    """Close what was connected too late."""
+    if connecting.exception() is None:
+        connecting.result().close()
 
 
 class _EndingStream(httpcore.NetworkStream):

@@ -21,6 +21,10 @@ _WITHIN_OTHERS = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32")))
 """IPv6 in it that stands for an IPv4 address, by 6to4 or Teredo: public by its looks, wherever it leads."""
 
 
+MOST_TRIED = 4
+"""Addresses of one name that are tried in turn; whoever chooses the link chooses how many there are."""
+
+
 class Network:
     """How names become addresses, and addresses connections; a test has one of its own."""
 
@@ -74,9 +78,10 @@ class PublicOnly(httpcore.NetworkBackend):
             raise MediaUnavailable("The host of the link is not known.") from None
         if not addresses or not all(map(is_public, addresses)):
             raise LinkRefused("The link leads to an address that is not public.")
-        for address in addresses[:-1]:
+        *others, last = addresses[:MOST_TRIED]
+        for address in others:
             try:
                 return self._network.connect(address, port, timeout)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return self._network.connect(addresses[-1], port, timeout)
+        return self._network.connect(last, port, timeout)

@@ -11,11 +11,15 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import httpcore
 import pytest
+from httpcore._backends.sync import SyncStream
 
 from dispatchlake.api import Patience
 from dispatchlake.api import login as login_module
+from dispatchlake.api.deadline import Deadline, EndingBackend
 from dispatchlake.errors import AuthRejected, CenterUnavailable
 from dispatchlake.model import DispatchCenter, configure_center
 from tests.api.reading import read
@@ -191,6 +195,47 @@ def test_a_slow_login_takes_nothing_from_the_time_of_its_page(state_dir: Path) -
     page = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
     with center_that(lambda connection: connection.sendall(page), token=grant_late) as center:
         assert read(center_at(center.origin), state_dir, HASTY) == []
+
+
+@pytest.fixture
+def no_name_is_found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The system's resolver answers nobody, as long as the test lasts."""
+    is_over = threading.Event()
+
+    def look_up(*_arguments: object, **_options: object) -> list[object]:
+        is_over.wait(DRIPS_S)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    yield
+    is_over.set()
+
+
+def test_the_time_in_which_a_name_is_looked_up_is_counted_too(
+    state_dir: Path, hasty_login: None, no_name_is_found: None
+) -> None:
+    with soon(), pytest.raises(CenterUnavailable, match=r"center\.example did not answer in time"):
+        read(center_at("https://center.example"), state_dir, HASTY)
+
+
+def test_a_connection_that_comes_after_all_is_closed() -> None:
+    """Of one that nobody waits for any more, nothing stays open."""
+    ours, theirs = socket.socketpair()
+    may_connect = threading.Event()
+
+    class Late(httpcore.SyncBackend):
+        def connect_tcp(self, *_arguments: Any, **_options: Any) -> httpcore.NetworkStream:
+            may_connect.wait(DRIPS_S)
+            return SyncStream(ours)
+
+    deadline = Deadline()
+    with deadline.within(0.1), pytest.raises(httpcore.ConnectTimeout):
+        EndingBackend(Late(), deadline).connect_tcp("center.example", 443)
+    may_connect.set()
+
+    with theirs:
+        theirs.settimeout(MUCH_LATER_S)
+        assert theirs.recv(1) == b""
 
 
 # --- logins

@@ -6,14 +6,17 @@ import hashlib
 import logging
 import socket
 import stat
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import pytest
 
 from dispatchlake.api.media import MediaClient, MediaLimits
-from dispatchlake.api.public_network import Network, is_public
+from dispatchlake.api.public_network import MOST_TRIED, Network, is_public
 from dispatchlake.errors import LinkExpired, LinkRefused, MediaError, MediaUnavailable
 from tests.media import HOST, PUBLIC, LoopbackNetwork, MediaHost, media_host
 
@@ -248,6 +251,29 @@ def test_the_second_address_is_tried_where_the_first_does_not_answer(
     network.names[HOST] = ["9.9.9.9", PUBLIC]
     assert fetch(host, network, link, tmp_path) == host.file(link)
     assert network.reached == ["9.9.9.9", PUBLIC]
+
+
+def test_a_name_of_many_addresses_of_which_none_answers_takes_no_longer_than_one(
+    host: MediaHost, link: str, tmp_path: Path
+) -> None:
+    """Whoever chooses the link chooses how many."""
+
+    class Silent(LoopbackNetwork):
+        def connect(self, address: str, port: int, timeout_s: float | None) -> Any:
+            self.reached.append(address)
+            time.sleep(0.05)
+            raise httpcore.ConnectTimeout
+
+    network = Silent(host.port)
+    network.names[HOST] = [f"9.9.{number // 256}.{number % 256}" for number in range(400)]
+    began_s = time.monotonic()
+
+    with pytest.raises(MediaUnavailable, match="ConnectTimeout"):
+        fetch(host, network, link, tmp_path, replace(NO_RETRY, file_s=0.1))
+
+    assert time.monotonic() - began_s < 10
+    time.sleep(0.5)  # as many are tried in the meantime as ever will be
+    assert len(network.reached) == MOST_TRIED
 
 
 @pytest.mark.parametrize(
