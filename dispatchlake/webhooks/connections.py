@@ -8,11 +8,12 @@ any other time, what has begun to come must be a whole head before long.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import ssl
 import sys
 from asyncio.sslproto import SSLProtocol
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import h11
@@ -22,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from dispatchlake.errors import DeliveryRefused
 from dispatchlake.webhooks.answers import Line, refused
 from dispatchlake.webhooks.certificate import Certificate
+from dispatchlake.webhooks.room import Supply
 from dispatchlake.webhooks.sources import source_of
 
 logger = logging.getLogger(__name__)
@@ -36,18 +38,57 @@ HEAD_BYTES = 16 << 10
 """Longest head of a request: its first line and all headers."""
 
 
+class Crowd:
+    """All connections of a server. Of them no source has more than are left for all others.
+
+    Args:
+        proxies: Networks of those in front: each has as many as there are, for everybody comes from there.
+    """
+
+    def __init__(self, proxies: Sequence[str] = ()) -> None:
+        self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in proxies]
+        self._left = Supply(MOST_CONNECTIONS)
+
+    def enter(self, transport: asyncio.BaseTransport) -> str | None:
+        """Count a connection; return as whose, to `leave` as, or None where there is no room: it is ended."""
+        host, port = transport.get_extra_info("peername")[:2]
+        whose = f"{host} {port}" if self._is_proxy(host) else source_of(host)
+        if self._left.take(whose, 1):
+            return whose
+        logger.warning("There is no room for another connection of %s; it is refused.", whose)
+        cast("asyncio.Transport", transport).abort()
+        return None
+
+    def leave(self, whose: str) -> None:
+        """Count a connection no more."""
+        self._left.give_back(whose, 1)
+
+    def _is_proxy(self, host: str) -> bool:
+        return any(ipaddress.ip_address(host) in network for network in self._proxies)
+
+
 class BoundedConnection(H11Protocol):
-    """A connection of uvicorn's, with a deadline whenever nobody works on a request of it."""
+    """A connection of uvicorn's, with a deadline whenever nobody works on a request of it.
+
+    Args:
+        arguments: uvicorn's, as the options are.
+        crowd: Among whom it is counted, if nobody else has.
+    """
 
     _deadline: asyncio.TimerHandle | None = None
+    _counted_as: str | None = None
+
+    def __init__(self, *arguments: Any, crowd: Crowd | None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._crowd = crowd
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, or end at once where there are too many."""
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
-            logger.warning("There are %d connections; another one is refused.", MOST_CONNECTIONS)
-            transport.abort()
-            return
+        if self._crowd is not None:
+            self._counted_as = self._crowd.enter(transport)
+            if self._counted_as is None:
+                return
         self._deadline = self.loop.call_later(HEAD_S, self._end)
 
     def data_received(self, data: bytes) -> None:
@@ -61,6 +102,8 @@ class BoundedConnection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._cancel()
+        if self._crowd is not None and self._counted_as is not None:
+            self._crowd.leave(self._counted_as)
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
@@ -99,32 +142,32 @@ class TlsConnection(SSLProtocol):
         loop: Of the server.
         app: What goes on when the handshake is made.
         context: What it is made with.
-        under_way: All of the server; this one is among them until it ends.
+        crowd: All of the server; this one is among them until it ends.
     """
+
+    _counted_as: str | None = None
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         app: asyncio.BaseProtocol,
         context: ssl.SSLContext,
-        under_way: set[TlsConnection],
+        crowd: Crowd,
     ) -> None:
         # Nobody waits for it: what the waiter would be told, the app is told too.
         super().__init__(loop, app, context, None, server_side=True, ssl_handshake_timeout=HEAD_S)  # type: ignore[arg-type]
-        self._under_way = under_way
+        self._crowd = crowd
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or end at once where there are too many."""
-        if len(self._under_way) >= MOST_CONNECTIONS:
-            logger.warning("There are %d connections; another one is refused.", MOST_CONNECTIONS)
-            cast("asyncio.Transport", transport).abort()
-            return
-        self._under_way.add(self)
-        super().connection_made(transport)
+        self._counted_as = self._crowd.enter(transport)
+        if self._counted_as is not None:
+            super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""
-        self._under_way.discard(self)
+        if self._counted_as is not None:
+            self._crowd.leave(self._counted_as)
         super().connection_lost(exc)
 
 
@@ -134,20 +177,21 @@ class BoundedLoop(asyncio.SelectorEventLoop):
     uvicorn leaves a handshake a minute, counts it when it is over, and reads a certificate once.
     """
 
-    def __init__(self, certificate: Certificate | None = None) -> None:
+    def __init__(self, certificate: Certificate | None, crowd: Crowd) -> None:
         super().__init__()
         self._certificate = certificate
+        self._crowd = crowd
 
     async def create_server(
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], *arguments: Any, **options: Any
     ) -> asyncio.Server:
         """Listen."""
-        certificate, under_way = self._certificate, set[TlsConnection]()
+        certificate = self._certificate
         if certificate is None:
             return await super().create_server(protocol_factory, *arguments, **options)
 
         def begin() -> TlsConnection:
-            return TlsConnection(self, protocol_factory(), certificate.context(), under_way)
+            return TlsConnection(self, protocol_factory(), certificate.context(), self._crowd)
 
         return await super().create_server(begin, *arguments, **options)
 

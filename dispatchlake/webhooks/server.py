@@ -19,7 +19,7 @@ from dispatchlake.settings import Settings
 from dispatchlake.spool import Spool
 from dispatchlake.webhooks import certificate
 from dispatchlake.webhooks.app import Limits, Receiver
-from dispatchlake.webhooks.connections import HEAD_BYTES, BoundedConnection, BoundedLoop, OneEnd
+from dispatchlake.webhooks.connections import HEAD_BYTES, BoundedConnection, BoundedLoop, Crowd, OneEnd
 from dispatchlake.webhooks.credentials import CredentialFile
 
 logger = logging.getLogger(__name__)
@@ -155,15 +155,17 @@ def make_server(receiver: Receiver, listener: Listener) -> uvicorn.Server:
         ConfigError: The certificate cannot be used.
     """
     logging.getLogger("uvicorn.access").disabled = True  # it shows each path with its query
-    tls = None
+    tls, crowd = None, Crowd(listener.proxies)
     if listener.certificate is not None and listener.key is not None:
         tls = certificate.Certificate(listener.certificate, listener.key)
     return uvicorn.Server(
         uvicorn.Config(
             OneEnd(receiver.build()),
-            http=BoundedConnection,
+            # With TLS a connection is counted before it is one of HTTP.
+            http=cast("Any", partial(BoundedConnection, crowd=None if tls else crowd)),
             ws="none",
-            loop=cast("Any", partial(BoundedLoop, tls)),  # what makes a loop is taken too, not only its name
+            # What makes a loop is taken too, not only its name.
+            loop=cast("Any", partial(BoundedLoop, tls, crowd)),
             lifespan="on",
             log_config=None,
             access_log=False,

@@ -346,15 +346,10 @@ def test_a_head_that_is_too_long(receiving: Receiving) -> None:
     assert receiving.deliver().status == 200
 
 
-def test_more_connections_than_there_is_room_for(
-    receiving: Receiving, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_connections_than_there_is_room_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MOST_CONNECTIONS", 3)
-    with contextlib.ExitStack() as stack:
-        opened = [
-            stack.enter_context(socket.create_connection((receiving.host, receiving.port), PATIENCE_S))
-            for _ in range(3)
-        ]
+    with Receiving(settings=settings) as receiving, contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(connected(receiving, f"127.0.0.{number}")) for number in (1, 2, 3)]
         wait_until(lambda: len(receiving.server.server_state.connections) == 3, "all are there")
 
         assert receiving.raw(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n") == b""
@@ -364,11 +359,48 @@ def test_more_connections_than_there_is_room_for(
         assert receiving.deliver().status == 200
 
 
+@pytest.mark.parametrize("has_certificate", [False, True], ids=["plain", "tls"])
+def test_idle_connections_of_one_source_keep_no_other_out(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_certificate: bool
+) -> None:
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 20)
+    listener, trusting = Listener(port=0), None
+    if has_certificate:
+        pem = self_signed(tmp_path)
+        listener = replace(listener, certificate=pem, key=pem)
+        trusting = ssl.create_default_context(cafile=pem)
+    with (
+        Receiving(settings=settings, listener=listener, tls=trusting) as receiving,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(30):
+            stack.enter_context(connected(receiving, "127.0.0.2"))
+
+        assert receiving.deliver().status == 200
+
+
+def test_a_proxy_has_all_the_connections(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind it everybody comes from its address."""
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 20)
+    listener = Listener(port=0, proxies=("127.0.0.0/30",))
+    with Receiving(settings=settings, listener=listener) as receiving, contextlib.ExitStack() as stack:
+        for _ in range(19):
+            stack.enter_context(connected(receiving, "127.0.0.2"))
+        wait_until(lambda: len(receiving.server.server_state.connections) == 19, "all are there")
+
+        assert receiving.deliver().status == 200
+
+
+def connected(receiving: Receiving, own_address: str) -> socket.socket:
+    """Return a connection from an address of this machine, on which nothing is sent."""
+    return socket.create_connection((receiving.host, receiving.port), PATIENCE_S, (own_address, 0))
+
+
 def test_handshakes_that_do_not_go_on_are_connections_too(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each costs a file; with none left, nobody could be answered."""
-    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 40)
+    """Each costs a file; with none left, nobody could be answered. One source has half of them."""
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 80)
     pem = self_signed(tmp_path)
     trusting = ssl.create_default_context(cafile=pem)
     listener = Listener(port=0, certificate=pem, key=pem)
@@ -392,7 +424,7 @@ def test_handshakes_that_do_not_go_on_are_connections_too(
             one.close()
         wait_until(lambda: receives(receiving), "there is room again")
         assert receiving.deliver(b"kept").status == 200
-    assert "There are 40 connections; another one is refused." in caplog.text
+    assert "There is no room for another connection of 127.0.0.1; it is refused." in caplog.text
 
 
 def receives(receiving: Receiving) -> bool:
