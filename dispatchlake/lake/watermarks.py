@@ -106,7 +106,9 @@ def _read_until(connection: duckdb.DuckDBPyConnection, one: Landed) -> datetime 
     """
     newest: datetime | None = fetch_row(
         connection,
-        """SELECT max(newest_updated_at - to_microseconds((seconds * 1e6)::BIGINT)) FROM runs
+        # What was dated in the future when it was read, and is past by now, tells no more than that it was.
+        """SELECT max(least(started_at, newest_updated_at - to_microseconds((seconds * 1e6)::BIGINT)))
+        FROM runs
         WHERE center_id = ? AND resource = ? AND kind = 'ingest' AND state = 'landed'
             AND newest_updated_at BETWEEN ? AND ?""",
         [*one.listing, _FIRST_PLAUSIBLE, one.source_now],

@@ -156,6 +156,20 @@ def test_a_watermark_ahead_of_the_sources_clock_goes_back_to_what_was_read(cente
     assert center.ask("SELECT watermark_at FROM watermarks") == [(further,)]
 
 
+def test_a_watermark_goes_back_no_further_than_to_when_it_was_read_whatever_came_then(center: Center) -> None:
+    """What came then was dated in the future as well, of which some is past by now."""
+    read_at = datetime.now(UTC)
+    at = (read_at - instant(0)).total_seconds()
+    land(center, at + 1800, answered=at, end=read_at)
+    land(center, at + 86_400, end=read_at + timedelta(days=2))
+
+    later = read_at + timedelta(days=1)
+    again = land(center, answered=at + 7200, start=later, end=later + HOUR)
+
+    assert again is not None
+    assert read_at - timedelta(minutes=1) < again <= datetime.now(UTC)
+
+
 def test_where_nothing_tells_until_when_was_read_all_is_read_anew(center: Center) -> None:
     land(center, 365 * 86_400.0)
     assert watermark(center) == END
