@@ -25,6 +25,7 @@ from dispatchlake.lake.publishing import publish
 from dispatchlake.lake.reading import connect, query_arrow
 from dispatchlake.lake.retention_rules import Rule
 from dispatchlake.lake.schemas import TABLES
+from dispatchlake.lake.selected_pages import REPLAYABLE
 from dispatchlake.landing import land_deliveries
 from dispatchlake.model import Page
 from dispatchlake.pending_erasures import measure_erasing
@@ -261,13 +262,13 @@ def test_a_load_that_was_reading_when_a_call_was_erased_writes_nothing_of_it(set
     assert measure_erasing(settings).count == 0
 
 
-@pytest.mark.parametrize("name", replaying.REPLAYABLE)
+@pytest.mark.parametrize("name", REPLAYABLE)
 def test_a_replay_that_had_read_the_call_before_it_was_cut_out_brings_nothing_back(
     settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It began after the ledger had the call: that the ledger is as it was then says nothing."""
     before = others(settings)
-    read = replaying._read_pages
+    read = replaying.read_pages
 
     def read_and_remove(*arguments: Any) -> Any:
         pages = read(*arguments)
@@ -277,7 +278,7 @@ def test_a_replay_that_had_read_the_call_before_it_was_cut_out_brings_nothing_ba
     with open_lake(settings) as lake, open_lake(settings) as other:
         plan = erasing.begin(other, CENTER, CALL.incident_id, reason="court order", requested_by="clerk")
         with monkeypatch.context() as patch:
-            patch.setattr(replaying, "_read_pages", read_and_remove)
+            patch.setattr(replaying, "read_pages", read_and_remove)
             (summary,) = lake.replay(Selection((CENTER,), (name,)))
         (again,) = lake.replay(Selection((CENTER,), (name,)))
 

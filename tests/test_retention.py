@@ -329,13 +329,13 @@ def test_a_replay_under_way_keeps_what_came_of_bodies_that_go(
     """They go between the selection of pages and their reading, which may be hours later."""
     tables = ("incidents", "incident_versions", "caller_locations", "media", "cad_notes", "quarantine")
     before = [ask(settings, f"FROM {one} ORDER BY ALL") for one in tables]
-    select = replaying._select
+    select = replaying.select
 
     def select_first(*arguments: Any) -> None:
         select(*arguments)
         assert keep(settings, "raw", 1).removals[0].counts["raw_pages"] > 0
 
-    monkeypatch.setattr(replaying, "_select", select_first)
+    monkeypatch.setattr(replaying, "select", select_first)
     with open_lake(settings) as lake:
         lake.replay()
 
@@ -349,7 +349,7 @@ def test_a_replay_that_had_read_pages_before_they_were_cut_brings_nothing_back(
 ) -> None:
     """It begins when the ledger has the cut-off already, and commits before or after the rows have gone."""
     has_read, may_go_on = Event(), Event()
-    read, redact = replaying._read_pages, of_lake.redact
+    read, redact = replaying.read_pages, of_lake.redact
     replays: list[Future[list[ReplaySummary]]] = []
 
     def read_and_wait(*arguments: Any) -> Any:
@@ -372,7 +372,7 @@ def test_a_replay_that_had_read_pages_before_they_were_cut_brings_nothing_back(
             replays[0].result()
         return pages
 
-    monkeypatch.setattr(replaying, "_read_pages", read_and_wait)
+    monkeypatch.setattr(replaying, "read_pages", read_and_wait)
     monkeypatch.setattr(of_lake, "redact", read_first)
     with ThreadPoolExecutor(1) as pool:
         keep(settings, of, 14, CENTER)

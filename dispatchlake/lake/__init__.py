@@ -8,7 +8,8 @@ from dispatchlake.lake.lake import Lake, open_existing_lake, open_lake
 from dispatchlake.lake.media_files import ExpiredMedia, MediaAnswer, MediaLink, MediaOutcome, MediaState
 from dispatchlake.lake.preview import RecordsPreview, preview_records
 from dispatchlake.lake.quality import CheckFigures
-from dispatchlake.lake.replay import ReplaySummary, Selection
+from dispatchlake.lake.replay import ReplaySummary
+from dispatchlake.lake.selected_pages import Selection
 
 __all__ = [
     "ArchivedPage",

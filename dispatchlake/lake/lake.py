@@ -40,8 +40,9 @@ from dispatchlake.lake.quality import CheckFigures, read_checks
 from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import record_type_of
-from dispatchlake.lake.replay import ReplaySummary, Resources, Selection, replay, selected_centers
+from dispatchlake.lake.replay import ReplaySummary, Resources, replay
 from dispatchlake.lake.retention_rules import young_calls
+from dispatchlake.lake.selected_pages import Selection, selected_centers
 from dispatchlake.lake.sql import memory_shortage_told, named_data_file, transaction
 from dispatchlake.lake.staging import Staging
 from dispatchlake.lake.standing import Figures, ask_figures

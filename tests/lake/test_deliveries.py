@@ -14,7 +14,7 @@ from dispatchlake.lake import Lake, Selection, typed_pages
 from dispatchlake.lake.custody import verify
 from dispatchlake.lake.events import DISCRIMINATORS
 from dispatchlake.lake.record_types import EVENT_TYPES
-from dispatchlake.lake.replay import REPLAYABLE
+from dispatchlake.lake.selected_pages import REPLAYABLE
 from dispatchlake.model import ArchivedName
 from dispatchlake.spool import DeliveryKind
 from tests.lake.conftest import Ask

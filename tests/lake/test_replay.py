@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from dispatchlake.errors import ConfigError
-from dispatchlake.lake import Lake, ReplaySummary, Selection, replay, retyping
+from dispatchlake.lake import Lake, ReplaySummary, Selection, replay, retyping, selected_pages
 from dispatchlake.lake.calls import Calls
 from dispatchlake.lake.forgetting import cut_body
 from dispatchlake.lake.redacting import Redaction, redact_pages
@@ -469,14 +469,13 @@ def test_batches_are_bounded_by_pages_and_bytes_and_cover_each_page_once(
 ) -> None:
     sizes = [10, 10, 30, 2, 90, 200, 2, 2, 2]
     center.load_pages([center.page(body=b"[" + b" " * (size - 2) + b"]") for size in sizes])
-    monkeypatch.setattr(replay, "MAX_BYTES", 100)
-    monkeypatch.setattr(replay, "_READ_BYTES", 25)
-    replay._select(center.lake._connection, Selection((center.center_id,)))
+    monkeypatch.setattr(selected_pages, "MAX_BYTES", 100)
+    selected_pages.select(center.lake._connection, Selection((center.center_id,)))
 
-    batches = replay._iter_batches(center.lake._connection, center.center_id, "incident_events", 4)
+    batches = selected_pages.iter_batches(center.lake._connection, center.center_id, "incident_events", 4)
 
     parts = [
-        [[page.position for page in part] for part in replay._iter_fitting(batch, replay._READ_BYTES)]
+        [[page.position for page in part] for part in selected_pages.iter_fitting(batch, 25)]
         for batch in batches
     ]
     assert parts == [[[1, 2], [3], [4]], [[5]], [[6]], [[7, 8, 9]]]
