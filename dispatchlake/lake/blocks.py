@@ -50,7 +50,8 @@ _AFTER_ROAD = (
     rf"|(?:{_BOUND}|(?: +{_DIRECTION})? +{_ROAD_WORD})\b)"
 )
 _RANGE = r"[0-9]+[a-z]? *(?:[/&@,;()-]|and|or|to) *[0-9]+[a-z]?(?:[^0-9a-z]|$)"
-_ORDINARY_ROAD = r"(?:[\p{L}\p{M}]\.? +(?:hwy|highway|loop|lp|spur|cr)|ave?(?:nue)?\.? +i)(?:[^a-z]|$)"
+_STREET_I = r"(?:ave?(?:nue|nida)?|calle|street)\.? +i"
+_ORDINARY_ROAD = rf"(?:[\p{{L}}\p{{M}}]\.? +(?:hwy|highway|loop|lp|spur|cr)|{_STREET_I})(?:[^a-z]|$)"
 _NUMBERED = r"\b[0-9]{0,2}(?:1st|2nd|3rd|[0-9]th|[0-9][nsew]b)\b|[0-9]+xx"
 _NAMED_BY_NUMBER = (
     rf"(?i)(\b{_ROAD}{_RANGE})|\b({_BEFORE_ROAD}{_ROAD})([0-9]{{1,4}}{_AFTER_ROAD})"

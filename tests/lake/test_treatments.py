@@ -262,6 +262,9 @@ def test_a_word_that_may_name_a_part_of_a_house_may_name_a_place(address: str, b
         ("Old Mill Hwy 1412, Denver", "Old Mill Hwy 14xx, Denver"),
         ("Oak Cr 34", "Oak Cr xx"),
         ("Avenue I 34", "Avenue I xx"),
+        ("Calle I 34", "Calle I xx"),
+        ("Avenida I 34", "Avenida I xx"),
+        ("Street I 34", "Street I xx"),
         ("34 St / 7 Ave", "xx St / xx Ave"),
     ],
 )
