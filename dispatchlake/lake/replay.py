@@ -32,6 +32,7 @@ from dispatchlake.lake.selected_pages import (
     Selection,
     iter_batches,
     iter_fitting,
+    read_nothing_yet,
     read_pages,
     select,
 )
@@ -231,7 +232,7 @@ def _replay_batches(
     def replay_some(batch: Sequence[SelectedPage]) -> ReplaySummary:
         unreadable: Counter[str] = Counter()
         with memory_shortage_told():
-            _replay_nothing_yet(connection)
+            read_nothing_yet(connection)
             replayed = replay_batch(batch, unreadable)
             pages = fetch_count(connection, "SELECT count(*) FROM temp.replayed")
         return ReplaySummary(
@@ -268,13 +269,6 @@ def _order_archive(connection: duckdb.DuckDBPyConnection, center_id: str, name: 
         SELECT raw_id, chain_position FROM raw_pages
         WHERE center_id = ? AND resource IN (SELECT unnest(?))""",
         [center_id, sorted(of_incidents) if name in of_incidents else [name]],
-    )
-
-
-def _replay_nothing_yet(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE replayed (raw_id VARCHAR, chain_position BIGINT, "
-        "received_at TIMESTAMPTZ, sha256 VARCHAR)"
     )
 
 

@@ -148,6 +148,14 @@ def iter_fitting(pages: Sequence[SelectedPage], max_bytes: int) -> Iterator[list
         yield part
 
 
+def read_nothing_yet(connection: duckdb.DuckDBPyConnection) -> None:
+    """Begin the temporary table `replayed`, of the pages that a transaction is made of, as they were read."""
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE replayed (raw_id VARCHAR, chain_position BIGINT, "
+        "received_at TIMESTAMPTZ, sha256 VARCHAR)"
+    )
+
+
 def read_pages(
     connection: duckdb.DuckDBPyConnection,
     center_id: str,
@@ -156,7 +164,10 @@ def read_pages(
     unreadable: Counter[str],
     decode: Callable[[bytes], Sequence[Any]],
 ) -> list[ArchivedPage]:
-    """Return a part's pages with their records decoded as when they were fetched; count what cannot be."""
+    """Return a part's pages with their records decoded as when they were fetched; count what cannot be.
+
+    Those that could be read are noted in the table `replayed`.
+    """
     rows = connection.execute(
         # A body may have been removed since the page was selected.
         f"""SELECT raw_id, sequence, url_path, status, requested_at, received_at,
