@@ -13,7 +13,8 @@ from dispatchlake.lake.connection import Session, at_the_door
 from dispatchlake.lake.sql import fetch_row
 
 _FIRST_PLAUSIBLE = datetime(1970, 1, 1, tzinfo=UTC)
-"""Before it lie the dates that stand for none (0001-01-01, 1900-01-01): nowhere to go on reading from."""
+"""Before it lie the dates that stand for none (0001-01-01, 1900-01-01): nowhere to go on reading from. All is
+read from it on."""
 
 
 class KnownWatermarks:
@@ -43,11 +44,7 @@ class KnownWatermarks:
     def note(self, landed: Iterable[LoadSummary]) -> None:
         """Note what has been committed by this process."""
         with self._guard:
-            for one in landed:
-                if one.watermark is None:
-                    self._of.pop((one.center_id, one.resource), None)
-                else:
-                    self._of[one.center_id, one.resource] = one.watermark
+            self._of |= {(one.center_id, one.resource): one.watermark for one in landed if one.watermark}
 
 
 def _all(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], datetime]:
@@ -73,7 +70,7 @@ def advance(connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]) -> 
         f"SELECT center_id, resource, watermark_at FROM watermarks WHERE {AMONG}", among(landed)
     ).fetchall()
     before = {(center_id, resource): watermark for center_id, resource, watermark in rows}
-    moved: dict[tuple[str, str], tuple[datetime | None, str]] = {}
+    moved: dict[tuple[str, str], tuple[datetime, str]] = {}
     for one in landed:
         if one.cell.kind != "ingest":
             continue
@@ -81,13 +78,21 @@ def advance(connection: duckdb.DuckDBPyConnection, landed: Sequence[Landed]) -> 
         if had is not None and one.source_now is not None and had > one.source_now:
             kept = _read_until(connection, one)
         after, start = _reached(one), one.cell.window.start
-        is_joined = had is None or start is None or (kept is not None and start <= kept)
+        is_joined = kept is None or start is None or start <= kept
         if after is not None and is_joined and (kept is None or after > kept):
             kept = after
-        if kept != had:
+        if kept is not None and kept != had:
             moved[one.listing] = kept, one.run_id
     if moved:
-        _write(connection, moved)
+        names = [list(column) for column in zip(*moved, strict=True)]
+        values = [list(column) for column in zip(*moved.values(), strict=True)]
+        connection.execute(
+            f"DELETE FROM watermarks WHERE {AMONG}", {"listings": ["|".join(name) for name in moved]}
+        )
+        connection.execute(
+            "INSERT INTO watermarks SELECT unnest(?), unnest(?), unnest(?::TIMESTAMPTZ[]), unnest(?)",
+            [*names, *values],
+        )
     return [moved[one.listing][0] if one.listing in moved else before.get(one.listing) for one in landed]
 
 
@@ -99,10 +104,11 @@ def _reached(one: Landed) -> datetime | None:
     return min(min(newest, one.source_now or newest) - one.took, one.cell.window.end)
 
 
-def _read_until(connection: duckdb.DuckDBPyConnection, one: Landed) -> datetime | None:
+def _read_until(connection: duckdb.DuckDBPyConnection, one: Landed) -> datetime:
     """Return the newest change that a run has read up to, of those not ahead of the source's clock.
 
-    None where there is no such run: then all is read anew.
+    Where there is no such run all is to be read anew. The watermark then stays, and says so: a run that began
+    at it as it was, and lands later, would make another.
     """
     newest: datetime | None = fetch_row(
         connection,
@@ -113,19 +119,4 @@ def _read_until(connection: duckdb.DuckDBPyConnection, one: Landed) -> datetime 
             AND newest_updated_at BETWEEN ? AND ?""",
         [*one.listing, _FIRST_PLAUSIBLE, one.source_now],
     )[0]
-    return newest
-
-
-def _write(
-    connection: duckdb.DuckDBPyConnection, moved: dict[tuple[str, str], tuple[datetime | None, str]]
-) -> None:
-    """Write watermarks in the place of those there are; one that is None is removed."""
-    connection.execute(
-        f"DELETE FROM watermarks WHERE {AMONG}", {"listings": ["|".join(name) for name in moved]}
-    )
-    rows = [(*listing, *value) for listing, value in moved.items() if value[0] is not None]
-    if rows:
-        connection.execute(
-            "INSERT INTO watermarks SELECT unnest(?), unnest(?), unnest(?::TIMESTAMPTZ[]), unnest(?)",
-            [list(column) for column in zip(*rows, strict=True)],
-        )
+    return newest or _FIRST_PLAUSIBLE

@@ -171,13 +171,18 @@ def test_a_watermark_goes_back_no_further_than_to_when_it_was_read_whatever_came
 
 
 def test_where_nothing_tells_until_when_was_read_all_is_read_anew(center: Center) -> None:
+    """Also where another run lands meanwhile, that had begun at the watermark as it was."""
     land(center, 365 * 86_400.0)
     assert watermark(center) == END
+    ahead = {"start": END - HOUR, "end": END + HOUR}
 
-    assert land(center, answered=300, start=END - HOUR, end=END + HOUR) is None
+    anew = land(center, answered=300, **ahead)
 
-    assert watermark(center) is None
-    assert center.ask("FROM watermarks") == []
+    assert anew == watermark(center) == datetime(1970, 1, 1, tzinfo=UTC)
+    assert land(center, 365 * 86_400.0, answered=400, **ahead) == anew
+    further = land(center, 365 * 86_400.0, answered=500, start=anew)
+    assert further is not None
+    assert instant(500 - 60) < further <= instant(500)
 
 
 @pytest.mark.parametrize("answered", [None, 300])
