@@ -47,7 +47,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 SET_BACK = timedelta(hours=1)
-"""A clock that goes back by up to so much is made up for; one that goes back further was wrong before."""
+"""A clock that goes back by up to so much is made up for; one that goes back further was wrong before, unless
+it is wrong now."""
+
+_FIRST_PLAUSIBLE = datetime(2024, 1, 1, tzinfo=UTC)
+"""A clock that shows less is wrong: there was no receiver then. So begins one whose battery was empty."""
 
 _TABLES = """
 CREATE TABLE deliveries (
@@ -154,9 +158,10 @@ class Spool:
         """Keep deliveries, all or none; when this returns they are on the disk.
 
         Each is given a time of receipt later than that of the one before it, even if the machine's clock goes
-        back by up to an hour: the order of receipt is then that of time, here and in the lake. Of a clock
-        that goes back further, as once it is set right that was years ahead, the new time is taken; the order
-        of receipt is still that in which deliveries wait, land and stand in the archive.
+        back by up to an hour, or to before there was a receiver: the order of receipt is then that of time,
+        here and in the lake. Of a clock that goes back otherwise, as once it is set right that was years
+        ahead, the new time is taken; the order of receipt is still that in which deliveries wait, land and
+        stand in the archive.
 
         Raises:
             SpoolBusy: The disk is full, or another process held the file for too long; none is kept.
@@ -167,7 +172,8 @@ class Spool:
             rows = []
             for delivery in deliveries:
                 received_us = (delivery.received_at - _EPOCH) // _MICROSECOND
-                is_set_back = newest_us - received_us > SET_BACK // _MICROSECOND
+                is_far_back = newest_us - received_us > SET_BACK // _MICROSECOND
+                is_set_back = is_far_back and delivery.received_at >= _FIRST_PLAUSIBLE
                 newest_us = received_us if is_set_back else max(newest_us + 1, received_us)
                 rows.append(
                     (

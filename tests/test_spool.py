@@ -142,6 +142,22 @@ def test_a_clock_that_was_years_ahead_dates_only_what_came_meanwhile(spool: Spoo
     ]
 
 
+@pytest.mark.parametrize("year", [1970, 2000, 2023])
+def test_a_clock_that_begins_anew_dates_nothing_in_the_years_before_there_was_a_receiver(
+    spool: Spool, year: int
+) -> None:
+    """As of a machine whose battery is empty, until it asks for the time: retention would take it all."""
+    begun_anew = datetime(year, 1, 1, tzinfo=UTC)
+    for received_at in (NOON, begun_anew, NOON + timedelta(minutes=1)):
+        spool.keep([delivery(received_at=received_at)])
+
+    assert [d.received_at - NOON for d in everything(spool)] == [
+        timedelta(),
+        timedelta(microseconds=1),
+        timedelta(minutes=1),
+    ]
+
+
 def test_within_a_batch_too_a_clock_that_was_hours_ahead_is_followed_back(spool: Spool) -> None:
     spool.keep([delivery(received_at=NOON + timedelta(hours=2)), delivery()])
 
