@@ -1,10 +1,17 @@
-"""This machine's monotonic time, the same in every process, and a name for the boot it counts from."""
+"""This machine's monotonic time, the same in every process, and a name for the boot it counts from.
+
+And what no clock shows that was ever set.
+"""
 
 from __future__ import annotations
 
 import functools
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+
+FIRST_PLAUSIBLE = datetime(2024, 1, 1, tzinfo=UTC)
+"""A clock that shows less is wrong: there was no dispatchlake then. So begins one whose battery was empty."""
 
 
 def monotonic_s() -> float:

@@ -22,6 +22,7 @@ from typing import Self
 
 from filelock import FileLock
 
+from dispatchlake.clock import FIRST_PLAUSIBLE
 from dispatchlake.errors import SpoolBusy, SpoolError
 from dispatchlake.folders import private_folder
 
@@ -49,9 +50,6 @@ _MICROSECOND = timedelta(microseconds=1)
 SET_BACK = timedelta(hours=1)
 """A clock that goes back by up to so much is made up for; one that goes back further was wrong before, unless
 it is wrong now."""
-
-_FIRST_PLAUSIBLE = datetime(2024, 1, 1, tzinfo=UTC)
-"""A clock that shows less is wrong: there was no receiver then. So begins one whose battery was empty."""
 
 _TABLES = """
 CREATE TABLE deliveries (
@@ -173,7 +171,7 @@ class Spool:
             for delivery in deliveries:
                 received_us = (delivery.received_at - _EPOCH) // _MICROSECOND
                 is_far_back = newest_us - received_us > SET_BACK // _MICROSECOND
-                is_set_back = is_far_back and delivery.received_at >= _FIRST_PLAUSIBLE
+                is_set_back = is_far_back and delivery.received_at >= FIRST_PLAUSIBLE
                 newest_us = received_us if is_set_back else max(newest_us + 1, received_us)
                 rows.append(
                     (

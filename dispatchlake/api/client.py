@@ -31,6 +31,7 @@ from dispatchlake.api.paging import HEADERS_OF_INTEREST, resolve
 from dispatchlake.api.rate import RateBudget
 from dispatchlake.api.retry import RetryPolicy, http_date
 from dispatchlake.api.token_store import TokenStore
+from dispatchlake.clock import FIRST_PLAUSIBLE
 from dispatchlake.errors import (
     CenterError,
     CenterUnavailable,
@@ -384,8 +385,14 @@ class CenterClient:
             received_at=fetched.received_at,
             body=fetched.body,
             records=fetched.payload.records,
-            answered_at=http_date(fetched.response.headers.get("date")),
+            answered_at=_answered_at(fetched.response),
         )
+
+
+def _answered_at(response: httpx.Response) -> datetime | None:
+    """Return when a center answered, by its clock; None if it does not say, or its clock was never set."""
+    instant = http_date(response.headers.get("date"))
+    return instant if instant is not None and instant >= FIRST_PLAUSIBLE else None
 
 
 def _origin_of(center: DispatchCenter) -> httpx.URL:

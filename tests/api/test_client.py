@@ -707,3 +707,30 @@ def test_nothing_but_tokens_and_rates_is_left_on_the_disk(sandbox: SandboxProces
     left = sorted(path.relative_to(state_dir).parts[0] + path.suffix for path in state_dir.rglob("*.*"))
     assert left == ["rates.rate", "tokens.lock", "tokens.token"]
     assert os.access(state_dir, os.W_OK)
+
+
+@pytest.mark.parametrize(
+    ("date", "is_told"),
+    [
+        ("Fri, 01 Mar 2024 00:00:00 GMT", True),
+        ("Sun, 31 Dec 2023 23:59:59 GMT", False),
+        ("Thu, 01 Jan 1970 00:00:05 GMT", False),
+        ("soon", False),
+    ],
+)
+def test_a_center_whose_clock_was_never_set_does_not_say_when_it_answered(
+    sandbox: SandboxProcess, state_dir: Path, monkeypatch: pytest.MonkeyPatch, date: str, is_told: bool
+) -> None:
+    """By such a clock all is of the future, and each run would read everything."""
+    center = put_center(sandbox)
+    with open_client(center, state_dir) as client:
+        received = client_module.read_body
+
+        def read_and_date(response: httpx.Response, *arguments: Any, **options: Any) -> bytes:
+            response.headers["date"] = date
+            return received(response, *arguments, **options)
+
+        monkeypatch.setattr(client_module, "read_body", read_and_date)
+        (page, *_) = client.iter_pages(center.resource(LISTING), EVERYTHING)
+
+    assert page.answered_at == (datetime(2024, 3, 1, tzinfo=UTC) if is_told else None)
