@@ -192,9 +192,8 @@ def _read(lake_dir: Path, mark: Mark) -> Ledger:
             mark,
             tuple(_from_json(one) for one in content["erasures"]),
             {center_id: datetime.fromisoformat(at) for center_id, at in content["cutoffs"].items()},
-            tuple(
-                _hold_from_json(one) for one in content.get("holds", ())
-            ),  # not in a file of an older version
+            # A file of an older version has none: `reconciled` finds them in the catalog.
+            tuple(_hold_from_json(one) for one in content.get("holds", ())),
             frozenset(content["held"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
