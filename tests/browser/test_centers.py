@@ -111,7 +111,7 @@ def test_the_automations_are_there_once_somebody_is_to_be_told(ui: Ui, up: UpPro
 
     ui.open("Automations")
 
-    assert len(names) == 14
+    assert len(names) == 16
     for name in names:
         ui.see(name)
     ui.picture("automations", height=1000)

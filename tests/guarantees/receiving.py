@@ -93,7 +93,7 @@ class Receiving(Killable):
 
     def oauth_client(self, center_id: str) -> dict[str, str]:
         """Issue an OAuth client, and return what the vendor is told of it."""
-        secret = self.webhooks("issue", center_id, "--oauth")
+        secret = self.webhooks("issue", center_id, "--oauth", "--new")
         (credential,) = (
             CredentialFile(Settings(data_dir=self.data_dir).webhooks_dir)
             .current()

@@ -42,7 +42,7 @@ def test_killed_while_the_vendor_retries(tmp_path: Path, ledger: Ledger) -> None
         for sender in senders:
             config = {"dataset": {"synthetic": made_up}, "epoch": "2024-03-08T00:00:00Z"}
             sandbox.put_center(sender.center_id, config)
-            sender.aim(bearer=receiving.webhooks("issue", sender.center_id))
+            sender.aim(bearer=receiving.webhooks("issue", sender.center_id, "--new"))
         for sender in senders:
             planned = sender.begin(rate_per_s=PER_S / CENTERS, duplicated=0.05, same_second=0.2)
             assert planned >= SECONDS * PER_S / CENTERS, "there is something to send until the end"

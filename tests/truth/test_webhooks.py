@@ -38,7 +38,7 @@ def test_everything_at_once_and_the_lake_holds_the_truth(tmp_path: Path) -> None
     config = {"centers": {"by-token": CENTER, "by-oauth": CENTER}}
     with SandboxProcess(config) as sandbox, Receiving(settings.data_dir) as receiving:
         by_token, by_oauth = (Sender(sandbox, receiving, name) for name in config["centers"])
-        by_token.aim(bearer=receiving.webhooks("issue", "by-token"))
+        by_token.aim(bearer=receiving.webhooks("issue", "by-token", "--new"))
         receiving.start()
         receiving.wait_until_ready()
         by_oauth.aim(oauth=receiving.oauth_client("by-oauth"))
