@@ -41,7 +41,7 @@ from dispatchlake.lake.reading import no_lake
 from dispatchlake.lake.reading_ahead import reading_ahead
 from dispatchlake.lake.record_types import record_type_of
 from dispatchlake.lake.replay import ReplaySummary, Resources, replay
-from dispatchlake.lake.retention_rules import young_calls
+from dispatchlake.lake.retention_rules import known_calls
 from dispatchlake.lake.selected_pages import Selection, selected_centers
 from dispatchlake.lake.sql import memory_shortage_told, named_data_file, transaction
 from dispatchlake.lake.staging import Staging
@@ -405,7 +405,7 @@ class Lake:
         for center_id in {one.page.center_id for one in deliveries}:
             forgotten = erased.forgotten(center_id)
             if forgotten is not None and forgotten.cutoff is not None:
-                is_young = young_calls(self._session, center_id, forgotten.cutoff)
+                is_young = known_calls(self._session, center_id, since=forgotten.cutoff)
                 forgotten = replace(forgotten, is_young=is_young)
             centers[center_id] = forgotten
         with _duckdb_errors():

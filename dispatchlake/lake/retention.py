@@ -5,8 +5,7 @@ What is due, and why it does not come back: `retention_rules`.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,9 +17,15 @@ from dispatchlake.lake.calls import tables_of_calls
 from dispatchlake.lake.forgetting import RETENTION, cut_body, listing_of
 from dispatchlake.lake.redacting import MOST_NAMED, Redaction, Transact, redact_pages
 from dispatchlake.lake.replay import Resources
-from dispatchlake.lake.retention_rules import Due, RetentionClass, last_cutoffs, with_links
+from dispatchlake.lake.retention_rules import (
+    Due,
+    RetentionClass,
+    known_calls,
+    last_cutoffs,
+    with_links,
+)
 from dispatchlake.lake.schemas import TABLES
-from dispatchlake.lake.sql import fetch_count, fetch_row, first_row
+from dispatchlake.lake.sql import fetch_count, fetch_row
 
 _PERSONAL = frozenset({"phone", "address", "coordinates", "free text"})
 
@@ -38,7 +43,7 @@ def redact(
     if (cutoff := due.records_cutoff) is not None:
         doom_old(connection, due, cutoff)  # a record need not say how old it is
         doomed = set(connection.execute("SELECT kind, id FROM doomed").fetchall())
-        forgotten = due.forgotten(doomed, _finder(connection, due.center_id))
+        forgotten = due.forgotten(doomed, known_calls(lambda: connection, due.center_id))
 
         def cut(resource: str, body: bytes, received_at: datetime) -> tuple[bytes, Collection[str]]:
             judged = replace(forgotten, takes_undated=received_at >= cutoff or names_held(body))
@@ -64,17 +69,6 @@ def redact(
         redaction = Redaction(due.center_id, empty, RETENTION, run_id, received_until=until)
         pages += redact_pages(connection, transact, redaction)
     return pages
-
-
-def _finder(connection: duckdb.DuckDBPyConnection, center_id: str) -> Callable[[str, str], bool]:
-    """Return what says of a kind and an id whether the tables have it; asked of few, each once."""
-
-    @functools.cache
-    def is_known(kind: str, identity: str) -> bool:
-        query = f"SELECT 1 FROM {kind}s WHERE center_id = ? AND {kind}_id = ? LIMIT 1"
-        return first_row(connection, query, [center_id, identity]) is not None
-
-    return is_known
 
 
 def doomed_from_before(connection: duckdb.DuckDBPyConnection, center_id: str, moment: datetime) -> list[str]:

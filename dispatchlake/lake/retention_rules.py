@@ -154,15 +154,25 @@ def enter_cutoff(lake_dir: Path, due: Due) -> ledger.Mark:
     return ledger.mark_of(lake_dir)
 
 
-def young_calls(session: Session, center_id: str, cutoff: datetime) -> Callable[[str, str], bool]:
-    """Return what says of a kind and an id whether the tables have the call, created after a cut-off."""
+def known_calls(
+    session: Session, center_id: str, *, since: datetime | None = None
+) -> Callable[[str, str], bool]:
+    """Return what says of a kind and an id whether the tables have it; asked of few, each once.
+
+    Args:
+        session: Of the lake.
+        center_id: Whose calls.
+        since: Only what was created then or later.
+    """
+    young = "" if since is None else "AND created_at >= $since"
+    span = {} if since is None else {"since": since}
 
     @functools.cache
-    def is_young(kind: str, identity: str) -> bool:
-        query = f"SELECT 1 FROM {kind}s WHERE center_id = ? AND {kind}_id = ? AND created_at >= ? LIMIT 1"
-        return first_row(session(), query, [center_id, identity, cutoff]) is not None
+    def is_known(kind: str, identity: str) -> bool:
+        query = f"SELECT 1 FROM {kind}s WHERE center_id = $center AND {kind}_id = $id {young} LIMIT 1"
+        return first_row(session(), query, {"center": center_id, "id": identity, **span}) is not None
 
-    return is_young
+    return is_known
 
 
 _CUTOFFS = """SELECT center_id, max(cutoff_at) FROM retention_runs AS run
